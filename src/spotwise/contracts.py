@@ -1,0 +1,22 @@
+"""Names inside the files that pass between rules: one place, so that writer and reader cannot drift apart."""
+
+# patches.h5, HEST's own schema: img (N, 224, 224, 3) uint8, coords (N, 2) int64 top-left at level 0, barcode (N, 1) str
+IMAGES = "img"
+COORDS = "coords"
+BARCODES = "barcode"
+
+# AnnData: spot centres (x, y) in pixels of the slide's level 0
+SPATIAL = "spatial"
+# AnnData.obs of counts.h5ad and lognorm.h5ad: all counts of the spot, before any gene was selected
+TOTAL_COUNTS = "total_counts"
+# AnnData.layers of a prediction: the measured log-normalised expression
+OBSERVED = "observed"
+# AnnData.uns of a prediction: how it was made
+PROVENANCE = "spotwise"
+
+# roles of a spot in fold.h5
+TRAIN, VAL, TEST = "train", "val", "test"
+
+# protocols
+PAPER, PATIENT = "paper", "patient"
+PROTOCOLS = (PAPER, PATIENT)

@@ -1,0 +1,28 @@
+"""Errors that a user can act on."""
+
+from __future__ import annotations
+
+
+class InputError(ValueError):
+    """Bad input, told in one line: where, which field, what was found, what would be right.
+
+    Parameters
+    ----------
+    where
+        File (or config) that holds the fault.
+    field
+        The key, column, dataset or row at fault.
+    found, expected
+        What is there, and what would be right.
+    """
+
+    def __init__(self, where: object, field: str, found: object, expected: str):
+        super().__init__(f"{where}: {field}: found {found}, expected {expected}")
+
+
+class SetupError(RuntimeError):
+    """The machine or account lacks what the run needs (a GPU, a token, a file); the message names the remedy."""
+
+
+class CollapseError(RuntimeError):
+    """Training fell into a trivial solution; going on would only burn GPU time."""
