@@ -9,6 +9,8 @@ BARCODES = "barcode"
 SPATIAL = "spatial"
 # AnnData.obs of counts.h5ad and lognorm.h5ad: all counts of the spot, before any gene was selected
 TOTAL_COUNTS = "total_counts"
+# AnnData.uns of counts.h5ad and lognorm.h5ad: barcodes of the spots that cleaning dropped
+DROPPED = "dropped_barcodes"
 # AnnData.layers of a prediction: the measured log-normalised expression
 OBSERVED = "observed"
 # AnnData.uns of a prediction: how it was made

@@ -1,0 +1,50 @@
+# make demo   the whole pipeline on a generated cohort: a few minutes, no data, GPU or account needed
+# make test   the tests
+# make lint   formatting and static checks
+# make lock   new versions of everything, into requirements.lock
+# make clean  remove the demo's data and results, caches and the environment
+
+SHELL := /bin/sh
+PYTHON ?= $(firstword $(shell command -v python3.13 python3.12 python3.11 python3))
+UV_VERSION := 0.13.8
+BIN := .venv/bin
+DEMO := --cores 2 --configfile configs/demo.yaml
+
+.PHONY: demo test lint lock clean
+.DEFAULT_GOAL := demo
+
+# The environment: versions and hashes of requirements.lock, bytecode compiled so that jobs start quickly.
+.venv/installed: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "spotwise needs Python 3.11 or newer; name one: make PYTHON=/path/to/python3"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --compile-bytecode --require-hashes requirements.lock
+	@touch $@
+
+demo: .venv/installed
+	$(BIN)/snakemake $(DEMO)
+	@test results/demo/report.zip -nt results/demo/tables/table1.csv || \
+		$(BIN)/snakemake $(DEMO) --quiet all --report results/demo/report.zip
+	@PYTHONPATH=src $(BIN)/python -m spotwise.tables results/demo/tables/table1.csv
+	@echo
+	@echo "Table:    results/demo/tables/table1.csv, table1.md"
+	@echo "Figures:  results/demo/figures/"
+	@echo "Report:   results/demo/report.zip (unpack it and open report.html)"
+
+test: .venv/installed
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint
+	$(BIN)/snakemake --lint --configfile configs/demo.yaml
+
+lock: .venv/installed
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-annotate --no-header requirements.in --output-file requirements.lock
+
+clean:
+	rm -rf .venv .snakemake .pytest_cache .ruff_cache data/generated results/demo

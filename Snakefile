@@ -1,0 +1,66 @@
+# spotwise: spatially resolved gene expression predicted from H&E slides.
+# `snakemake --cores 8 --resources gpu=1` redoes the paper; `--configfile configs/X.yaml` runs something else.
+
+from snakemake.utils import min_version
+
+min_version("9.20")
+
+
+# --- Configuration ----------------------------------------------------------------------------------------------------
+
+# A configuration given with --configfile replaces the paper's; it would otherwise be merged into it.
+if not workflow.configfiles:
+
+    configfile: "config.yaml"
+
+
+include: "rules/common.smk"
+
+
+pathvars:
+    results=f"results/{config['run']}",
+    data=config["data"]["root"],
+
+
+wildcard_constraints:
+    sample=one_of(SAMPLES),
+    cohort=one_of(config["cohorts"]),
+    protocol=one_of(config["protocols"]),
+    method=one_of([*config["methods"], *config["controls"]]),
+    fold=r"\d+",
+    seed=r"\d+",
+
+
+resource_scopes:
+    gpu="local",
+
+
+report: "report/workflow.rst"
+
+
+# --- Rules, in the order in which the data meets them -----------------------------------------------------------------
+
+
+include: "rules/data.smk"
+include: "rules/expression.smk"
+include: "rules/patches.smk"
+include: "rules/folds.smk"
+include: "rules/training.smk"
+include: "rules/retrieval.smk"
+include: "rules/evaluation.smk"
+include: "rules/figures.smk"
+
+
+# --- Targets ----------------------------------------------------------------------------------------------------------
+
+
+rule all:
+    default_target: True
+    input:
+        tables(),
+        figures(),
+    localrule: True
+
+
+onstart:
+    require_token()

@@ -1,0 +1,111 @@
+# What several rule files need: the checked configuration, the plan of folds, and lookups by wildcards.
+
+import os
+import re
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+SOURCE = Path(workflow.basedir) / "src"
+sys.path.insert(0, str(SOURCE))
+# Jobs find the package here, so that no environment has to install it
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(SOURCE), os.environ.get("PYTHONPATH")]))
+
+from spotwise import config as configuration
+from spotwise import hest
+from spotwise.errors import InputError, SetupError
+from spotwise.models import REGISTRY
+from spotwise.provenance import code_version
+
+try:
+    SHEET = configuration.prepare(config, ", ".join(map(os.path.relpath, workflow.configfiles)))
+    SAMPLES = [sample.sample for sample in SHEET]
+    PATIENT_OF = {sample.sample: sample.patient for sample in SHEET}
+    COHORT_OF = {sample.sample: sample.cohort for sample in SHEET}
+    FOLDS = configuration.fold_plans(config, SHEET)
+    PREDICTORS = {predictor.name: predictor for predictor in configuration.predictors(config)}
+    if config["data"]["source"] == "local":
+        hest.require_local(config["data"]["root"], SAMPLES, config["data"]["images"])
+except InputError as error:
+    raise WorkflowError(str(error)) from None
+
+RESULTS = f"results/{config['run']}"
+
+
+def one_of(names):
+    """A wildcard constraint: exactly one of these names, or nothing at all where there are none."""
+    return "|".join(re.escape(str(name)) for name in names) or "(?!)"
+
+
+def of_kind(kind):
+    """Predictors of one kind, as a wildcard constraint."""
+    return one_of([name for name, predictor in PREDICTORS.items() if predictor.kind == kind])
+
+
+def methods_of_kind(kind):
+    """Configured methods whose class is of one kind, as a wildcard constraint."""
+    return one_of([name for name, settings in config["methods"].items() if REGISTRY[settings["model"]].kind == kind])
+
+
+def plan_of(wildcards):
+    return FOLDS[wildcards.cohort, wildcards.protocol, int(wildcards.fold)]
+
+
+def test_samples(wildcards):
+    return list(plan_of(wildcards).test)
+
+
+def training_samples(wildcards):
+    return list(plan_of(wildcards).train)
+
+
+def fold_samples(wildcards):
+    return training_samples(wildcards) + test_samples(wildcards)
+
+
+def cohort_samples(wildcards):
+    return [sample for sample in SAMPLES if COHORT_OF[sample] == wildcards.cohort]
+
+
+def method_of(wildcards):
+    return PREDICTORS[wildcards.predictor].method
+
+
+def entry(wildcards):
+    """The configuration entry of the method of a rule, with its class and options."""
+    name = wildcards.get("method") or method_of(wildcards)
+    return config["methods"].get(name, {"model": name, "options": {}, "training": {}})
+
+
+def model_name(wildcards):
+    return entry(wildcards)["model"]
+
+
+def model_options(wildcards):
+    return entry(wildcards)["options"]
+
+
+def method_code(*shared):
+    """Parameter that changes with the code of the wildcards' method and of `shared` modules."""
+
+    def version(wildcards):
+        return code_version(*shared, *REGISTRY[model_name(wildcards)].code)
+
+    return version
+
+
+def predictions(cohort, protocol, predictor, first_seed_only=False):
+    """Every prediction file of one predictor: its folds, seeds and test slides."""
+    seeds = configuration.seeds(config, PREDICTORS[predictor].method)
+    return [
+        f"<results>/predictions/{cohort}/{protocol}/{predictor}/fold{plan.fold}/seed{seed}/{sample}.h5ad"
+        for (of_cohort, of_protocol, _), plan in FOLDS.items()
+        if (of_cohort, of_protocol) == (cohort, protocol)
+        for seed in (seeds[:1] if first_seed_only else seeds)
+        for sample in plan.test
+    ]
+
+
+# GPUs a computing job asks for; a run configured for the CPU must not queue for any
+GPU = 0 if config["training"]["device"] == "cpu" else 1

@@ -1,0 +1,69 @@
+# Scores per gene, and the tables made of them.
+
+
+def predictor_files(wildcards):
+    return predictions(wildcards.cohort, wildcards.protocol, wildcards.predictor)
+
+
+def cohort_protocols():
+    """Every (cohort, protocol) of the run, in the order of the configuration."""
+    return list(dict.fromkeys((cohort, protocol) for cohort, protocol, _ in FOLDS))
+
+
+def all_scores():
+    return [
+        f"<results>/scores/{cohort}/{protocol}/{predictor}.parquet"
+        for cohort, protocol in cohort_protocols()
+        for predictor in PREDICTORS
+    ]
+
+
+def tables():
+    return ["<results>/tables/table1.csv", "<results>/tables/table1.md"]
+
+
+rule score:
+    input:
+        predictions=predictor_files,
+    output:
+        scores="<results>/scores/{cohort}/{protocol}/{predictor}.parquet",
+    log:
+        "<results>/logs/score/{cohort}/{protocol}/{predictor}.log",
+    wildcard_constraints:
+        predictor=one_of(PREDICTORS),
+    conda:
+        "../envs/figures.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+    params:
+        code=code_version("metrics"),
+    message:
+        "Score {wildcards.predictor} on {wildcards.cohort}, {wildcards.protocol} protocol"
+    script:
+        "../workflow_scripts/score.py"
+
+
+rule table1:
+    input:
+        scores=all_scores(),
+    output:
+        csv=report(
+            "<results>/tables/table1.csv",
+            caption="../report/table1.rst",
+            category="Tables",
+            labels={"table": "1", "format": "CSV"},
+        ),
+        markdown="<results>/tables/table1.md",
+    log:
+        "<results>/logs/table1.log",
+    conda:
+        "../envs/figures.yaml"
+    params:
+        top=config["evaluation"]["top"],
+        cohorts={name: settings["markers"] for name, settings in config["cohorts"].items()},
+        predictors=list(PREDICTORS),
+        code=code_version("tables", "metrics"),
+    message:
+        "Average the scores into Table 1"
+    script:
+        "../workflow_scripts/table1.py"

@@ -1,0 +1,26 @@
+# Counts to log-normalised expression, slide by slide.
+
+
+rule prepare_expression:
+    input:
+        counts="<data>/st/{sample}.h5ad",
+        metadata="<data>/metadata/{sample}.json",
+    output:
+        counts="<results>/samples/{sample}/counts.h5ad",
+        lognorm="<results>/samples/{sample}/lognorm.h5ad",
+        thumbnail="<results>/samples/{sample}/thumbnail.png",
+        qc="<results>/samples/{sample}/qc.json",
+    log:
+        "<results>/logs/prepare_expression/{sample}.log",
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+    params:
+        min_counts=config["expression"]["min_counts"],
+        target_sum=config["expression"]["target_sum"],
+        code=code_version("expression", "hest"),
+    message:
+        "Clean and normalise the counts of {wildcards.sample}"
+    script:
+        "../workflow_scripts/prepare_expression.py"

@@ -1,0 +1,34 @@
+# Gene panels, and everything that a fold's training needs in one file.
+
+
+def markers_of(wildcards):
+    return config["cohorts"][wildcards.cohort]["markers"]
+
+
+rule assemble_fold:
+    input:
+        counts=lambda wildcards: collect("<results>/samples/{sample}/counts.h5ad", sample=fold_samples(wildcards)),
+        lognorm=lambda wildcards: collect("<results>/samples/{sample}/lognorm.h5ad", sample=fold_samples(wildcards)),
+        patches=fold_patches,
+    output:
+        panel="<results>/folds/{cohort}/{protocol}/fold{fold}/panel.tsv",
+        markers="<results>/folds/{cohort}/{protocol}/fold{fold}/markers.tsv",
+        fold="<results>/folds/{cohort}/{protocol}/fold{fold}/fold.h5",
+    log:
+        "<results>/logs/assemble_fold/{cohort}/{protocol}/fold{fold}.log",
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 16000 * attempt,
+    params:
+        samples=fold_samples,
+        plan=lambda wildcards: vars(plan_of(wildcards)),
+        markers=markers_of,
+        hvg_per_slide=config["expression"]["hvg_per_slide"],
+        target_sum=config["expression"]["target_sum"],
+        validation_fraction=config["validation_fraction"],
+        code=code_version("folds", "expression"),
+    message:
+        "Choose the genes of fold {wildcards.fold} of {wildcards.cohort} ({wildcards.protocol}) and join its slides"
+    script:
+        "../workflow_scripts/assemble_fold.py"

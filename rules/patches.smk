@@ -1,0 +1,79 @@
+# Image patches around the spots, and what frozen encoders see in them.
+
+
+def patches_of(sample):
+    return f"<data>/patches/{sample}.h5" if has_patches(sample) else f"<results>/samples/{sample}/patches.h5"
+
+
+def test_patches(wildcards):
+    return [patches_of(sample) for sample in test_samples(wildcards)]
+
+
+def training_patches(wildcards):
+    return [patches_of(sample) for sample in training_samples(wildcards)]
+
+
+def fold_patches(wildcards):
+    return [patches_of(sample) for sample in fold_samples(wildcards)]
+
+
+def sample_patches(wildcards):
+    return patches_of(wildcards.sample)
+
+
+def encoder_setting(key):
+    def setting(wildcards):
+        return config["encoders"][wildcards.encoder][key]
+
+    return setting
+
+
+rule extract_patches:
+    input:
+        slide="<data>/wsis/{sample}.tif",
+        metadata="<data>/metadata/{sample}.json",
+        counts="<results>/samples/{sample}/counts.h5ad",
+    output:
+        patches="<results>/samples/{sample}/patches.h5",
+        facts="<results>/samples/{sample}/patches.json",
+    log:
+        "<results>/logs/extract_patches/{sample}.log",
+    benchmark:
+        "<results>/benchmarks/extract_patches/{sample}.tsv"
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=4000,
+    params:
+        code=code_version("slides"),
+    message:
+        "Cut the patches of {wildcards.sample} from its slide"
+    script:
+        "../workflow_scripts/extract_patches.py"
+
+
+rule embed_patches:
+    input:
+        patches=sample_patches,
+    output:
+        embedding="<results>/embeddings/{encoder}/{sample}.h5",
+    log:
+        "<results>/logs/embed_patches/{encoder}/{sample}.log",
+    wildcard_constraints:
+        encoder=one_of(config["encoders"]),
+    conda:
+        "../envs/torch.yaml"
+    threads: config["training"]["threads"]
+    resources:
+        mem_mb=8000,
+        gpu=GPU,
+    params:
+        encoder=encoder_setting("timm"),
+        pretrained=encoder_setting("pretrained"),
+        device=config["training"]["device"],
+        threads=config["training"]["threads"],
+        code=code_version("embedding", "spots", "models/layers"),
+    message:
+        "Embed the patches of {wildcards.sample} with {wildcards.encoder}"
+    script:
+        "../workflow_scripts/embed_patches.py"

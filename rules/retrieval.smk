@@ -1,0 +1,134 @@
+# From trained models to predicted expression of the test slides.
+
+PREDICTION = "<results>/predictions/{cohort}/{protocol}/{predictor}/fold{fold}/seed{seed}/{sample}.h5ad"
+
+
+def model_file(name):
+    """A file of the trained model behind a predictor."""
+
+    def path(wildcards):
+        return (
+            f"<results>/models/{wildcards.cohort}/{wildcards.protocol}/{method_of(wildcards)}"
+            f"/fold{wildcards.fold}/seed{wildcards.seed}/{name}"
+        )
+
+    return path
+
+
+def test_embedding(wildcards):
+    return f"<results>/embeddings/{entry(wildcards)['encoder']}/{wildcards.sample}.h5"
+
+
+def neighbours(wildcards):
+    return PREDICTORS[wildcards.predictor].k
+
+
+def matching(wildcards):
+    return entry(wildcards)["matching"]
+
+
+rule build_bank:
+    input:
+        fold="<results>/folds/{cohort}/{protocol}/fold{fold}/fold.h5",
+        patches=test_patches,
+        weights=f"{MODEL}/weights.safetensors",
+    output:
+        bank=f"{MODEL}/bank.safetensors",
+        queries=f"{MODEL}/queries.safetensors",
+    log:
+        "<results>/logs/build_bank/{cohort}/{protocol}/{method}/fold{fold}/seed{seed}.log",
+    benchmark:
+        "<results>/benchmarks/build_bank/{cohort}/{protocol}/{method}/fold{fold}/seed{seed}.tsv"
+    wildcard_constraints:
+        method=methods_of_kind("retrieval"),
+    conda:
+        "../envs/torch.yaml"
+    threads: config["training"]["threads"]
+    resources:
+        mem_mb=lambda wildcards, attempt: 16000 * attempt,
+        gpu=GPU,
+    params:
+        samples=test_samples,
+        model=model_name,
+        options=model_options,
+        device=config["training"]["device"],
+        threads=config["training"]["threads"],
+        code=method_code("embedding", "spots", "folds", "retrieval"),
+    message:
+        "Embed training expression and test patches with {wildcards.method}, {wildcards.cohort}, {wildcards.protocol} protocol, fold {wildcards.fold}, seed {wildcards.seed}"
+    script:
+        "../workflow_scripts/build_bank.py"
+
+
+rule retrieve:
+    input:
+        fold="<results>/folds/{cohort}/{protocol}/fold{fold}/fold.h5",
+        bank=model_file("bank.safetensors"),
+        queries=model_file("queries.safetensors"),
+        summary=model_file("summary.json"),
+    output:
+        prediction=PREDICTION,
+    log:
+        "<results>/logs/retrieve/{cohort}/{protocol}/{predictor}/fold{fold}/seed{seed}/{sample}.log",
+    wildcard_constraints:
+        predictor=of_kind("retrieval"),
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+    params:
+        method=method_of,
+        k=neighbours,
+        matching=matching,
+        code=code_version("retrieval", "predictions", "folds"),
+    message:
+        "Predict {wildcards.sample} by {wildcards.predictor}, {wildcards.protocol} protocol, seed {wildcards.seed}"
+    script:
+        "../workflow_scripts/retrieve.py"
+
+
+rule predict_frozen:
+    input:
+        fold="<results>/folds/{cohort}/{protocol}/fold{fold}/fold.h5",
+        weights=model_file("weights.safetensors"),
+        embedding=test_embedding,
+    output:
+        prediction=PREDICTION,
+    log:
+        "<results>/logs/predict_frozen/{cohort}/{protocol}/{predictor}/fold{fold}/seed{seed}/{sample}.log",
+    wildcard_constraints:
+        predictor=of_kind("frozen"),
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+    params:
+        method=method_of,
+        model=model_name,
+        code=method_code("frozen", "predictions", "folds"),
+    message:
+        "Predict {wildcards.sample} by {wildcards.predictor}, {wildcards.protocol} protocol"
+    script:
+        "../workflow_scripts/predict_frozen.py"
+
+
+rule predict_control:
+    input:
+        fold="<results>/folds/{cohort}/{protocol}/fold{fold}/fold.h5",
+    output:
+        prediction=PREDICTION,
+    log:
+        "<results>/logs/predict_control/{cohort}/{protocol}/{predictor}/fold{fold}/seed{seed}/{sample}.log",
+    wildcard_constraints:
+        predictor=of_kind("control"),
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+    params:
+        model=model_name,
+        code=method_code("predictions", "folds"),
+    message:
+        "Predict {wildcards.sample} by {wildcards.predictor}, {wildcards.protocol} protocol"
+    script:
+        "../workflow_scripts/predict_control.py"

@@ -1,0 +1,75 @@
+# One job per method, fold and seed.
+
+MODEL = "<results>/models/{cohort}/{protocol}/{method}/fold{fold}/seed{seed}"
+
+
+def training_options(wildcards):
+    return config["training"] | entry(wildcards)["training"]
+
+
+def training_embeddings(wildcards):
+    encoder = entry(wildcards)["encoder"]
+    return [f"<results>/embeddings/{encoder}/{sample}.h5" for sample in training_samples(wildcards)]
+
+
+rule train:
+    input:
+        fold="<results>/folds/{cohort}/{protocol}/fold{fold}/fold.h5",
+        patches=training_patches,
+    output:
+        weights=f"{MODEL}/weights.safetensors",
+        history=f"{MODEL}/history.tsv",
+        summary=f"{MODEL}/summary.json",
+    log:
+        "<results>/logs/train/{cohort}/{protocol}/{method}/fold{fold}/seed{seed}.log",
+    benchmark:
+        "<results>/benchmarks/train/{cohort}/{protocol}/{method}/fold{fold}/seed{seed}.tsv"
+    wildcard_constraints:
+        method=methods_of_kind("retrieval"),
+    conda:
+        "../envs/torch.yaml"
+    threads: config["training"]["threads"]
+    resources:
+        mem_mb=lambda wildcards, attempt: 32000 * attempt,
+        runtime=lambda wildcards, attempt: 480 * attempt,
+        gpu=GPU,
+    params:
+        samples=training_samples,
+        model=model_name,
+        options=model_options,
+        training=training_options,
+        state=f"{RESULTS}/state/{{cohort}}/{{protocol}}/{{method}}/fold{{fold}}/seed{{seed}}",
+        code=method_code("training", "spots", "folds"),
+    message:
+        "Train {wildcards.method}, {wildcards.cohort}, {wildcards.protocol} protocol, fold {wildcards.fold}, seed {wildcards.seed}"
+    script:
+        "../workflow_scripts/train.py"
+
+
+rule fit_frozen:
+    input:
+        fold="<results>/folds/{cohort}/{protocol}/fold{fold}/fold.h5",
+        embeddings=training_embeddings,
+    output:
+        weights=f"{MODEL}/weights.safetensors",
+        summary=f"{MODEL}/summary.json",
+    log:
+        "<results>/logs/fit_frozen/{cohort}/{protocol}/{method}/fold{fold}/seed{seed}.log",
+    benchmark:
+        "<results>/benchmarks/fit_frozen/{cohort}/{protocol}/{method}/fold{fold}/seed{seed}.tsv"
+    wildcard_constraints:
+        method=methods_of_kind("frozen"),
+    conda:
+        "../envs/data.yaml"
+    threads: config["training"]["threads"]
+    resources:
+        mem_mb=lambda wildcards, attempt: 16000 * attempt,
+    params:
+        samples=training_samples,
+        model=model_name,
+        options=model_options,
+        code=method_code("frozen", "folds"),
+    message:
+        "Fit {wildcards.method}, {wildcards.cohort}, {wildcards.protocol} protocol, fold {wildcards.fold}"
+    script:
+        "../workflow_scripts/fit_frozen.py"

@@ -1,0 +1,129 @@
+"""The configuration: checked against its schema, completed with defaults, asked by the rules.
+
+Everything wrong with a configuration is found here, before any job starts, and told in one line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from spotwise.contracts import PATIENT
+from spotwise.errors import InputError
+from spotwise.models import REGISTRY, check_options
+from spotwise.samples import FoldPlan, Sample, patients, plan_folds, read_samples
+from spotwise.schema import validate
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A method together with its inference setting: one row of every table.
+
+    Attributes
+    ----------
+    name
+        ``CMRCNet-50``: the method's name, and K where a method retrieves.
+    method
+        Its entry under ``methods`` (or ``controls``) in the configuration.
+    kind
+        Kind of its class in the registry: ``retrieval``, ``frozen`` or ``control``.
+    k
+        Number of retrieved spots, 0 where none are retrieved.
+    """
+
+    name: str
+    method: str
+    kind: str
+    k: int = 0
+
+
+def prepare(config: dict, where: str = "config") -> list[Sample]:
+    """Check the whole configuration, fill its defaults in place, and read its samples.
+
+    Returns
+    -------
+    The samples of the configured cohorts, in the order of the sample sheet.
+
+    Raises
+    ------
+    InputError
+        For a key, type, method, sample, patient or cohort that cannot be run as configured.
+    """
+    validate(config, "config.schema.yaml", where)
+    sheet = read_samples(config["samples"])
+    chosen = [sample for sample in sheet if sample.cohort in config["cohorts"]]
+    for name, settings in config["cohorts"].items():
+        members = [sample for sample in chosen if sample.cohort == name]
+        if not members:
+            known = sorted({sample.cohort for sample in sheet})
+            raise InputError(where, f"cohorts.{name}", f"no sample of it in {config['samples']}", f"one of {known}")
+        if len(members) < 2:
+            raise InputError(
+                config["samples"], f"cohort {name}", "one sample", "at least two: one to test on, one to train on"
+            )
+        settings.setdefault("protocols", list(config["protocols"]))
+        if PATIENT in settings["protocols"] and len(patients(members)) < 2:
+            raise InputError(
+                where,
+                f"cohorts.{name}.protocols",
+                f"the patient protocol with one patient ({members[0].patient})",
+                f"at least two patients in {config['samples']}, or cohorts.{name}.protocols: [paper]",
+            )
+    _check_methods(config, where)
+    return chosen
+
+
+def _check_methods(config: Mapping, where: str) -> None:
+    for name, settings in config["methods"].items():
+        field = f"methods.{name}"
+        model = settings.setdefault("model", name)
+        if model not in REGISTRY or REGISTRY[model].kind == "control":
+            known = sorted(key for key, entry in REGISTRY.items() if entry.kind != "control")
+            raise InputError(where, f"{field}.model", repr(model), f"one of {', '.join(known)}")
+        kind = REGISTRY[model].kind
+        if kind == "retrieval" and not settings["neighbours"]:
+            raise InputError(where, f"{field}.neighbours", "nothing", "a list of K, e.g. [50], as it retrieves spots")
+        if kind != "retrieval" and settings["neighbours"]:
+            raise InputError(where, f"{field}.neighbours", settings["neighbours"], f"none: {model} retrieves nothing")
+        if kind == "frozen" and settings.get("encoder") not in config["encoders"]:
+            known = ", ".join(sorted(config["encoders"])) or "an entry that you add there"
+            raise InputError(where, f"{field}.encoder", repr(settings.get("encoder")), f"a key of encoders: {known}")
+        if kind != "frozen" and "encoder" in settings:
+            raise InputError(where, f"{field}.encoder", repr(settings["encoder"]), f"none: {model} has its own encoder")
+        check_options(model, settings["options"], f"{where}: {field}.options")
+    for name in config["controls"]:
+        if name not in REGISTRY or REGISTRY[name].kind != "control":
+            known = sorted(key for key, entry in REGISTRY.items() if entry.kind == "control")
+            raise InputError(where, "controls", repr(name), f"one of {', '.join(known)}")
+    names = [predictor.name for predictor in predictors(config)]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(where, "methods", f"two predictors named {twice[0]}", "names that stay apart with their K")
+
+
+def predictors(config: Mapping) -> list[Predictor]:
+    """Every predictor of the run, methods first, in the order of the configuration."""
+    found = []
+    for name, settings in config["methods"].items():
+        kind = REGISTRY[settings["model"]].kind
+        if kind == "retrieval":
+            found += [Predictor(f"{name}-{k}", name, kind, k) for k in settings["neighbours"]]
+        else:
+            found.append(Predictor(name, name, kind))
+    return found + [Predictor(name, name, "control") for name in config["controls"]]
+
+
+def seeds(config: Mapping, method: str) -> list[int]:
+    """The seeds a method runs with: all of them, or only the first where nothing in it is random."""
+    model = config["methods"][method]["model"] if method in config["methods"] else method
+    return list(config["seeds"]) if REGISTRY[model].seeded else list(config["seeds"][:1])
+
+
+def fold_plans(config: Mapping, samples: list[Sample]) -> dict[tuple[str, str, int], FoldPlan]:
+    """Every fold of the run by (cohort, protocol, fold), known before any data is there."""
+    return {
+        (cohort, protocol, plan.fold): plan
+        for cohort, settings in config["cohorts"].items()
+        for protocol in settings["protocols"]
+        for plan in plan_folds([sample for sample in samples if sample.cohort == cohort], protocol)
+    }

@@ -1,0 +1,350 @@
+"""Counts of a slide: cleaned, normalised, and the panel of genes that a fold works on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy import sparse
+
+from spotwise.contracts import DROPPED, SPATIAL, TOTAL_COUNTS
+from spotwise.errors import InputError
+
+# Features that are no genes: Xenium's blanks, negative controls and unused codewords, MERSCOPE's "Blank-1". HEST counts
+# them into nb_genes and leaves them in the matrix; 220 of the paper's 500 IDC "genes" are of this kind.
+CONTROL_FEATURES = re.compile(
+    r"(BLANK|Blank[-_]\d|NegControl|antisense_|UnassignedCodeword|DeprecatedCodeword|Intergenic_Region|GenomicControl)"
+)
+ENSEMBL_ID = re.compile(r"ENS[A-Z]{0,4}G\d{11}(\.\d+)?$")
+# AnnData's var_names_make_unique, which HEST applies, writes a symbol's second feature as SYMBOL-1
+MADE_UNIQUE = re.compile(r"(.+)-\d+$")
+NO_NAME = {"", "nan", "NaN", "NA", "None"}
+
+KEPT_OBS = ("in_tissue", "array_row", "array_col")
+MAX_LISTED = 50
+# above these shares, qc.json warns
+DROPPED_SPOTS_WARNING = 0.2
+CONTROL_COUNTS_WARNING = 0.05
+
+
+def clean_counts(
+    adata: AnnData, sample: str, slide_size: tuple[int, int] | None, min_counts: int, source: object
+) -> tuple[AnnData, dict]:
+    """Check the counts of one slide and keep what an analysis of genes in spots can use.
+
+    Features without a name and control features go, then spots with fewer than ``min_counts`` counts. Features of
+    one symbol are summed: they are annotations of the same gene (10x references hold a few), its reads are split
+    between them, and keeping the first would lose counts. HEST's files carry the second one under an invented
+    ``SYMBOL-1``; it is summed too where ``SYMBOL`` is there (so ``NKX2-1`` stays what it is).
+
+    Parameters
+    ----------
+    adata
+        Spots x features, raw counts, dense or sparse, ``obsm["spatial"]`` (N, 2) = spot centres (x, y) in level-0
+        pixels. Not modified.
+    sample
+        Its id, for ``qc``.
+    slide_size
+        Width and height of the slide in level-0 pixels; ``None`` where no slide is at hand, then only negative
+        coordinates count as outside.
+    min_counts
+        Fewest counts of a spot, control features left out.
+    source
+        The file that error messages name.
+
+    Returns
+    -------
+    counts
+        Spots x genes in the file's order: X CSR float32 counts; ``obs["total_counts"]`` int64; of the other columns of
+        obs ``in_tissue``, ``array_row`` and ``array_col`` where there; ``obsm["spatial"]`` float64; ``uns["spatial"]``
+        where there; ``uns["dropped_barcodes"]`` the barcodes of all spots that went.
+    qc
+        What went and why, ready for JSON.
+
+    Raises
+    ------
+    InputError
+        For barcodes that are empty or not unique, Ensembl ids instead of symbols, values that are no counts,
+        coordinates that are missing or off the slide, and where no gene or no spot is left.
+    """
+    _check_barcodes(adata, source)
+    counts = _checked_counts(adata, source)
+    spatial = _checked_spatial(adata, slide_size, source)
+    matrix, genes, feature_qc = _genes_only(counts, adata, source)
+
+    totals = np.asarray(matrix.sum(axis=1, dtype=np.float64)).ravel().astype(np.int64)
+    kept = totals >= min_counts
+    if not totals[kept].any():
+        raise InputError(source, "X", f"at most {totals.max()} counts per spot", f"spots with min_counts={min_counts}")
+    cleaned = AnnData(
+        X=matrix[kept],
+        obs=adata.obs.loc[kept, [column for column in KEPT_OBS if column in adata.obs]].copy(),
+        var=pd.DataFrame(index=pd.Index(genes, dtype=object)),
+        obsm={SPATIAL: spatial[kept]},
+        uns={SPATIAL: adata.uns[SPATIAL]} if SPATIAL in adata.uns else {},
+    )
+    cleaned.obs[TOTAL_COUNTS] = totals[kept]
+    cleaned.uns[DROPPED] = adata.obs_names[~kept].to_numpy(dtype=object)
+
+    dropped = [
+        {"barcode": str(barcode), TOTAL_COUNTS: int(total)}
+        for barcode, total in zip(adata.obs_names[~kept], totals[~kept], strict=True)
+    ]
+    qc = {
+        "sample": sample,
+        "n_spots_in": adata.n_obs,
+        "n_spots_kept": cleaned.n_obs,
+        "n_spots_dropped": len(dropped),
+        "min_counts": int(min_counts),
+        "dropped_spots": dropped[:MAX_LISTED],
+        **feature_qc,
+        "median_counts": float(np.median(totals[kept])),
+        "median_genes": float(np.median(np.diff(cleaned.X.indptr))),
+    }
+    if "in_tissue" in adata.obs:
+        qc["n_spots_kept_off_tissue"] = int((~cleaned.obs["in_tissue"].astype(bool)).sum())
+    qc["warnings"] = _warnings(qc)
+    return cleaned, qc
+
+
+def _check_barcodes(adata: AnnData, source: object) -> None:
+    barcodes = adata.obs_names
+    if not len(barcodes):
+        raise InputError(source, "obs index", "no spot", "one row per spot")
+    for row, barcode in enumerate(barcodes):
+        if not isinstance(barcode, str) or barcode.strip() in NO_NAME:
+            raise InputError(source, "obs index", f"{barcode!r} in row {row}", "a barcode for every spot")
+    if not barcodes.is_unique:
+        twice = barcodes[barcodes.duplicated()][0]
+        raise InputError(source, "obs index", f"barcode {twice!r} more than once", "each barcode once")
+
+
+def _checked_counts(adata: AnnData, source: object) -> sparse.csr_matrix:
+    """X as CSR float32, once every value of it is seen to be a count."""
+    if adata.X is None:
+        raise InputError(source, "X", "nothing", "raw counts, spots x genes")
+    counts = sparse.csr_matrix(adata.X)
+    counts.sum_duplicates()
+    values = counts.data
+    if not (np.issubdtype(values.dtype, np.number) or values.dtype == bool):
+        raise InputError(source, "X", f"values of type {values.dtype}", "raw counts")
+    if not np.issubdtype(values.dtype, np.unsignedinteger):
+        with np.errstate(invalid="ignore"):
+            wrong = ~(np.isfinite(values) & (values >= 0) & (values == np.floor(values)))
+        if wrong.any():
+            at = int(np.flatnonzero(wrong)[0])
+            barcode = adata.obs_names[np.searchsorted(counts.indptr, at, side="right") - 1]
+            feature = adata.var_names[counts.indices[at]]
+            found = f"{values[at]} at spot {barcode!r}, gene {feature!r} ({int(wrong.sum())} such values)"
+            raise InputError(source, "X", found, "raw counts: whole numbers, none negative")
+    return counts.astype(np.float32)
+
+
+def _checked_spatial(adata: AnnData, slide_size: tuple[int, int] | None, source: object) -> np.ndarray:
+    """Spot centres (N, 2), float64, seen to lie on the slide."""
+    field = f'obsm["{SPATIAL}"]'
+    if SPATIAL not in adata.obsm:
+        raise InputError(source, field, "nothing", "spot centres (x, y) in level-0 pixels")
+    spatial = np.asarray(adata.obsm[SPATIAL])
+    if spatial.ndim != 2 or spatial.shape[1] != 2:
+        raise InputError(source, field, f"shape {spatial.shape}", f"({adata.n_obs}, 2): x and y of every spot")
+    try:
+        spatial = spatial.astype(np.float64)
+    except (TypeError, ValueError):
+        raise InputError(source, field, f"values of type {spatial.dtype}", "numbers") from None
+    finite = np.isfinite(spatial).all(axis=1)
+    if not finite.all():
+        row = int(np.flatnonzero(~finite)[0])
+        found = f"{_point(spatial[row])} at spot {adata.obs_names[row]!r}"
+        raise InputError(source, field, found, "finite coordinates")
+    size = np.array(slide_size if slide_size is not None else (np.inf, np.inf))
+    inside = ((spatial >= 0) & (spatial < size)).all(axis=1)
+    if not inside.all():
+        row = int(np.flatnonzero(~inside)[0])
+        found = (
+            f"{int((~inside).sum())} of {len(inside)} spots off the slide, "
+            f"first {adata.obs_names[row]!r} at {_point(spatial[row])}"
+        )
+        if slide_size is None:
+            raise InputError(source, field, found, "no negative coordinates")
+        expected = f"x below {slide_size[0]} and y below {slide_size[1]}, none negative"
+        if ((spatial >= 0) & (spatial < size[::-1])).all():
+            expected += "; with x and y swapped all spots would fit"
+        elif not inside.any():
+            expected += "; as no spot fits, these may be pixels of another image or unit"
+        raise InputError(source, field, found, expected)
+    return spatial
+
+
+def _point(xy: np.ndarray) -> str:
+    return f"({xy[0]:g}, {xy[1]:g})"
+
+
+def _genes_only(counts: sparse.csr_matrix, adata: AnnData, source: object) -> tuple[sparse.csr_matrix, list[str], dict]:
+    """Counts (N, genes) of named features that are no controls, the genes' symbols, and what was done to get there."""
+    names = np.array([str(name).strip() for name in adata.var_names], dtype=object)
+    unnamed = np.array([name in NO_NAME for name in names], dtype=bool)
+    control = np.array([CONTROL_FEATURES.match(name) is not None for name in names], dtype=bool)
+    gene = ~unnamed & ~control
+    if not gene.any():
+        raise InputError(source, "var index", f"no gene among {len(names)} features", "gene symbols")
+    _check_symbols(names[gene], adata, source)
+    matrix, genes, merged = _sum_features_of_one_gene(counts[:, gene], names[gene])
+    all_counts = counts.sum(dtype=np.float64)
+    return (
+        matrix,
+        genes,
+        {
+            "n_features_in": adata.n_vars,
+            "n_genes_kept": len(genes),
+            "n_unnamed_dropped": int(unnamed.sum()),
+            "n_controls_dropped": int(control.sum()),
+            "controls_dropped": names[control][:MAX_LISTED].tolist(),
+            "control_share_of_counts": float(counts[:, control].sum(dtype=np.float64) / max(all_counts, 1)),
+            "n_features_merged": int(gene.sum()) - len(genes),
+            "genes_merged": merged[:MAX_LISTED],
+        },
+    )
+
+
+def _check_symbols(names: np.ndarray, adata: AnnData, source: object) -> None:
+    """Refuse Ensembl ids; a few are normal, as genes without a symbol go by their id."""
+    ids = [name for name in names if ENSEMBL_ID.match(name)]
+    if 2 * len(ids) <= len(names):
+        return
+    columns = [column for column in adata.var.columns if "symbol" in column.lower() or "name" in column.lower()]
+    where = f"var[{columns[0]!r}]" if columns else "an Ensembl annotation"
+    found = f"{len(ids)} of {len(names)} names that are Ensembl ids, first {ids[0]}"
+    raise InputError(source, "var index", found, f"gene symbols: set adata.var_names from {where} and save the file")
+
+
+def _sum_features_of_one_gene(
+    counts: sparse.csr_matrix, names: np.ndarray
+) -> tuple[sparse.csr_matrix, list[str], list[str]]:
+    """Counts (N, genes), the genes in order of first appearance, and those that had several features."""
+    known = set(names)
+    symbols = []
+    for name in names:
+        suffixed = MADE_UNIQUE.match(name)
+        symbols.append(suffixed[1] if suffixed and suffixed[1] in known else name)
+    gene_of_feature, genes = pd.factorize(np.array(symbols, dtype=object))
+    merged = [str(gene) for gene in genes[np.bincount(gene_of_feature) > 1]]
+    features = np.arange(len(names))
+    membership = sparse.csr_matrix(
+        (np.ones(len(names), np.float32), (features, gene_of_feature)), shape=(len(names), len(genes))
+    )
+    summed = sparse.csr_matrix(counts @ membership)
+    summed.sort_indices()
+    return summed, [str(gene) for gene in genes], merged
+
+
+def _warnings(qc: Mapping) -> list[str]:
+    found = []
+    if qc["n_spots_dropped"] > DROPPED_SPOTS_WARNING * qc["n_spots_in"]:
+        found.append(f"{qc['n_spots_dropped']} of {qc['n_spots_in']} spots have fewer than {qc['min_counts']} counts")
+    if qc["control_share_of_counts"] > CONTROL_COUNTS_WARNING:
+        found.append(f"control features hold {qc['control_share_of_counts']:.1%} of all counts")
+    if qc.get("n_spots_kept_off_tissue"):
+        found.append(f"{qc['n_spots_kept_off_tissue']} of the kept spots are marked as off the tissue")
+    return found
+
+
+def normalise(adata: AnnData, target_sum: float | None = None) -> AnnData:
+    """Total-count normalisation over all genes, then the natural logarithm of 1 + x.
+
+    Parameters
+    ----------
+    adata
+        Spots x genes, counts. Not modified.
+    target_sum
+        Counts that every spot is scaled to; ``None`` takes the median over the slide's spots that have counts, as the
+        released code does (the paper names no target).
+
+    Returns
+    -------
+    The same spots and genes with X float32 log-normalised; a spot without counts stays zero.
+    """
+    import scanpy as sc
+
+    result = adata.copy()
+    result.X = sparse.csr_matrix(result.X, dtype=np.float32)
+    if target_sum is None:
+        # scanpy's own median counts empty spots in for CSR, and leaves them out for dense matrices
+        totals = np.asarray(result.X.sum(axis=1, dtype=np.float64)).ravel()
+        target_sum = float(np.median(totals[totals > 0]))
+    sc.pp.normalize_total(result, target_sum=target_sum)
+    sc.pp.log1p(result)
+    return result
+
+
+def select_genes(
+    slides: Mapping[str, AnnData], n_top: int, markers: Sequence[str], target_sum: float | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The gene panel of a fold: the union of each slide's highly variable genes, and the markers.
+
+    As the released code does it: genes measured on all slides; on each slide normalisation over these genes, log1p and
+    the ``n_top`` genes of highest normalised dispersion (Seurat's); their union. Exactly the slides passed
+    take part: all of the cohort under the paper's protocol, the training slides under the patient protocol.
+
+    Unlike there, spots without counts on the common genes are left out, a panel smaller than ``n_top`` is no error, and
+    the order is by name instead of by hash.
+
+    Parameters
+    ----------
+    slides
+        Counts by sample id, as :func:`clean_counts` returns them. Not modified.
+    n_top
+        Genes to choose per slide; all common genes are taken where there are no more than that.
+    markers
+        Genes that enter the panel wherever all of the slides measure them.
+    target_sum
+        As in :func:`normalise`.
+
+    Returns
+    -------
+    panel
+        ``gene``, ``n_slides_hvg`` (the number of slides that chose it), ``is_marker``; sorted by gene.
+    markers
+        ``marker``, ``status`` ("in panel", or "not measured in" and the slides that lack it), in the order given.
+
+    Raises
+    ------
+    InputError
+        Where the slides have no gene in common, or a slide has fewer than two spots with counts on the common genes.
+    """
+    measured = {sample: set(adata.var_names) for sample, adata in slides.items()}
+    common = sorted(set.intersection(*measured.values())) if measured else []
+    if not common:
+        raise InputError(", ".join(slides) or "no slide", "genes", "none in common", "gene symbols of one species")
+    chosen = pd.Series(0, index=pd.Index(common, dtype=object))
+    for sample, adata in slides.items():
+        chosen += _highly_variable(adata[:, common], sample, n_top, target_sum)
+
+    status = {marker: _marker_status(marker, measured) for marker in markers}
+    is_marker = chosen.index.isin(list(status))
+    panel = pd.DataFrame({"gene": chosen.index, "n_slides_hvg": chosen.to_numpy(), "is_marker": is_marker})
+    panel = panel[(panel["n_slides_hvg"] > 0) | panel["is_marker"]].reset_index(drop=True)
+    return panel, pd.DataFrame({"marker": list(status), "status": list(status.values())}, dtype=object)
+
+
+def _highly_variable(adata: AnnData, sample: str, n_top: int, target_sum: float | None) -> np.ndarray:
+    """Which of the genes (G,) are among the ``n_top`` most variable of the slide."""
+    import scanpy as sc
+
+    if n_top >= adata.n_vars:
+        return np.ones(adata.n_vars, dtype=bool)
+    with_counts = np.asarray(adata.X.sum(axis=1)).ravel() > 0
+    if with_counts.sum() < 2:
+        found = f"{int(with_counts.sum())} with counts on the {adata.n_vars} common genes"
+        raise InputError(sample, "spots", found, "at least two, to tell variable genes")
+    lognorm = normalise(adata[with_counts], target_sum)
+    ranked = sc.pp.highly_variable_genes(lognorm, n_top_genes=n_top, flavor="seurat", inplace=False)
+    return ranked["highly_variable"].to_numpy()
+
+
+def _marker_status(marker: str, measured: Mapping[str, set[str]]) -> str:
+    lacking = [sample for sample, genes in measured.items() if marker not in genes]
+    return f"not measured in {', '.join(lacking)}" if lacking else "in panel"

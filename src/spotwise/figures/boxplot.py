@@ -1,0 +1,106 @@
+"""Fig. 2: how the correlation spreads over genes, per test slide and predictor."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from spotwise.figures import style
+from spotwise.tables import gene_sets, plural
+
+MAX_SLIDES_PER_BAND = 4
+BOX_HEIGHT = 3.6 * style.MM  # room for one line of 6 pt
+TITLES_HEIGHT = 14 * style.MM
+
+
+def pcc_boxplot(
+    scores: pd.DataFrame,
+    order: Sequence[str],
+    top: int,
+    pdf: str | os.PathLike,
+    png: str | os.PathLike,
+    methods: Sequence[str] = (),
+) -> None:
+    """Draw the PCC of the top HEG and HVG as boxes: a column of two panels per slide, a box per predictor.
+
+    Parameters
+    ----------
+    scores
+        Rows of one cohort and protocol with `metrics.SCORE_COLUMNS`. Seeds are averaged per gene; constant genes count
+        with their 0, as in Table 1. The diamond is the mean, which Table 1 averages further.
+    order
+        Predictors from top to bottom: the config's order, controls last. Those without scores are left out.
+    top
+        Size of the HEG and HVG lists.
+    pdf, png
+        Files to write.
+    methods
+        All methods of the config, in its order, so that colours are those of the run's other figures.
+
+    Raises
+    ------
+    ValueError
+        The scores are of more than one cohort or protocol.
+    """
+    (cohort, *other_cohorts), (protocol, *other_protocols) = scores["cohort"].unique(), scores["protocol"].unique()
+    if other_cohorts or other_protocols:
+        raise ValueError("a box plot takes the scores of one cohort and one protocol")
+    looks = style.predictor_looks(scores, order, methods)
+    slides = list(dict.fromkeys(scores.sort_values(["fold", "sample"], kind="stable")["sample"]))
+    bands, columns = style.wrap(len(slides), MAX_SLIDES_PER_BAND)
+    with style.page():
+        height = bands * 2 * (TITLES_HEIGHT + len(looks) * BOX_HEIGHT) + TITLES_HEIGHT / 2
+        fig = Figure(figsize=(style.PAGE_WIDTH, height), layout="constrained")
+        fig.suptitle(f"{cohort}, {protocol} protocol")
+        axes = fig.subplots(2 * bands, columns, sharex=True, sharey=True, squeeze=False)
+        masks = gene_sets(scores, (top,))
+        for place, slide in enumerate(slides):
+            band, column = divmod(place, columns)
+            for row, kind in enumerate(("HEG", "HVG")):
+                genes = scores[masks[f"{kind}_top{top}"] & scores["sample"].eq(slide)]
+                _draw_boxes(axes[2 * band + row, column], genes, looks)
+                axes[2 * band + row, column].set_title(f"{slide}\n{kind}, {plural(genes['gene'].nunique(), 'gene')}")
+        for ax in axes.flat:
+            ax.set_visible(ax.has_data())
+        _label_edges(axes, len(slides))
+        style.save(fig, pdf, png)
+
+
+def _draw_boxes(ax: Axes, genes: pd.DataFrame, looks: dict[str, style.Look]) -> None:
+    pcc = genes.groupby(["predictor", "gene"])["pcc"].mean()
+    present = set(genes["predictor"])
+    ax.axvline(0, color="black", linewidth=0.5, zorder=0)
+    for place, (predictor, look) in enumerate(looks.items()):
+        if predictor not in present:
+            continue
+        ax.boxplot(
+            pcc[predictor].to_numpy(),
+            positions=[place],
+            widths=0.7,
+            orientation="horizontal",
+            patch_artist=True,
+            showmeans=True,
+            boxprops={"facecolor": look.colour, "hatch": look.hatch, "linewidth": 0.5},
+            medianprops={"color": "black", "linewidth": 1.0},
+            meanprops={"marker": "D", "markersize": 2.2, "markerfacecolor": "white", "markeredgecolor": "black"}
+            | {"markeredgewidth": 0.4},
+            whiskerprops={"linewidth": 0.5},
+            capprops={"linewidth": 0.5},
+            flierprops={"marker": "o", "markersize": 1.2, "markerfacecolor": "0.3", "markeredgewidth": 0},
+        )
+    ax.set_yticks(range(len(looks)), list(looks))
+    ax.set_ylim(len(looks) - 0.4, -0.6)
+    ax.tick_params(axis="y", length=0)
+
+
+def _label_edges(axes, n_slides: int) -> None:
+    """Tick labels and the axis' name under the lowest panel of each column, also where the last band is not full."""
+    columns = axes.shape[1]
+    for column in range(columns):
+        last = 2 * ((n_slides - 1 - column) // columns) + 1
+        axes[last, column].set_xlabel("PCC per gene")
+        axes[last, column].tick_params(axis="x", labelbottom=True)

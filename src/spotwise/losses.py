@@ -1,0 +1,200 @@
+"""Contrastive and reconstruction losses.
+
+The contrastive loss with soft targets is BLEEP's (Xie et al., NeurIPS 2023); CMRCNet (Liu et al., 2025) takes it over.
+Throughout, E (B, D) are the image embeddings and G (B, D) the expression embeddings of the same B spots, neither of
+them normalised; tau is the temperature.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """The tensor in float32, or as it is where it is float64."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def _full_precision(loss: Callable) -> Callable:
+    """Compute ``loss`` without autocast: logits span hundreds at the start, where bfloat16 steps are whole units."""
+
+    @functools.wraps(loss)
+    def exact(*tensors: Tensor, **settings):
+        with torch.autocast(tensors[0].device.type, enabled=False):
+            return loss(*map(at_least_float32, tensors), **settings)
+
+    return exact
+
+
+def _soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """-sum_j targets_ij log softmax(logits)_ij, one value per row."""
+    return -(targets * functional.log_softmax(logits, dim=-1)).sum(dim=-1)
+
+
+@_full_precision
+def soft_contrastive(
+    image: Tensor,
+    gene: Tensor,
+    *,
+    temperature: float = 1.0,
+    target_temperature: Literal["multiply", "divide"] = "multiply",
+    pairing: Literal["released", "paper"] = "released",
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropies between the two modalities' similarities and soft targets from the similarities within each.
+
+    The targets are T = softmax((E E^T + G G^T) / 2 * tau), row by row, and not detached. As T is not symmetric, it
+    matters which of the two terms meets T and which its transpose:
+
+    * ``released`` (the code of BLEEP and of CMRCNet): CE(G E^T / tau, T) and CE(E G^T / tau, T^T);
+    * ``paper`` (CMRCNet, the equation of Loss_c read literally): CE(E G^T / tau, T) and CE(G E^T / tau, T^T).
+
+    Parameters
+    ----------
+    image, gene
+        Embeddings E and G, (B, D) each.
+    temperature
+        tau.
+    target_temperature
+        Whether the exponent of the targets is multiplied by tau (CMRCNet; BLEEP's ViT class) or divided by it (BLEEP's
+        ResNet50 class).
+    pairing
+        See above.
+
+    Returns
+    -------
+    tuple
+        Cross-entropies of the expression-by-image logits and of the image-by-expression logits, float (B,) each.
+
+    Raises
+    ------
+    ValueError
+        For an unknown ``target_temperature`` or ``pairing``.
+    """
+    exponent = {"multiply": temperature, "divide": 1 / temperature}
+    if target_temperature not in exponent:
+        raise ValueError(f"target_temperature: found {target_temperature!r}, expected multiply or divide")
+    logits = gene @ image.T / temperature  # (B, B), rows: expression
+    similarity = (image @ image.T + gene @ gene.T) / 2
+    targets = functional.softmax(similarity * exponent[target_temperature], dim=-1)
+    if pairing == "released":
+        return _soft_cross_entropy(logits, targets), _soft_cross_entropy(logits.T, targets.T)
+    if pairing == "paper":
+        return _soft_cross_entropy(logits, targets.T), _soft_cross_entropy(logits.T, targets)
+    raise ValueError(f"pairing: found {pairing!r}, expected released or paper")
+
+
+def combine(spot_ce: Tensor, image_ce: Tensor, how: Literal["average", "sum"] = "average") -> Tensor:
+    """Both cross-entropies of each sample as one: their average (released code, BLEEP) or sum (paper, Loss_c).
+
+    Parameters
+    ----------
+    spot_ce, image_ce
+        (B,) each, from :func:`soft_contrastive`.
+    how
+        ``average`` or ``sum``.
+
+    Returns
+    -------
+    Tensor
+        (B,)
+
+    Raises
+    ------
+    ValueError
+        For another ``how``.
+    """
+    if how == "average":
+        return (spot_ce + image_ce) / 2
+    if how == "sum":
+        return spot_ce + image_ce
+    raise ValueError(f"combination: found {how!r}, expected average or sum")
+
+
+def balance(loss: Tensor, log: Literal["per_sample", "of_mean"] = "per_sample") -> Tensor:
+    """log(1 + loss), by which CMRCNet keeps either of its losses from dominating the other (Loss_total).
+
+    Parameters
+    ----------
+    loss
+        (B,), or a scalar, for which both ways are the same.
+    log
+        ``per_sample``: mean of log(1 + loss_i), as the released code has it; ``of_mean``: log(1 + mean of loss_i), as
+        the paper writes it.
+
+    Returns
+    -------
+    Tensor
+        scalar
+
+    Raises
+    ------
+    ValueError
+        For another ``log``.
+    """
+    if log == "per_sample":
+        return torch.log1p(loss).mean()
+    if log == "of_mean":
+        return torch.log1p(loss.mean())
+    raise ValueError(f"log: found {log!r}, expected per_sample or of_mean")
+
+
+@_full_precision
+def reconstruction_error(reconstructed: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error between F_r and the embedding that it should equal (CMRCNet, Loss_r).
+
+    Parameters
+    ----------
+    reconstructed, target
+        (B, D) each.
+
+    Returns
+    -------
+    Tensor
+        scalar
+    """
+    return functional.mse_loss(reconstructed, target)
+
+
+def spread(embedding: Tensor) -> Tensor:
+    """Standard deviation over the batch, averaged over dimensions: 0 when all spots share one embedding.
+
+    Parameters
+    ----------
+    embedding
+        (B, D)
+
+    Returns
+    -------
+    Tensor
+        scalar, detached
+    """
+    return at_least_float32(embedding.detach()).std(dim=0, correction=0).mean()
+
+
+def monitored(image: Tensor, gene: Tensor, spot_ce: Tensor, image_ce: Tensor) -> dict[str, Tensor]:
+    """What every contrastive method reports beside its loss, so that a collapse looks the same in all of them.
+
+    Parameters
+    ----------
+    image, gene
+        Embeddings, (B, D) each.
+    spot_ce, image_ce
+        (B,) each, from :func:`soft_contrastive`.
+
+    Returns
+    -------
+    dict
+        Detached scalars: ``contrastive``, the mean of the averaged cross-entropies, equal to ln(B) when all embeddings
+        are equal; ``image_spread`` and ``gene_spread``, see :func:`spread`.
+    """
+    return {
+        "contrastive": combine(spot_ce, image_ce, "average").mean().detach(),
+        "image_spread": spread(image),
+        "gene_spread": spread(gene),
+    }

@@ -1,0 +1,137 @@
+"""The registry of methods. Adding one takes a file here, a line in ``REGISTRY`` and an entry in the configuration.
+
+Importing this module imports no method: the workflow asks it for names and kinds, and torch costs seconds.
+
+Kinds
+-----
+retrieval
+    ``torch.nn.Module`` with ``loss(batch)``, ``embed_images`` and ``embed_expression``; predicts by averaging the
+    expression of the most similar training spots.
+frozen
+    Fits on the embeddings of a frozen image encoder.
+control
+    Predicts from the training expression without any image; stands in every table, beside the methods.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from spotwise.errors import InputError
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a method is and of which kind.
+
+    Attributes
+    ----------
+    kind
+        ``retrieval``, ``frozen`` or ``control``.
+    module
+        Module of :mod:`spotwise.models` that holds the class, named like the registry key, and ``<key>Options``.
+    seeded
+        Whether anything in the method is random; the others run once, whatever the seeds.
+    shares
+        Further package modules whose code decides the results, as :func:`spotwise.provenance.code_version` names them.
+    """
+
+    kind: str
+    module: str
+    seeded: bool = True
+    shares: tuple[str, ...] = ()
+
+    @property
+    def code(self) -> tuple[str, ...]:
+        """All package modules whose code decides this method's results."""
+        return (f"models/{self.module}", *self.shares)
+
+
+_CONTRASTIVE = ("losses", "models/batch", "models/layers")
+
+REGISTRY: Mapping[str, Entry] = {
+    "CMRCNet": Entry("retrieval", "cmrcnet", shares=_CONTRASTIVE),
+    "BLEEP": Entry("retrieval", "bleep", shares=_CONTRASTIVE),
+    "Ridge": Entry("frozen", "ridge", seeded=False),
+    "TrainMean": Entry("control", "controls", seeded=False),
+    "RandomRetrieval": Entry("control", "controls"),
+    "LibrarySize": Entry("control", "controls", seeded=False),
+}
+
+
+def load(name: str) -> type:
+    """The class of a registered method."""
+    return getattr(importlib.import_module(f"spotwise.models.{REGISTRY[name].module}"), name)
+
+
+def options(name: str, given: Mapping[str, object]):
+    """The options dataclass of a registered method, with the values of its configuration entry."""
+    return getattr(importlib.import_module(f"spotwise.models.{REGISTRY[name].module}"), f"{name}Options")(**given)
+
+
+def build(name: str, n_genes: int, given: Mapping[str, object]):
+    """A freshly initialised retrieval method for ``n_genes`` genes, with the options of its configuration entry."""
+    return load(name)(n_genes, options(name, given))
+
+
+def restore(name: str, n_genes: int, given: Mapping[str, object], weights: Path):
+    """A trained retrieval method with the ``weights.safetensors`` of its training, in evaluation mode."""
+    from safetensors.torch import load_model
+
+    if "pretrained" in _declared_options(name):
+        given = {**given, "pretrained": "no"}  # its weights come from the file, not from the encoder's publisher
+    model = build(name, n_genes, given)
+    load_model(model, weights)
+    return model.eval()
+
+
+@dataclass(frozen=True)
+class _Option:
+    type: str
+    choices: tuple[object, ...] | None
+
+
+@cache
+def _declared_options(name: str) -> dict[str, _Option]:
+    """The fields of ``<name>Options``, read from its source: importing it would import torch."""
+    source = Path(__file__).with_name(f"{REGISTRY[name].module}.py").read_text(encoding="utf-8")
+    declared: dict[str, _Option] = {}
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.ClassDef) and node.name == f"{name}Options":
+            for field in node.body:
+                if isinstance(field, ast.AnnAssign):
+                    declared[field.target.id] = _option(field.annotation)
+    return declared
+
+
+def _option(annotation: ast.expr) -> _Option:
+    if isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value) == "Literal":
+        choices = ast.literal_eval(annotation.slice)
+        choices = choices if isinstance(choices, tuple) else (choices,)
+        return _Option(type(choices[0]).__name__, choices)
+    return _Option(ast.unparse(annotation), None)
+
+
+def check_options(name: str, given: Mapping[str, object], where: str) -> None:
+    """Check the options of a configuration entry against the dataclass of its method.
+
+    Raises
+    ------
+    InputError
+        For an unknown option, a value of another type, or one that is not among the choices.
+    """
+    declared = _declared_options(name)
+    for key, value in given.items():
+        if key not in declared:
+            raise InputError(where, key, "an unknown option", f"one of {', '.join(declared) or 'none'}")
+        option = declared[key]
+        if option.choices is not None and value not in option.choices:
+            raise InputError(where, key, repr(value), f"one of {', '.join(map(str, option.choices))}")
+        right = type(value).__name__ == option.type or (option.type == "float" and type(value) is int)
+        if not right:
+            raise InputError(where, key, repr(value), f"a value of type {option.type}")

@@ -1,0 +1,191 @@
+"""BLEEP: bi-modal contrastive learning of images and expression (Xie et al., NeurIPS 2023)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import huggingface_hub
+import timm
+import torch
+from torch import Tensor, nn
+
+from spotwise.errors import InputError, SetupError
+from spotwise.losses import combine, monitored, soft_contrastive
+from spotwise.models.batch import Batch
+from spotwise.models.layers import (
+    ProjectionHead,
+    check_choices,
+    check_divisors,
+    check_fractions,
+    check_sizes,
+    vision_transformer,
+)
+
+VIT = "vit"
+# How long the server of pretrained weights may take to say anything at all
+PROBE_SECONDS = 5
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BLEEPOptions:
+    """Hyper-parameters of BLEEP.
+
+    Raises
+    ------
+    InputError
+        For an encoder that timm does not have, an unknown choice, a number outside its range, or heads that do not
+        divide their channels.
+    """
+
+    # Image encoder: the name of a timm model (BLEEP: resnet50), or `vit` for CMRCNet's encoder, trained from scratch.
+    encoder: str = "resnet50"
+    # Weights that timm's encoder starts from: random, pretrained if they can be had, or pretrained or nothing.
+    pretrained: Literal["no", "when_reachable", "required"] = "when_reachable"
+
+    # Of the encoder `vit`: side of an image and of a patch in pixels, channels, blocks, attention heads.
+    image_size: int = 224
+    patch_size: int = 32
+    encoder_dim: int = 768
+    encoder_depth: int = 8
+    encoder_heads: int = 8
+
+    # Channels of the shared space.
+    embedding_dim: int = 256
+    # Dropout of both projection heads, before the residual.
+    projection_dropout: float = 0.1
+    # Divides the logits.
+    temperature: float = 1.0
+    # What the temperature does in the targets: BLEEP's ResNet50 class divides by it, its ViT class multiplies.
+    target_temperature: Literal["divide", "multiply"] = "divide"
+
+    def __post_init__(self):
+        check_choices("BLEEP", self)
+        check_sizes("BLEEP", embedding_dim=self.embedding_dim, temperature=self.temperature)
+        check_fractions("BLEEP", projection_dropout=self.projection_dropout)
+        if self.encoder != VIT:
+            if not timm.is_model(self.encoder):
+                raise InputError("BLEEP", "encoder", repr(self.encoder), f"{VIT!r} or the name of a timm model")
+            return
+        if self.pretrained == "required":
+            raise InputError("BLEEP", "pretrained", "'required'", f"'no': no weights were published for {VIT!r}")
+        check_sizes("BLEEP", encoder_depth=self.encoder_depth)
+        check_divisors(
+            "BLEEP",
+            encoder_heads=(self.encoder_heads, "encoder_dim", self.encoder_dim),
+            patch_size=(self.patch_size, "image_size", self.image_size),
+        )
+
+
+class BLEEP(nn.Module):
+    """Image encoder and two projection heads under BLEEP's contrastive loss.
+
+    Parameters
+    ----------
+    n_genes
+        Genes of the panel, G.
+    options
+        Hyper-parameters; kept as ``options``.
+
+    Attributes
+    ----------
+    pretrained_loaded : bool
+        Whether the encoder started from pretrained weights.
+
+    Raises
+    ------
+    SetupError
+        If pretrained weights are required and cannot be had.
+    """
+
+    def __init__(self, n_genes: int, options: BLEEPOptions = BLEEPOptions()):
+        super().__init__()
+        self.options = options
+        self.image_encoder, self.pretrained_loaded = _image_encoder(options)
+        features = self.image_encoder.head_hidden_size  # timm: width after pooling
+        self.image_projection = ProjectionHead(features, options.embedding_dim, options.projection_dropout)
+        self.gene_projection = ProjectionHead(n_genes, options.embedding_dim, options.projection_dropout)
+
+    def embed_images(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) -> embeddings (B, D), not normalised."""
+        return self.image_projection(self.image_encoder(images))
+
+    def embed_expression(self, expression: Tensor) -> Tensor:
+        """Expression (B, G) -> embeddings (B, D), not normalised."""
+        return self.gene_projection(expression)
+
+    def loss(self, batch: Batch, mask_generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """BLEEP's loss: the mean of both cross-entropies over the batch.
+
+        Parameters
+        ----------
+        batch
+            B spots.
+        mask_generator
+            Not used, as BLEEP masks nothing; every retrieval method is asked for its loss in the same way.
+
+        Returns
+        -------
+        dict
+            Scalars: ``total``, differentiable; detached, those of :func:`spotwise.losses.monitored`.
+        """
+        image, gene = self.embed_images(batch.images), self.embed_expression(batch.expression)
+        spot_ce, image_ce = soft_contrastive(
+            image, gene, temperature=self.options.temperature, target_temperature=self.options.target_temperature
+        )
+        return {"total": combine(spot_ce, image_ce).mean(), **monitored(image, gene, spot_ce, image_ce)}
+
+
+def _image_encoder(options: BLEEPOptions) -> tuple[nn.Module, bool]:
+    """The encoder, giving pooled features (B, F), and whether it has pretrained weights."""
+    if options.encoder == VIT:
+        encoder = vision_transformer(
+            options.image_size,
+            options.patch_size,
+            options.encoder_dim,
+            options.encoder_depth,
+            options.encoder_heads,
+            pool="avg",
+        )
+        return encoder, False
+    if options.pretrained != "no":
+        try:
+            with _impatient_hub():
+                return _timm_encoder(options.encoder, pretrained=True), True
+        # The hub's client, its transport and timm raise classes without a common base that change with their versions.
+        except Exception as problem:
+            reason = " ".join(str(problem).split())
+            if options.pretrained == "required":
+                raise SetupError(
+                    f"BLEEP: pretrained: no weights for {options.encoder} ({reason}); connect this machine, fill its "
+                    "cache from one that is connected, or set pretrained: when_reachable"
+                ) from problem
+            logger.warning("BLEEP: %s starts from random weights, as none could be had: %s", options.encoder, reason)
+    return _timm_encoder(options.encoder, pretrained=False), False
+
+
+def _timm_encoder(name: str, pretrained: bool) -> nn.Module:
+    return timm.create_model(name, pretrained=pretrained, num_classes=0, global_pool="avg")
+
+
+@contextmanager
+def _impatient_hub() -> Iterator[None]:
+    """Look for weights in the local cache only, unless the server answers a first question.
+
+    Its client would otherwise repeat the question for a minute wherever there is no network, as on most compute nodes.
+    """
+    settings = huggingface_hub.constants
+    offline = settings.HF_HUB_OFFLINE
+    try:
+        huggingface_hub.get_session().head(settings.ENDPOINT, timeout=PROBE_SECONDS)
+    except Exception:  # whatever the transport raises: there is no way to the server
+        settings.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        settings.HF_HUB_OFFLINE = offline

@@ -1,0 +1,228 @@
+"""Layers that several methods share. Shapes: B spots, T tokens, D channels, G genes."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args, get_origin, get_type_hints
+
+from timm.models.vision_transformer import Block, VisionTransformer
+from torch import Tensor, nn
+from torch.nn import functional
+
+from spotwise.errors import InputError
+
+MLP_RATIO = 4
+ACTIVATIONS = {"elu": nn.ELU, "selu": nn.SELU}
+
+
+def check_choices(method: str, options: object) -> None:
+    """Check every ``Literal`` field of a dataclass of options against its choices.
+
+    Raises
+    ------
+    InputError
+        Naming the first field that holds something else.
+    """
+    for name, hint in get_type_hints(type(options)).items():
+        if get_origin(hint) is Literal and getattr(options, name) not in get_args(hint):
+            raise InputError(method, name, repr(getattr(options, name)), f"one of {', '.join(get_args(hint))}")
+
+
+def check_divisors(method: str, **divisors: tuple[int, str, int]) -> None:
+    """Check that each option divides another one, e.g. ``encoder_heads=(8, "encoder_dim", 768)``.
+
+    Raises
+    ------
+    InputError
+        Naming the first option that is below 1, or does not divide its whole.
+    """
+    for name, (part, whole_name, whole) in divisors.items():
+        if part < 1 or whole < 1 or whole % part:
+            raise InputError(method, name, part, f"a divisor of {whole_name} ({whole})")
+
+
+def check_sizes(method: str, **sizes: float) -> None:
+    """Check that each option is above 0.
+
+    Raises
+    ------
+    InputError
+        Naming the first that is not.
+    """
+    for name, size in sizes.items():
+        if size <= 0:
+            raise InputError(method, name, size, "a number above 0")
+
+
+def check_fractions(method: str, **fractions: float) -> None:
+    """Check that each option (a dropout, a masked fraction) is at least 0 and below 1.
+
+    Raises
+    ------
+    InputError
+        Naming the first that is not.
+    """
+    for name, fraction in fractions.items():
+        if not 0 <= fraction < 1:
+            raise InputError(method, name, fraction, "a fraction from 0 to below 1")
+
+
+def vision_transformer(
+    image_size: int, patch_size: int, dim: int, depth: int, heads: int, pool: Literal["", "avg"] = ""
+) -> VisionTransformer:
+    """CMRCNet's image encoder: timm's ViT without a head, trained from scratch, initialised as the released code does.
+
+    Parameters
+    ----------
+    image_size, patch_size
+        Pixels; 224 and 32 give the 50 tokens of the paper.
+    dim, depth, heads
+        Channels, blocks, attention heads.
+    pool
+        ``""``: return all tokens, (B, T, dim), the class token first; ``"avg"``: their mean, class token included,
+        (B, dim). Both after the final norm.
+
+    Returns
+    -------
+    VisionTransformer
+        Maps (B, 3, image_size, image_size) to the above.
+    """
+    encoder = VisionTransformer(
+        img_size=image_size,
+        patch_size=patch_size,
+        embed_dim=dim,
+        depth=depth,
+        num_heads=heads,
+        mlp_ratio=MLP_RATIO,
+        num_classes=0,
+        global_pool=pool,
+        pool_include_prefix=True,
+        fc_norm=False,
+        weight_init="skip",
+    )
+    _initialise(encoder)
+    return encoder
+
+
+def _initialise(encoder: VisionTransformer) -> None:
+    """Initial weights of the released code, which differ from timm's (linear .02, convolution by fan-in)."""
+    nn.init.trunc_normal_(encoder.pos_embed, std=0.02)
+    nn.init.trunc_normal_(encoder.cls_token, std=0.02)
+    for module in encoder.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=0.01)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out")
+            nn.init.zeros_(module.bias)
+
+
+class ProjectionHead(nn.Module):
+    """BLEEP's projection into the shared space: linear, GELU, linear, dropout, residual, layer norm.
+
+    Parameters
+    ----------
+    features, dim
+        Channels in and out.
+    dropout
+        After the second linear layer, before the residual.
+    """
+
+    def __init__(self, features: int, dim: int, dropout: float):
+        super().__init__()
+        self.project = nn.Linear(features, dim)
+        self.refine = nn.Linear(dim, dim)
+        self.dropout = nn.Dropout(dropout)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, features) -> (B, dim)."""
+        projected = self.project(x)
+        return self.norm(projected + self.dropout(self.refine(functional.gelu(projected))))
+
+
+class GeneTokens(nn.Module):
+    """Expression as a few tokens, by one block of a self-normalising network (Klambauer et al., 2017).
+
+    Parameters
+    ----------
+    n_genes
+        G.
+    tokens, dim
+        Shape of the result: 8 x 256 = the paper's 2,048 channels.
+    activation
+        ``elu`` (released code) or ``selu`` (paper).
+    dropout
+        Alpha dropout.
+    """
+
+    def __init__(self, n_genes: int, tokens: int, dim: int, activation: Literal["elu", "selu"], dropout: float):
+        super().__init__()
+        self.linear = nn.Linear(n_genes, tokens * dim)
+        self.activation = ACTIVATIONS[activation]()
+        self.dropout = nn.AlphaDropout(dropout)
+        self.shape = (tokens, dim)
+
+    def forward(self, expression: Tensor) -> Tensor:
+        """(B, G) -> (B, tokens, dim)."""
+        return self.dropout(self.activation(self.linear(expression))).unflatten(1, self.shape)
+
+
+class ResidualCrossAttention(nn.Module):
+    """Attention of tokens x to tokens y that adds a value of x itself (CMRCNet, Fig. 8; from MCFN).
+
+    Queries and keys pass a ReLU, and the values come from these, not from x and y (released code). There is no output
+    projection.
+
+    Parameters
+    ----------
+    dim, heads
+        Channels and attention heads.
+    dropout
+        Of queries and keys, after the ReLU.
+    """
+
+    def __init__(self, dim: int, heads: int, dropout: float):
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Dropout(dropout))
+        self.key = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Dropout(dropout))
+        self.own_value = nn.Linear(dim, dim)
+        self.value = nn.Linear(dim, dim)
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, heads, T, D / heads)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """(B, T, D) and (B, S, D) -> (B, T, D)."""
+        query, key = self.query(x), self.key(y)
+        attended = functional.scaled_dot_product_attention(
+            self._split(query), self._split(key), self._split(self.value(key))
+        )
+        return self.own_value(query) + attended.transpose(1, 2).flatten(2)
+
+
+class FusionBlock(nn.Module):
+    """Cross-modal fusion module of CMRCNet: a transformer block on the image tokens, then residual cross-attention.
+
+    Parameters
+    ----------
+    dim, heads
+        Channels; heads of both attentions.
+    dropout
+        After the projection of the self-attention and after both layers of the MLP.
+    cross_dropout
+        Within the cross-attention.
+    """
+
+    def __init__(self, dim: int, heads: int, dropout: float, cross_dropout: float):
+        super().__init__()
+        # timm's own layer norm has eps 1e-6, the released fusion module torch's 1e-5.
+        self.image_block = Block(
+            dim, heads, mlp_ratio=MLP_RATIO, qkv_bias=True, proj_drop=dropout, norm_layer=nn.LayerNorm
+        )
+        self.cross_attention = ResidualCrossAttention(dim, heads, cross_dropout)
+
+    def forward(self, x: Tensor, genes: Tensor) -> Tensor:
+        """Image tokens (B, T, D) and gene tokens (B, S, D) -> image tokens (B, T, D)."""
+        x = self.image_block(x)
+        return x + self.cross_attention(x, genes)

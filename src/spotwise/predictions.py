@@ -1,0 +1,64 @@
+"""The prediction file: predicted and observed expression of one slide by one predictor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pandas as pd
+
+from spotwise.contracts import OBSERVED, PROVENANCE, SPATIAL, TEST
+from spotwise.files import atomic
+from spotwise.folds import Fold
+
+
+def write_prediction(
+    path: str | Path, fold: Fold, sample: str, predicted: np.ndarray, provenance: dict[str, object]
+) -> None:
+    """Write a prediction ``.h5ad``.
+
+    Parameters
+    ----------
+    path
+        Where to.
+    fold
+        The fold, with the truth of its test slide.
+    sample
+        The test slide.
+    predicted
+        (N, G) float32 log-normalised expression of its spots, in the order of ``fold``.
+    provenance
+        What made it: predictor, method, kind, k, k_used, seed, note, ...
+    """
+    rows = fold.rows(TEST, sample=sample)
+    if predicted.shape != (len(rows), len(fold.genes)):
+        raise ValueError(f"{predicted.shape} predicted for {len(rows)} spots of {sample} and {len(fold.genes)} genes")
+    mean, variance = fold.reference(sample)
+    observed = fold.expression[rows]
+    content = anndata.AnnData(
+        X=predicted.astype(np.float32),
+        obs=pd.DataFrame(index=pd.Index(fold.barcode[rows], name="barcode")),
+        var=pd.DataFrame(
+            {
+                "is_marker": fold.is_marker,
+                "is_measured": ~np.isnan(observed).any(axis=0),
+                "reference_mean": mean,
+                "reference_var": variance,
+            },
+            index=pd.Index(fold.genes, name="gene"),
+        ),
+        obsm={SPATIAL: fold.spatial[rows]},
+        layers={OBSERVED: observed},
+        uns={
+            PROVENANCE: {
+                "cohort": fold.cohort,
+                "protocol": fold.protocol,
+                "fold": fold.fold,
+                "sample": sample,
+                **provenance,
+            }
+        },
+    )
+    with atomic(path) as temporary:
+        content.write_h5ad(temporary, compression="gzip")

@@ -1,0 +1,114 @@
+"""The sample sheet, patients, and the folds of both protocols.
+
+Folds follow from the sheet alone, so that the workflow knows all of them before any data is there.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from spotwise.contracts import PAPER, PATIENT
+from spotwise.errors import InputError
+from spotwise.schema import validate
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One slide with its counts: a row of the sample sheet."""
+
+    sample: str
+    cohort: str
+    patient: str
+    technology: str = ""
+
+
+@dataclass(frozen=True)
+class FoldPlan:
+    """Which slides a fold tests on, trains on, and chooses its checkpoint on.
+
+    Attributes
+    ----------
+    fold
+        Its number, from 0, in the order of the sample sheet.
+    test, train
+        Sample ids. ``train`` includes the slide that validation is taken from.
+    validation
+        ``spots``: a random share of every training slide's spots (the paper).
+        ``slide``: all of ``validation_slide``. ``block``: a contiguous block of ``validation_slide``.
+    validation_slide
+        The training slide held out, ``None`` for ``spots``.
+    """
+
+    fold: int
+    test: tuple[str, ...]
+    train: tuple[str, ...]
+    validation: str
+    validation_slide: str | None = None
+
+
+def read_samples(path: str | Path) -> list[Sample]:
+    """Read and check a sample sheet (tab-separated, one row per slide; ``schemas/samples.schema.yaml``).
+
+    Raises
+    ------
+    InputError
+        For a missing file or column, an id that is unsafe as a file name or given twice, or a row without patient.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(path, "samples", "no such file", "a tab-separated sample sheet")
+    with path.open(encoding="utf-8-sig", newline="") as handle:
+        rows = list(csv.DictReader((line for line in handle if not line.startswith("#")), delimiter="\t"))
+    if not rows:
+        raise InputError(path, "rows", "none", "one row per slide under a header line")
+    samples: list[Sample] = []
+    for number, row in enumerate(rows, start=1):
+        if None in row or None in row.values():
+            raise InputError(path, f"row {number}", "a different number of fields", "as many as the header has")
+        row = {key: value.strip() for key, value in row.items() if value.strip()}
+        validate(row, "samples.schema.yaml", f"{path}: row {number} ({row.get('sample', 'no sample id')})")
+        if any(row["sample"] == sample.sample for sample in samples):
+            raise InputError(path, "sample", f"{row['sample']} twice", "each id once")
+        samples.append(Sample(row["sample"], row["cohort"], row["patient"], row.get("technology", "")))
+    return samples
+
+
+def patients(samples: Sequence[Sample]) -> list[str]:
+    """The patients, in the order of their first slide."""
+    return list(dict.fromkeys(sample.patient for sample in samples))
+
+
+def plan_folds(samples: Sequence[Sample], protocol: str) -> list[FoldPlan]:
+    """The folds of one cohort.
+
+    ``paper`` leaves one slide out, whoever it belongs to (the paper's "number of folds is equal to the number of
+    samples"), and validates on random spots of the training slides. ``patient`` leaves one patient out with all of
+    their slides and validates on a whole training slide, or on a block of it where there is only one.
+    """
+    if protocol == PAPER:
+        return [
+            FoldPlan(fold, (left_out.sample,), tuple(s.sample for s in samples if s != left_out), "spots")
+            for fold, left_out in enumerate(samples)
+        ]
+    if protocol != PATIENT:
+        raise ValueError(f"no such protocol: {protocol!r}")
+    plans = []
+    for fold, patient in enumerate(patients(samples)):
+        train = [sample for sample in samples if sample.patient != patient]
+        test = tuple(sample.sample for sample in samples if sample.patient == patient)
+        kind = "slide" if len(train) > 1 else "block"
+        plans.append(FoldPlan(fold, test, tuple(s.sample for s in train), kind, _validation_slide(train, fold)))
+    return plans
+
+
+def _validation_slide(train: Sequence[Sample], fold: int) -> str:
+    """The training slide to choose the checkpoint on: of a patient with no other slide where there is one.
+
+    Then validation, like the test, is on a patient that training has not seen. Candidates take turns over the folds.
+    """
+    alone = [s for s in train if sum(other.patient == s.patient for other in train) == 1]
+    candidates = alone or list(train)
+    return candidates[fold % len(candidates)].sample

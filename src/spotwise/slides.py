@@ -1,0 +1,383 @@
+"""Spot-centred patches from whole slides, and HEST's patch files (``patches/{sample}.h5``)."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+import openslide
+from PIL import Image
+
+from spotwise.contracts import BARCODES, COORDS, IMAGES
+from spotwise.errors import InputError
+from spotwise.files import atomic
+
+log = logging.getLogger(__name__)
+
+# Bicubic is Pillow's default and the filter of HEST's Pillow path. Pillow widens the kernel when it shrinks, so nothing
+# aliases; HEST's usual path (cv2, bilinear without widening) does alias, and its pixels therefore differ slightly.
+RESAMPLING = Image.Resampling.BICUBIC
+_KERNEL_RADIUS = 2  # of the bicubic kernel, in pixels of the coarser of source and target
+
+# Pyramids halve odd sizes and so report downsamples like 2.0001; a level that misses the target by so little serves.
+_LEVEL_SLACK = 1.005
+# Patches of one row of spots reach over two or three rows of tiles; on a 30,000 px wide slide these are about 90 MiB.
+_TILE_CACHE_BYTES = 256 * 2**20
+
+# Embedded pixel sizes that only say "unknown": print resolutions (72 and 96 dpi), scanners' and converters' defaults.
+PLACEHOLDER_UM_PER_PX = (1.0, 0.2125, 0.26458, 0.35278, 31.75, 63.5, 0.0006)
+_PLAUSIBLE_UM_PER_PX = (0.05, 10.0)
+_TOLERATED_DISAGREEMENT = 0.02
+
+
+@contextmanager
+def open_slide(path: Path) -> Iterator[openslide.OpenSlide]:
+    """Open a whole slide; a file that OpenSlide cannot read, now or later, is an `InputError` of one line.
+
+    Parameters
+    ----------
+    path
+        Slide in any format of OpenSlide, e.g. a tiled pyramidal TIFF.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, empty, truncated, or no slide.
+    """
+    if not Path(path).is_file():
+        raise InputError(path, "slide", "no such file", "a whole-slide image")
+    if Path(path).stat().st_size == 0:
+        raise InputError(path, "slide", "an empty file", "a whole-slide image")
+    try:
+        with openslide.OpenSlide(path) as slide:
+            yield slide
+    except openslide.OpenSlideUnsupportedFormatError as error:
+        raise InputError(
+            path, "slide", "a format OpenSlide does not know", "a tiled, pyramidal TIFF or a scanner's own format"
+        ) from error
+    except openslide.OpenSlideError as error:
+        raise InputError(path, "slide", f"unreadable data ({error})", "a complete slide; fetch it again") from error
+
+
+def um_per_px(metadata: Mapping[str, object], slide: Path | None = None) -> float:
+    """Pixel size of a slide's level 0 in micrometres, from the sample's metadata or else the slide's own tags.
+
+    HEST's ``pixel_size_um_estimated`` (from the distance between spots) is trusted first, as slides often embed none or
+    a placeholder. A warning tells when an embedded size disagrees by more than 2 %.
+
+    Parameters
+    ----------
+    metadata
+        HEST's metadata of the sample; ``pixel_size_um_estimated`` and ``pixel_size_um_embedded`` may be absent or null.
+    slide
+        Slide whose ``openslide.mpp-x`` and ``-y`` serve when nothing was estimated.
+
+    Raises
+    ------
+    InputError
+        If no source gives a size, or the size lies outside 0.05-10 um/px.
+    """
+    where = f"metadata of {metadata.get('id', 'the sample')}"
+    estimated = _pixel_size(where, metadata, "pixel_size_um_estimated")
+    if estimated is None:
+        return _embedded_um_per_px(where, slide)
+    _check_plausible(where, "pixel_size_um_estimated", estimated)
+    embedded = _pixel_size(where, metadata, "pixel_size_um_embedded")
+    if embedded is not None and not _is_placeholder(embedded):
+        disagreement = abs(embedded / estimated - 1)
+        if disagreement > _TOLERATED_DISAGREEMENT:
+            log.warning(
+                "%s: pixel_size_um_embedded %.4f differs by %.1f %% from pixel_size_um_estimated %.4f, which is used",
+                where, embedded, 100 * disagreement, estimated,
+            )  # fmt: skip
+    return estimated
+
+
+def _pixel_size(where: str, metadata: Mapping[str, object], key: str) -> float | None:
+    value = metadata.get(key)
+    try:
+        size = math.nan if value is None else float(value)
+    except (TypeError, ValueError) as error:
+        raise InputError(where, key, repr(value), "a number of micrometres per pixel, or null") from error
+    return None if math.isnan(size) else size  # a blank CSV cell reaches the JSON as NaN
+
+
+def _embedded_um_per_px(where: str, slide: Path | None) -> float:
+    if slide is None:
+        raise InputError(where, "pixel_size_um_estimated", "none", "micrometres per pixel of the slide's level 0")
+    with open_slide(slide) as opened:
+        found = [opened.properties.get(key) for key in (openslide.PROPERTY_NAME_MPP_X, openslide.PROPERTY_NAME_MPP_Y)]
+    if None in found:
+        raise InputError(slide, "pixel size", "none, nor in the metadata", "pixel_size_um_estimated in the metadata")
+    size = (float(found[0]) + float(found[1])) / 2
+    _check_plausible(slide, "openslide.mpp", size)
+    if _is_placeholder(size):
+        log.warning(
+            "%s: pixel size %.5g um looks like a placeholder; give pixel_size_um_estimated instead", slide, size
+        )
+    return size
+
+
+def _check_plausible(where: object, field: str, size: float) -> None:
+    low, high = _PLAUSIBLE_UM_PER_PX
+    if not low <= size <= high:
+        raise InputError(where, field, f"{size:g} um/px", f"between {low} and {high} um/px")
+
+
+def _is_placeholder(size: float) -> bool:
+    return any(math.isclose(size, known, rel_tol=1e-3) for known in PLACEHOLDER_UM_PER_PX)
+
+
+def extract_patches(
+    slide: Path,
+    centres: np.ndarray,
+    barcodes: Sequence[str],
+    um_per_px: float,
+    output: Path,
+    target_px: int = 224,
+    target_um_per_px: float = 0.5,
+) -> dict[str, object]:
+    """Cut one square patch around every spot and write them in HEST's patch schema.
+
+    A patch covers ``round(target_px * target_um_per_px / um_per_px)`` pixels of level 0 from an integer corner, so its
+    centre lies within half a pixel of the spot's. It is read from the coarsest level that still resolves the target and
+    resized with an antialiased bicubic filter. What lies beyond the slide is white, the colour of empty glass; HEST
+    pads black there.
+
+    Parameters
+    ----------
+    slide
+        Slide that OpenSlide reads.
+    centres
+        (N, 2) spot centres (x, y) in pixels of level 0.
+    barcodes
+        N unique labels, in the order of `centres`, which is also the order in the file.
+    um_per_px
+        Pixel size of level 0 in micrometres.
+    output
+        HDF5 file to write, atomically.
+    target_px, target_um_per_px
+        Edge of a patch in pixels and their size in micrometres; 224 at 0.5 um/px is a square of 112 um.
+
+    Returns
+    -------
+    dict
+        JSON-ready facts: how many patches, the barcodes dropped because their patch lies wholly outside the slide, and
+        how the patches were read.
+
+    Raises
+    ------
+    InputError
+        If the slide cannot be read, centres and barcodes do not fit together, or no patch touches the slide.
+    """
+    centres, barcodes = _check_spots(slide, centres, barcodes)
+    downsample = target_um_per_px / um_per_px
+    source_px = round(target_px * downsample)
+    corners = np.floor(centres - source_px / 2 + 0.5).astype(np.int64)
+    with open_slide(slide) as opened:
+        inside = ((corners + source_px > 0) & (corners < opened.dimensions)).all(axis=1)
+        if not inside.any():
+            raise InputError(
+                slide, "spot centres", f"all {len(inside)} patches outside {opened.dimensions} px", "pixels of level 0"
+            )
+        dropped = [str(barcode) for barcode in barcodes[~inside]]
+        if dropped:
+            log.warning("%s: %d patches lie wholly outside the slide: %s", slide, len(dropped), ", ".join(dropped))
+        corners = corners[inside]
+        level = opened.get_best_level_for_downsample(downsample * _LEVEL_SLACK)
+        opened.set_cache(openslide.OpenSlideCache(_TILE_CACHE_BYTES))
+        with atomic(output) as temporary, h5py.File(temporary, "w") as file:
+            images = _create_patch_file(file, corners, barcodes[inside], target_px)
+            for dataset in (images, file[COORDS]):
+                dataset.attrs.update(
+                    patch_size_src=source_px, patch_size_target=target_px, downsample=downsample, pixel_size=um_per_px
+                )
+            for row in _reading_order(corners, source_px):
+                images[row] = _read_patch(opened, corners[row], source_px, level, target_px)
+        level_downsample = opened.level_downsamples[level]
+    return {
+        "n_patches": len(corners),
+        "dropped_outside_slide": dropped,
+        "um_per_px": um_per_px,
+        "patch_um": source_px * um_per_px,
+        "patch_size_src": source_px,
+        "patch_size_target": target_px,
+        "level": level,
+        "level_downsample": level_downsample,
+        "filter": RESAMPLING.name.lower(),
+    }
+
+
+def _check_spots(slide: Path, centres: np.ndarray, barcodes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    centres = np.asarray(centres, dtype=float)
+    barcodes = np.asarray(barcodes, dtype=str)
+    if centres.ndim != 2 or centres.shape[1] != 2 or len(centres) == 0:
+        raise InputError(slide, "spot centres", f"shape {centres.shape}", "(N, 2) with N > 0")
+    if not np.isfinite(centres).all():
+        raise InputError(slide, "spot centres", "missing or infinite values", "finite pixels of level 0")
+    if len(barcodes) != len(centres) or len(np.unique(barcodes)) != len(barcodes):
+        raise InputError(
+            slide, "barcodes", f"{len(np.unique(barcodes))} different ones", f"{len(centres)}, one for each spot centre"
+        )
+    return centres, barcodes
+
+
+def _create_patch_file(file: h5py.File, corners: np.ndarray, barcodes: np.ndarray, target_px: int) -> h5py.Dataset:
+    file.create_dataset(COORDS, data=corners, chunks=(1, 2), maxshape=(None, 2))
+    labels = barcodes.astype(object)[:, None]
+    file.create_dataset(BARCODES, data=labels, dtype=h5py.string_dtype("utf-8"), chunks=(1, 1), maxshape=(None, 1))
+    shape = (target_px, target_px, 3)
+    return file.create_dataset(
+        IMAGES, (len(corners), *shape), dtype=np.uint8, chunks=(1, *shape), maxshape=(None, *shape)
+    )
+
+
+def _reading_order(corners: np.ndarray, source_px: int) -> np.ndarray:
+    """Rows of `corners` in bands of one patch's height, each from left to right, so that decoded tiles are shared."""
+    return np.lexsort((corners[:, 0], corners[:, 1] // source_px))
+
+
+def _read_patch(
+    slide: openslide.OpenSlide, corner: np.ndarray, source_px: int, level: int, target_px: int
+) -> np.ndarray:
+    """Read the square of `source_px` level-0 pixels at `corner` from `level` as (target_px, target_px, 3) uint8."""
+    downsample = slide.level_downsamples[level]
+    start, size = corner / downsample, source_px / downsample
+    # the kernel looks beyond the square; without this rim the patch's edge pixels would be filtered differently
+    rim = math.ceil(_KERNEL_RADIUS * max(1.0, size / target_px))
+    first = np.floor(start).astype(int) - rim
+    n_px = math.ceil(size) + 2 * rim + 1
+    location = np.round(first * downsample).astype(int)
+    region = slide.read_region(tuple(location.tolist()), level, (n_px, n_px))
+    white = Image.new("RGB", region.size, "white")
+    white.paste(region, mask=region.getchannel("A"))  # OpenSlide leaves what it has no pixels for transparent
+    left, top = start - location / downsample
+    return np.asarray(white.resize((target_px, target_px), RESAMPLING, (left, top, left + size, top + size)))
+
+
+def read_patches_index(path: Path) -> tuple[np.ndarray, np.ndarray | None, dict[str, object]]:
+    """Check a patch file of HEST's layout and return what it holds beside the pixels.
+
+    Older HEST files (before August 2024) have 256 px images and neither ``coords`` nor attributes; they are accepted.
+
+    Parameters
+    ----------
+    path
+        HDF5 file with ``img`` uint8 (N, height, width, 3) and ``barcode`` (N,) or (N, 1), bytes or str.
+
+    Returns
+    -------
+    barcodes
+        (N,) unique labels as str, in the order of the images.
+    coords
+        (N, 2) int64 top-left corners in pixels of level 0, or None.
+    attrs
+        Attributes of ``img``, e.g. ``patch_size_src`` and ``pixel_size``.
+
+    Raises
+    ------
+    InputError
+        If the file is unreadable or half-written, or its datasets do not fit the schema or each other.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            barcodes = _read_barcodes(path, file)
+            _check_images(path, file, len(barcodes))
+            coords = _read_coords(path, file, len(barcodes)) if COORDS in file else None
+            return barcodes, coords, dict(file[IMAGES].attrs)
+    except OSError as error:
+        raise InputError(
+            path, "file", f"unreadable ({error})", "an HDF5 file of patches; make or fetch it again"
+        ) from error
+
+
+def _read_barcodes(path: Path, file: h5py.File) -> np.ndarray:
+    if BARCODES not in file:
+        raise InputError(path, BARCODES, "no such dataset", "one label per patch")
+    stored = file[BARCODES]
+    if stored.ndim > 2 or stored.ndim == 0 or stored.size != len(stored) or len(stored) == 0:
+        raise InputError(path, BARCODES, f"shape {stored.shape}", "(N,) or (N, 1) with N > 0")
+    if stored.dtype.kind not in "SO":
+        raise InputError(path, BARCODES, f"dtype {stored.dtype}", "strings")
+    try:
+        barcodes = np.array([label.decode("utf-8") for label in stored[()].ravel()])
+    except (UnicodeDecodeError, AttributeError) as error:
+        raise InputError(path, BARCODES, "labels that are no UTF-8", "UTF-8 strings") from error
+    labels, counts = np.unique(barcodes, return_counts=True)
+    if len(labels) < len(barcodes):
+        raise InputError(path, BARCODES, f"{labels[counts.argmax()]} {counts.max()} times", "unique labels")
+    return barcodes
+
+
+def _check_images(path: Path, file: h5py.File, n_patches: int) -> None:
+    if IMAGES not in file:
+        raise InputError(path, IMAGES, "no such dataset", "uint8 (N, height, width, 3)")
+    images = file[IMAGES]
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
+        raise InputError(path, IMAGES, f"{images.dtype} {images.shape}", "uint8 (N, height, width, 3)")
+    if len(images) != n_patches:
+        raise InputError(path, IMAGES, f"{len(images)} patches", f"{n_patches}, one for each barcode")
+    try:
+        _ = images[0], images[-1]
+    except OSError as error:
+        raise InputError(
+            path, IMAGES, f"unreadable patches ({error})", "a file whose writer was not cut off"
+        ) from error
+
+
+def _read_coords(path: Path, file: h5py.File, n_patches: int) -> np.ndarray:
+    coords = file[COORDS]
+    if coords.shape != (n_patches, 2) or coords.dtype.kind not in "iu":
+        raise InputError(path, COORDS, f"{coords.dtype} {coords.shape}", f"integers ({n_patches}, 2)")
+    return coords[()].astype(np.int64)
+
+
+def match_patches(patch_barcodes: Sequence[str], obs_names: Sequence[str], source: object) -> np.ndarray:
+    """For every spot the row of its patch, joined by label, as patch files hold other orders and fewer spots.
+
+    Parameters
+    ----------
+    patch_barcodes
+        N unique labels of the patches.
+    obs_names
+        M unique labels of the spots.
+    source
+        Patch file, named in the error.
+
+    Returns
+    -------
+    np.ndarray
+        (M,) int64 rows into the patches; -1 for a spot without a patch.
+
+    Raises
+    ------
+    InputError
+        If a patch belongs to no spot, which means that the files are of different samples or label styles.
+    """
+    row_of = {str(barcode): row for row, barcode in enumerate(patch_barcodes)}
+    unknown = row_of.keys() - {str(name) for name in obs_names}
+    if unknown:
+        raise InputError(
+            source, BARCODES, f"{len(unknown)} labels of no spot, e.g. {min(unknown)}", "labels of the counts' spots"
+        )
+    return np.array([row_of.get(str(name), -1) for name in obs_names], dtype=np.int64)
+
+
+def thumbnail(slide: Path, output_png: Path, longest_edge: int = 1000) -> tuple[int, int]:
+    """Write the whole slide as an RGB PNG of at most `longest_edge` pixels; return level 0's (width, height) in pixels.
+
+    Raises
+    ------
+    InputError
+        If the slide cannot be read.
+    """
+    with open_slide(slide) as opened:
+        image = opened.get_thumbnail((longest_edge, longest_edge))
+        with atomic(output_png) as temporary:
+            image.save(temporary)
+        return opened.dimensions

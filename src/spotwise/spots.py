@@ -1,0 +1,123 @@
+"""Patches and expression of a fold's spots on the training device, and their augmentation.
+
+Patches are read once and stay in memory as uint8; flips, rotations, scaling and normalisation run on the device, a
+batch at a time, so that training waits for no loader.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+
+from spotwise.contracts import IMAGES
+from spotwise.folds import Fold
+from spotwise.models.batch import Batch
+
+logger = logging.getLogger(__name__)
+
+# Mean and standard deviation of ImageNet's RGB in [0, 1], as the released code and timm's pretrained weights use them
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+READ_AT_ONCE = 256  # patches of 150 kB: about 40 MB a read
+
+
+class Spots:
+    """Spots of one fold, resident in memory; n spots.
+
+    Parameters
+    ----------
+    fold
+        The fold they are of.
+    rows
+        (n,) rows of ``fold``.
+    patches
+        ``patches.h5`` by sample.
+    device
+        Where batches are wanted.
+    memory
+        ``device`` or ``host`` for the patches; ``auto`` takes the device where they fit in half of what is free there.
+    """
+
+    def __init__(
+        self,
+        fold: Fold,
+        rows: np.ndarray,
+        patches: Mapping[str, Path],
+        device: torch.device,
+        memory: str = "auto",
+    ):
+        images = _read_patches(fold, rows, patches)
+        self.device = device
+        on_device = memory == "device" or (memory == "auto" and _fits(images, device))
+        if device.type == "cuda":
+            images = images.to(device) if on_device else images.pin_memory()
+        self.images = images  # (n, H, W, 3) uint8
+        self.expression = torch.from_numpy(fold.expression[rows]).to(device)  # (n, G)
+        logger.info("%d patches (%.2f GB) on %s", len(images), images.nbytes / 1e9, images.device)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, index: torch.Tensor, generator: torch.Generator | None = None) -> Batch:
+        """The spots at ``index`` (B,), normalised; augmented when a CPU ``generator`` is given.
+
+        Returns
+        -------
+        Images (B, 3, H, W) float32 and expression (B, G) float32 on the device.
+        """
+        images = self.images[index.to(self.images.device)].to(self.device, non_blocking=True)
+        if generator is not None:
+            images = augment(images, generator)
+        return Batch(normalise(images), self.expression[index.to(self.device)])
+
+
+def _read_patches(fold: Fold, rows: np.ndarray, patches: Mapping[str, Path]) -> torch.Tensor:
+    """(n, H, W, 3) uint8 patches of ``rows``, in their order; files are read front to back in large blocks."""
+    images: np.ndarray | None = None
+    for sample in dict.fromkeys(fold.sample[rows]):
+        here = np.flatnonzero(fold.sample[rows] == sample)
+        wanted = fold.patch[rows[here]]
+        with h5py.File(patches[sample]) as file:
+            stored = file[IMAGES]
+            if images is None:
+                images = np.empty((len(rows), *stored.shape[1:]), dtype=np.uint8)
+            for start in range(0, len(stored), READ_AT_ONCE):
+                inside = (wanted >= start) & (wanted < start + READ_AT_ONCE)
+                if inside.any():
+                    images[here[inside]] = stored[start : start + READ_AT_ONCE][wanted[inside] - start]
+    return torch.from_numpy(images)
+
+
+def _fits(images: torch.Tensor, device: torch.device) -> bool:
+    return device.type != "cuda" or images.nbytes < torch.cuda.mem_get_info(device)[0] / 2
+
+
+def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Turn each image by one of the 8 symmetries of the square, all equally likely.
+
+    Three fair coins (flip, flip, transpose) reach them all; the released flips and rotations by 0, 90, 180 and -90
+    degrees have the same distribution. ``images`` is (B, H, W, C) with H = W; the coins fall on the CPU, so that the
+    same seed gives the same images on every device.
+    """
+    coins = torch.rand(3, len(images), generator=generator) < 0.5
+    for coin, turned in zip(
+        coins.to(images.device)[:, :, None, None, None],
+        (lambda x: x.flip(1), lambda x: x.flip(2), lambda x: x.transpose(1, 2)),
+        strict=True,
+    ):
+        images = torch.where(coin, turned(images), images)
+    return images
+
+
+def normalise(images: torch.Tensor) -> torch.Tensor:
+    """(B, H, W, 3) uint8 to (B, 3, H, W) float32, with ImageNet's mean and standard deviation."""
+    scaled = images.permute(0, 3, 1, 2).to(torch.float32).div_(255)
+    mean = torch.tensor(IMAGENET_MEAN, device=images.device)[:, None, None]
+    std = torch.tensor(IMAGENET_STD, device=images.device)[:, None, None]
+    return scaled.sub_(mean).div_(std)

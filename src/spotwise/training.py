@@ -1,0 +1,375 @@
+"""The training loop of retrieval methods: one fold, one seed, one device.
+
+The loop knows a method only by its ``loss(batch)``. It can be killed at any moment; started again with the same
+parameters it goes on from its last saved state and ends with the same bits as without the kill.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from spotwise import devices
+from spotwise.checkpoints import State, identity
+from spotwise.contracts import TRAIN, VAL
+from spotwise.errors import CollapseError
+from spotwise.files import write_json, write_text
+from spotwise.folds import Fold, content_hash, read_fold
+from spotwise.models import build
+from spotwise.provenance import versions
+from spotwise.spots import Spots
+
+logger = logging.getLogger(__name__)
+
+# A contrastive loss of ln(batch) means that every spot looks alike; within this share of it, for so many epochs, the
+# training has collapsed (reported for BLEEP and its kin).
+COLLAPSE_SHARE, COLLAPSE_EPOCHS = 0.005, 5
+# Embeddings are layer-normalised, so that their spread over a batch is of order 1; below this they are one point.
+LEAST_SPREAD = 1e-3
+# Columns of history.tsv that a rerun does not repeat
+TIMINGS = ("spots_per_s", "wait_share", "seconds")
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How to train; the keys of ``training`` in the configuration, with its defaults.
+
+    Attributes
+    ----------
+    device
+        ``cuda``, ``cpu`` or ``auto``.
+    epochs, batch_size, learning_rate, final_learning_rate, weight_decay
+        As in the paper's Implementation section and the released code.
+    augment
+        Random flips and right-angle rotations.
+    precision
+        ``bf16`` where a GPU has it, or ``float32``.
+    threads
+        CPU threads.
+    memory
+        Where patches live, see :class:`spotwise.spots.Spots`; no part of the result.
+    save_every_minutes
+        Between states within an epoch; no part of the result.
+    """
+
+    device: str = "cuda"
+    epochs: int = 60
+    batch_size: int = 64
+    learning_rate: float = 1e-4
+    final_learning_rate: float = 1e-5
+    weight_decay: float = 1e-3
+    augment: bool = True
+    precision: str = "bf16"
+    threads: int = 4
+    memory: str = "auto"
+    save_every_minutes: float = 10
+
+    @property
+    def decisive(self) -> dict[str, object]:
+        """The options that decide the result."""
+        return {key: value for key, value in asdict(self).items() if key not in ("memory", "save_every_minutes")}
+
+
+def learning_rates(options: TrainingOptions) -> list[float]:
+    """Learning rate of each epoch: a cosine from ``learning_rate`` to ``final_learning_rate``.
+
+    As in the released code, whose scheduler steps before the first epoch: the last epoch has exactly
+    ``final_learning_rate``, and the nominal first rate is never used.
+    """
+    first, last = options.learning_rate, options.final_learning_rate
+    return [
+        last + (first - last) / 2 * (1 + math.cos(math.pi * epoch / options.epochs))
+        for epoch in range(1, options.epochs + 1)
+    ]
+
+
+def train(
+    fold_path: Path,
+    patches: Mapping[str, Path],
+    method: str,
+    method_options: Mapping[str, object],
+    options: TrainingOptions,
+    seed: int,
+    code: str,
+    state_root: Path,
+    weights: Path,
+    history: Path,
+    summary: Path,
+) -> None:
+    """Train ``method`` on a fold's training spots and keep the epoch with the lowest validation loss.
+
+    Parameters
+    ----------
+    fold_path
+        ``fold.h5``.
+    patches
+        ``patches.h5`` by sample.
+    method, method_options
+        Registered class and its options.
+    options
+        How to train.
+    seed
+        Of initialisation, order, augmentation, dropout and masks.
+    code
+        Hash of the code that decides the result; part of the state's identity.
+    state_root
+        Folder for the resumable state, removed when the training is done.
+    weights, history, summary
+        Outputs: ``weights.safetensors``, ``history.tsv`` (one row per epoch) and ``summary.json``.
+
+    Raises
+    ------
+    SetupError
+        No GPU where one is asked for; another process trains the same.
+    CollapseError
+        The contrastive loss stays at ln(batch), or the embeddings become one point.
+    """
+    started = time.monotonic()
+    device = devices.choose(options.device)
+    devices.make_deterministic(options.threads)
+    fold = read_fold(fold_path)
+    training = Spots(fold, fold.rows(TRAIN), patches, device, options.memory)
+    validation = Spots(fold, fold.rows(VAL), patches, device, options.memory)
+    key = identity(
+        fold=content_hash(fold),
+        patches=_hash_of(training, validation),
+        method=method,
+        method_options=dict(method_options),
+        options=options.decisive,
+        seed=seed,
+        code=code,
+        versions=versions("torch", "timm"),
+    )
+    state = State(state_root, key)
+    with state.locked():
+        run = Run(fold, method, method_options, options, seed, device)
+        run.resume(state)
+        run.fit(training, validation, state)
+        state.publish_best(weights)
+        write_text(history, _as_tsv(run.history))
+        write_json(
+            summary,
+            {
+                "method": method,
+                "method_options": dict(method_options),
+                "options": asdict(options),
+                "seed": seed,
+                "cohort": fold.cohort,
+                "protocol": fold.protocol,
+                "fold": fold.fold,
+                "spots": {"train": len(training), "val": len(validation)},
+                "genes": len(fold.genes),
+                "parameters": sum(p.numel() for p in run.model.parameters()),
+                "best_epoch": run.best_epoch,
+                "best_val_loss": run.best_loss,
+                "pretrained_loaded": getattr(run.model, "pretrained_loaded", None),
+                "started_times": run.attempt,
+                "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+                "peak_gpu_memory_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
+                "seconds": round(time.monotonic() - started, 1),
+                "versions": versions("torch", "timm", "numpy"),
+            },
+        )
+        state.discard()
+
+
+class Run:
+    """A training under way: model, optimiser, random generators, history, and where in an epoch it is."""
+
+    def __init__(
+        self,
+        fold: Fold,
+        method: str,
+        method_options: Mapping[str, object],
+        options: TrainingOptions,
+        seed: int,
+        device: torch.device,
+    ):
+        torch.manual_seed(seed)
+        self.options = options
+        self.device = device
+        self.model = build(method, len(fold.genes), method_options).to(device)
+        self.optimiser = torch.optim.AdamW(
+            self.model.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay,
+            fused=device.type == "cuda",
+        )  # fmt: skip
+        self.rates = learning_rates(options)
+        self.bf16 = options.precision == "bf16" and device.type == "cuda" and torch.cuda.is_bf16_supported()
+        self.generator = torch.Generator().manual_seed(
+            seed
+        )  # order and augmentation; dropout and masks: the global one
+        self.epoch, self.step = 1, 0
+        self.order: torch.Tensor | None = None
+        self.sums: dict[str, torch.Tensor] = {}  # of this epoch's loss terms, on the device
+        self.history: list[dict[str, float]] = []
+        self.best_loss, self.best_epoch = math.inf, 0
+        self.attempt = 1
+        self.stopping = False
+
+    # --- state ---------------------------------------------------------------------------------------------------
+
+    def resume(self, state: State) -> None:
+        """Go on from the state on disk, if there is one."""
+        saved = state.load(self.device)
+        if saved is None:
+            return
+        self.model.load_state_dict(saved["model"])
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.generator.set_state(saved["generator"].cpu())
+        torch.set_rng_state(saved["rng"].cpu())
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(saved["cuda_rng"].cpu(), self.device)
+        self.epoch, self.step, self.sums = saved["epoch"], saved["step"], saved["sums"]
+        self.order = None if saved["order"] is None else saved["order"].cpu()
+        self.history, self.best_loss, self.best_epoch = saved["history"], saved["best_loss"], saved["best_epoch"]
+        self.attempt = saved["attempt"] + 1
+        logger.info("attempt %d: resumed at epoch %d, step %d", self.attempt, self.epoch, self.step)
+
+    def save(self, state: State) -> None:
+        """Save everything that :meth:`resume` needs."""
+        state.save(
+            {
+                "model": self.model.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "generator": self.generator.get_state(),
+                "rng": torch.get_rng_state(),
+                "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+                "epoch": self.epoch,
+                "step": self.step,
+                "sums": self.sums,
+                "order": self.order,
+                "history": self.history,
+                "best_loss": self.best_loss,
+                "best_epoch": self.best_epoch,
+                "attempt": self.attempt,
+            }
+        )
+
+    # --- work ----------------------------------------------------------------------------------------------------
+
+    def fit(self, training: Spots, validation: Spots, state: State) -> None:
+        """Train until the last epoch, saving each epoch, every few minutes, and on SIGTERM."""
+        before = signal.signal(signal.SIGTERM, self._stop)
+        try:
+            epochs = range(self.epoch, self.options.epochs + 1)
+            for _ in tqdm(epochs, desc="epochs", initial=self.epoch - 1, total=self.options.epochs, disable=None):
+                row = {"epoch": self.epoch, "lr": self.rates[self.epoch - 1]}
+                row |= self._train_epoch(training, state)
+                row |= self._validate(validation)
+                self.history.append(row)
+                logger.info("%s", "  ".join(f"{name} {value:.5g}" for name, value in row.items()))
+                check_collapse(self.history, min(self.options.batch_size, len(training)))
+                if row["val_total"] < self.best_loss:
+                    self.best_loss, self.best_epoch = row["val_total"], self.epoch
+                    state.save_best(self.model)
+                self.epoch, self.step, self.order, self.sums = self.epoch + 1, 0, None, {}
+                self.save(state)
+                self._leave_if_stopping()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    def _train_epoch(self, spots: Spots, state: State) -> dict[str, float]:
+        size = min(self.options.batch_size, len(spots))
+        steps = len(spots) // size  # the rest of an epoch is left out, as released: the loss depends on the batch size
+        if self.order is None:
+            self.order = torch.randperm(len(spots), generator=self.generator)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rates[self.epoch - 1]
+        self.model.train()
+        waited, begun, first, saved = 0.0, time.monotonic(), self.step, time.monotonic()
+        while self.step < steps:
+            asked = time.monotonic()
+            index = self.order[self.step * size : (self.step + 1) * size]
+            batch = spots.batch(index, self.generator if self.options.augment else None)
+            waited += time.monotonic() - asked
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+                terms = self.model.loss(batch)
+            self.optimiser.zero_grad(set_to_none=True)
+            terms["total"].backward()
+            self.optimiser.step()
+            for name, value in terms.items():
+                self.sums[name] = self.sums.get(name, 0) + value.detach().double()
+            self.step += 1
+            if self.stopping or time.monotonic() - saved > 60 * self.options.save_every_minutes:
+                self.save(state)
+                saved = time.monotonic()
+                self._leave_if_stopping()
+        means = {f"train_{name}": total.item() / steps for name, total in self.sums.items()}  # waits for the device
+        seconds = time.monotonic() - begun
+        done = (steps - first) * size
+        return means | {"spots_per_s": done / seconds, "wait_share": waited / seconds, "seconds": seconds}
+
+    @torch.no_grad()
+    def _validate(self, spots: Spots) -> dict[str, float]:
+        """Mean loss terms over the validation spots: fixed batches that mix slides, fixed masks."""
+        self.model.eval()
+        order = torch.randperm(len(spots), generator=torch.Generator().manual_seed(0))
+        masks = torch.Generator(self.device).manual_seed(0)
+        means: dict[str, float] = {}
+        for index in order.tensor_split(math.ceil(len(spots) / self.options.batch_size)):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+                terms = self.model.loss(spots.batch(index), masks)
+            for name, value in terms.items():
+                means[name] = means.get(name, 0.0) + value.item() * len(index) / len(spots)
+        return {f"val_{name}": value for name, value in means.items()}
+
+    # --- interruption --------------------------------------------------------------------------------------------
+
+    def _stop(self, number: int, frame: object) -> None:
+        self.stopping = True
+
+    def _leave_if_stopping(self) -> None:
+        if self.stopping:
+            logger.warning("SIGTERM: state saved at epoch %d, step %d", self.epoch, self.step)
+            sys.exit(128 + signal.SIGTERM)
+
+
+def check_collapse(history: list[dict[str, float]], batch_size: int) -> None:
+    """Stop a training whose embeddings say nothing.
+
+    Raises
+    ------
+    CollapseError
+        When the training's contrastive loss was at ln(batch) for the last epochs, or the embeddings of validation
+        spots are one point.
+    """
+    last = history[-1]
+    for modality in ("image", "gene"):
+        spread = last[f"val_{modality}_spread"]
+        if not spread >= LEAST_SPREAD:  # NaN included
+            raise CollapseError(
+                f"epoch {last['epoch']}: {modality} embeddings have collapsed (spread {spread:.2g} over a batch); "
+                "try a lower learning_rate or another seed"
+            )
+    level = math.log(batch_size)
+    recent = [row["train_contrastive"] for row in history[-COLLAPSE_EPOCHS:]]
+    if len(recent) == COLLAPSE_EPOCHS and all(abs(loss - level) < COLLAPSE_SHARE * level for loss in recent):
+        raise CollapseError(
+            f"epoch {last['epoch']}: the contrastive loss has stayed at ln({batch_size}) = {level:.3f} for "
+            f"{COLLAPSE_EPOCHS} epochs: all spots look alike to the model; try another learning_rate or batch_size"
+        )
+
+
+def _hash_of(*spots: Spots) -> str:
+    digest = hashlib.blake2b()
+    for one in spots:
+        digest.update(str(tuple(one.images.shape)).encode())
+        digest.update(one.images.cpu().contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def _as_tsv(history: list[dict[str, float]]) -> str:
+    names = [name for name in history[0] if name not in TIMINGS] + list(TIMINGS)
+    lines = ["\t".join(names)]
+    lines += ["\t".join(f"{row[name]:.8g}" for name in names) for row in history]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,39 @@
+"""Choose the gene panel of one fold and join its slides."""
+
+import anndata
+import pandas as pd
+
+from spotwise.contracts import PAPER
+from spotwise.expression import select_genes
+from spotwise.files import atomic
+from spotwise.folds import assemble_fold, slide_of, write_fold
+from spotwise.jobs import job
+from spotwise.samples import FoldPlan
+
+with job(snakemake.log[0]) as logger:
+    plan = FoldPlan(**snakemake.params.plan)
+    samples = snakemake.params.samples
+    chooses = [s for s in samples if s in plan.train or snakemake.wildcards.protocol == PAPER]
+    counts = dict(zip(samples, snakemake.input.counts, strict=True))
+    panel, markers = select_genes(
+        {sample: anndata.read_h5ad(counts[sample]) for sample in chooses},
+        snakemake.params.hvg_per_slide,
+        snakemake.params.markers,
+        snakemake.params.target_sum,
+    )
+    logger.info("%d genes, chosen on %s", len(panel), ", ".join(chooses))
+    files = zip(samples, snakemake.input.lognorm, snakemake.input.patches, strict=True)
+    fold = assemble_fold(
+        plan,
+        snakemake.wildcards.cohort,
+        snakemake.wildcards.protocol,
+        {sample: slide_of(anndata.read_h5ad(lognorm), patches) for sample, lognorm, patches in files},
+        panel["gene"].tolist(),
+        panel.loc[panel["is_marker"], "gene"].tolist(),
+        snakemake.params.validation_fraction,
+    )
+    logger.info("spots: %s", pd.Series(fold.role).value_counts().to_dict())
+    for path, table in ((snakemake.output.panel, panel), (snakemake.output.markers, markers)):
+        with atomic(path) as temporary:
+            table.to_csv(temporary, sep="\t", index=False)
+    write_fold(snakemake.output.fold, fold)

@@ -1,0 +1,12 @@
+"""Draw the learning curves of one cohort."""
+
+from spotwise.figures.curves import learning_curves
+from spotwise.jobs import job
+
+with job(snakemake.log[0]):
+    learning_curves(
+        dict(zip(snakemake.params.labels, snakemake.input.histories, strict=True)),
+        snakemake.output.pdf,
+        snakemake.output.png,
+        methods=snakemake.params.methods,
+    )

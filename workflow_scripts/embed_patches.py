@@ -1,0 +1,16 @@
+"""Embed the patches of one sample with a frozen encoder."""
+
+from pathlib import Path
+
+from spotwise.embedding import embed_patches
+from spotwise.jobs import job
+
+with job(snakemake.log[0]):
+    embed_patches(
+        Path(snakemake.input.patches),
+        snakemake.params.encoder,
+        snakemake.params.pretrained,
+        snakemake.params.device,
+        snakemake.params.threads,
+        Path(snakemake.output.embedding),
+    )

@@ -1,0 +1,16 @@
+"""Fit one method on frozen features of one fold."""
+
+from pathlib import Path
+
+from spotwise.frozen import fit
+from spotwise.jobs import job
+
+with job(snakemake.log[0]):
+    fit(
+        Path(snakemake.input.fold),
+        dict(zip(snakemake.params.samples, map(Path, snakemake.input.embeddings), strict=True)),
+        snakemake.params.model,
+        snakemake.params.options,
+        Path(snakemake.output.weights),
+        Path(snakemake.output.summary),
+    )

@@ -1,0 +1,18 @@
+"""Generate one sample of a demo cohort."""
+
+from pathlib import Path
+
+from spotwise.demo import CohortSize, generate_sample
+from spotwise.jobs import job
+
+with job(snakemake.log[0]):
+    generate_sample(
+        Path(snakemake.params.root),
+        snakemake.wildcards.sample,
+        snakemake.params.patient,
+        snakemake.params.seed,
+        linked=snakemake.params.linked,
+        size=CohortSize(grid=snakemake.params.spots_across),
+        duplicate_symbol=snakemake.params.place == "first",
+        missing_gene=snakemake.params.place == "last",
+    )

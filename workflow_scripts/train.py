@@ -1,0 +1,21 @@
+"""Train one method on one fold with one seed."""
+
+from pathlib import Path
+
+from spotwise.jobs import job
+from spotwise.training import TrainingOptions, train
+
+with job(snakemake.log[0]):
+    train(
+        fold_path=Path(snakemake.input.fold),
+        patches=dict(zip(snakemake.params.samples, map(Path, snakemake.input.patches), strict=True)),
+        method=snakemake.params.model,
+        method_options=snakemake.params.options,
+        options=TrainingOptions(**snakemake.params.training),
+        seed=int(snakemake.wildcards.seed),
+        code=snakemake.params.code,
+        state_root=Path(snakemake.params.state),
+        weights=Path(snakemake.output.weights),
+        history=Path(snakemake.output.history),
+        summary=Path(snakemake.output.summary),
+    )
