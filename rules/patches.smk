@@ -72,7 +72,7 @@ rule embed_patches:
         pretrained=encoder_setting("pretrained"),
         device=config["training"]["device"],
         threads=config["training"]["threads"],
-        code=code_version("embedding", "spots", "models/layers"),
+        code=code_version("embedding", "spots", "models/encoders"),
     message:
         "Embed the patches of {wildcards.sample} with {wildcards.encoder}"
     script:

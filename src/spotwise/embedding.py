@@ -16,7 +16,7 @@ from spotwise.errors import SetupError
 from spotwise.files import atomic
 from spotwise.folds import read_fold
 from spotwise.models import restore
-from spotwise.models.layers import timm_encoder
+from spotwise.models.encoders import timm_encoder
 from spotwise.retrieval import Embeddings, write_embeddings
 from spotwise.spots import Spots, normalise
 

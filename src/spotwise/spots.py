@@ -101,18 +101,22 @@ def _fits(images: torch.Tensor, device: torch.device) -> bool:
 def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Turn each image by one of the 8 symmetries of the square, all equally likely.
 
-    Three fair coins (flip, flip, transpose) reach them all; the released flips and rotations by 0, 90, 180 and -90
-    degrees have the same distribution. ``images`` is (B, H, W, C) with H = W; the coins fall on the CPU, so that the
-    same seed gives the same images on every device.
+    The released flips and rotations by 0, 90, 180 and -90 degrees have the same distribution. ``images`` is
+    (B, H, W, C) with H = W; the dice fall on the CPU, so that the same seed gives the same images on every device.
     """
-    coins = torch.rand(3, len(images), generator=generator) < 0.5
-    for coin, turned in zip(
-        coins.to(images.device)[:, :, None, None, None],
-        (lambda x: x.flip(1), lambda x: x.flip(2), lambda x: x.transpose(1, 2)),
-        strict=True,
-    ):
-        images = torch.where(coin, turned(images), images)
-    return images
+    symmetry = torch.randint(8, (len(images),), generator=generator)
+    turned = torch.empty_like(images)
+    for which in range(8):
+        here = (symmetry == which).nonzero()[:, 0].to(images.device)
+        turned[here] = turn(images[here], which)
+    return turned
+
+
+def turn(images: torch.Tensor, symmetry: int) -> torch.Tensor:
+    """(B, H, W, C) images under one of the 8 symmetries: bit 0 flips rows, bit 1 columns, bit 2 exchanges the two."""
+    axes = [axis for axis, bit in ((1, 1), (2, 2)) if symmetry & bit]
+    flipped = images.flip(axes) if axes else images
+    return flipped.transpose(1, 2) if symmetry & 4 else flipped
 
 
 def normalise(images: torch.Tensor) -> torch.Tensor:

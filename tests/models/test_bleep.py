@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from spotwise.errors import InputError, SetupError
-from spotwise.models import bleep, check_options
+from spotwise.models import check_options, encoders
 from spotwise.models.batch import Batch
 from spotwise.models.bleep import BLEEP, BLEEPOptions
 from spotwise.models.cmrcnet import CMRCNet, CMRCNetOptions
@@ -81,6 +81,14 @@ def test_any_timm_encoder_fits_the_projection_head(encoder):
     with torch.no_grad():
         assert model.embed_images(torch.randn(2, 3, 224, 224)).shape == (2, 16)
         assert model.embed_expression(torch.rand(2, N_GENES)).shape == (2, 16)
+
+
+def test_timms_vit_averages_its_patch_tokens_without_the_class_token():
+    encoder = BLEEP(N_GENES, BLEEPOptions(encoder="vit_tiny_patch16_224", pretrained="no")).image_encoder.eval()
+    images = torch.randn(2, 3, 224, 224)
+    with torch.no_grad():
+        tokens = encoder.forward_features(images)
+        torch.testing.assert_close(encoder(images), encoder.fc_norm(tokens[:, 1:].mean(dim=1)))
 
 
 @pytest.mark.parametrize(
@@ -180,7 +188,7 @@ def test_random_weights_replace_unreachable_ones_with_one_line_of_warning(hub, c
 
 def test_required_weights_that_cannot_be_had_stop_the_run(hub):
     hub.has_weights = False
-    with pytest.raises(SetupError, match=r"no weights for resnet50 \(no such file in the cache\)"):
+    with pytest.raises(SetupError, match=r"no pretrained weights for resnet50 \(no such file in the cache\)"):
         BLEEP(N_GENES, BLEEPOptions(pretrained="required"))
 
 
@@ -200,9 +208,9 @@ def test_unreachable_hub_costs_seconds_not_a_minute(monkeypatch, tmp_path):
     """The hub's own client, asked by timm for weights behind a port that refuses, would retry for about 50 s."""
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
     started = time.monotonic()
-    with bleep._impatient_hub(), pytest.raises(OSError, match="cache"):
+    with encoders._impatient_hub(), pytest.raises(OSError, match="cache"):
         timm.create_model("test_resnet", pretrained=True, cache_dir=tmp_path)
-    assert time.monotonic() - started < bleep.PROBE_SECONDS
+    assert time.monotonic() - started < encoders.PROBE_SECONDS
 
 
 # Options

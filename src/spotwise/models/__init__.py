@@ -56,7 +56,7 @@ _CONTRASTIVE = ("losses", "models/batch", "models/layers")
 
 REGISTRY: Mapping[str, Entry] = {
     "CMRCNet": Entry("retrieval", "cmrcnet", shares=_CONTRASTIVE),
-    "BLEEP": Entry("retrieval", "bleep", shares=_CONTRASTIVE),
+    "BLEEP": Entry("retrieval", "bleep", shares=(*_CONTRASTIVE, "models/encoders")),
     "Ridge": Entry("frozen", "ridge", seeded=False),
     "TrainMean": Entry("control", "controls", seeded=False),
     "RandomRetrieval": Entry("control", "controls"),

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-import huggingface_hub
 import timm
 import torch
 from torch import Tensor, nn
 
-from spotwise.errors import InputError, SetupError
+from spotwise.errors import InputError
 from spotwise.losses import combine, monitored, soft_contrastive
 from spotwise.models.batch import Batch
+from spotwise.models.encoders import timm_encoder
 from spotwise.models.layers import (
     ProjectionHead,
     check_choices,
@@ -26,10 +23,6 @@ from spotwise.models.layers import (
 )
 
 VIT = "vit"
-# How long the server of pretrained weights may take to say anything at all
-PROBE_SECONDS = 5
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -153,39 +146,4 @@ def _image_encoder(options: BLEEPOptions) -> tuple[nn.Module, bool]:
             pool="avg",
         )
         return encoder, False
-    if options.pretrained != "no":
-        try:
-            with _impatient_hub():
-                return _timm_encoder(options.encoder, pretrained=True), True
-        # The hub's client, its transport and timm raise classes without a common base that change with their versions.
-        except Exception as problem:
-            reason = " ".join(str(problem).split())
-            if options.pretrained == "required":
-                raise SetupError(
-                    f"BLEEP: pretrained: no weights for {options.encoder} ({reason}); connect this machine, fill its "
-                    "cache from one that is connected, or set pretrained: when_reachable"
-                ) from problem
-            logger.warning("BLEEP: %s starts from random weights, as none could be had: %s", options.encoder, reason)
-    return _timm_encoder(options.encoder, pretrained=False), False
-
-
-def _timm_encoder(name: str, pretrained: bool) -> nn.Module:
-    return timm.create_model(name, pretrained=pretrained, num_classes=0, global_pool="avg")
-
-
-@contextmanager
-def _impatient_hub() -> Iterator[None]:
-    """Look for weights in the local cache only, unless the server answers a first question.
-
-    Its client would otherwise repeat the question for a minute wherever there is no network, as on most compute nodes.
-    """
-    settings = huggingface_hub.constants
-    offline = settings.HF_HUB_OFFLINE
-    try:
-        huggingface_hub.get_session().head(settings.ENDPOINT, timeout=PROBE_SECONDS)
-    except Exception:  # whatever the transport raises: there is no way to the server
-        settings.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        settings.HF_HUB_OFFLINE = offline
+    return timm_encoder(options.encoder, options.pretrained)
