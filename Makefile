@@ -5,7 +5,8 @@
 # make clean  remove the demo's data and results, caches and the environment
 
 SHELL := /bin/sh
-PYTHON ?= $(firstword $(shell command -v python3.13 python3.12 python3.11 python3))
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 UV_VERSION := 0.13.8
 BIN := .venv/bin
 DEMO := --cores 2 --configfile configs/demo.yaml
@@ -15,8 +16,7 @@ DEMO := --cores 2 --configfile configs/demo.yaml
 
 # The environment: versions and hashes of requirements.lock, bytecode compiled so that jobs start quickly.
 .venv/installed: requirements.lock
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
-		{ echo "spotwise needs Python 3.11 or newer; name one: make PYTHON=/path/to/python3"; exit 1; }
+	@test -n "$(PYTHON)" || { echo "spotwise needs Python 3.11 or newer; name one: make PYTHON=/path/to/python3"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --compile-bytecode --require-hashes requirements.lock

@@ -269,5 +269,11 @@ def write_table(table: pd.DataFrame, csv: str | os.PathLike, markdown: str | os.
     write_text(markdown, to_markdown(table))
 
 
+def read_table(csv: str | os.PathLike) -> pd.DataFrame:
+    """Read what `write_table` wrote."""
+    texts = dict.fromkeys(("note", "markers_missing"), str)
+    return pd.read_csv(csv, dtype=texts).fillna(dict.fromkeys(texts, ""))
+
+
 if __name__ == "__main__":
-    print(console(pd.read_csv(sys.argv[1], keep_default_na=False, na_values=[""])))
+    print(console(read_table(sys.argv[1])), end="")
