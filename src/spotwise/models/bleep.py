@@ -87,8 +87,8 @@ class BLEEP(nn.Module):
 
     Attributes
     ----------
-    pretrained_loaded : bool
-        Whether the encoder started from pretrained weights.
+    pretrained_loaded : bool or None
+        Whether the encoder started from pretrained weights; None for ``vit``, which has none.
 
     Raises
     ------
@@ -134,7 +134,7 @@ class BLEEP(nn.Module):
         return {"total": combine(spot_ce, image_ce).mean(), **monitored(image, gene, spot_ce, image_ce)}
 
 
-def _image_encoder(options: BLEEPOptions) -> tuple[nn.Module, bool]:
+def _image_encoder(options: BLEEPOptions) -> tuple[nn.Module, bool | None]:
     """The encoder, giving pooled features (B, F), and whether it has pretrained weights."""
     if options.encoder == VIT:
         encoder = vision_transformer(
@@ -145,5 +145,5 @@ def _image_encoder(options: BLEEPOptions) -> tuple[nn.Module, bool]:
             options.encoder_heads,
             pool="avg",
         )
-        return encoder, False
+        return encoder, None
     return timm_encoder(options.encoder, options.pretrained)

@@ -36,7 +36,6 @@ _READINGS = {
         "fusion": "tied",
         "combination": "average",
         "log": "per_sample",
-        "pairing": "released",
     },
     "paper": {
         "encoder_depth": 12,
@@ -45,7 +44,6 @@ _READINGS = {
         "fusion": "untied",
         "combination": "sum",
         "log": "of_mean",
-        "pairing": "paper",
     },
 }
 _AS_READING = ("as_reading", 0)
@@ -77,8 +75,9 @@ class CMRCNetOptions:
     combination: Literal["as_reading", "average", "sum"] = "as_reading"
     # log(1 + Loss_c) for each sample (released), or of the mean over samples (paper).
     log: Literal["as_reading", "per_sample", "of_mean"] = "as_reading"
-    # Which cross-entropy meets the targets and which their transpose: as the code or as the paper's equation has it.
-    pairing: Literal["as_reading", "released", "paper"] = "as_reading"
+    # Which cross-entropy meets the targets and which their transpose: as in the code, or as in the paper's equation.
+    # The code's way in both readings, as it is BLEEP's and the paper says to follow BLEEP here.
+    pairing: Literal["released", "paper"] = "released"
     # Whether Loss_r may move its target, the image embedding (neither reading detaches it).
     detach_target: bool = False
 
