@@ -74,8 +74,7 @@ def method_of(wildcards):
 
 def entry(wildcards):
     """The configuration entry of the method of a rule, with its class and options."""
-    name = wildcards.get("method") or method_of(wildcards)
-    return config["methods"].get(name, {"model": name, "options": {}, "training": {}})
+    return config["methods"][wildcards.get("method") or method_of(wildcards)]
 
 
 def model_name(wildcards):

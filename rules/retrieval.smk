@@ -112,23 +112,26 @@ rule predict_frozen:
         "../workflow_scripts/predict_frozen.py"
 
 
-rule predict_control:
-    input:
-        fold="<results>/folds/{cohort}/{protocol}/fold{fold}/fold.h5",
-    output:
-        prediction=PREDICTION,
-    log:
-        "<results>/logs/predict_control/{cohort}/{protocol}/{predictor}/fold{fold}/seed{seed}/{sample}.log",
-    wildcard_constraints:
-        predictor=of_kind("control"),
-    conda:
-        "../envs/data.yaml"
-    resources:
-        mem_mb=lambda wildcards, attempt: 8000 * attempt,
-    params:
-        model=model_name,
-        code=method_code("predictions", "folds"),
-    message:
-        "Predict {wildcards.sample} by {wildcards.predictor}, {wildcards.protocol} protocol"
-    script:
-        "../workflow_scripts/predict_control.py"
+if config["controls"]:
+
+    rule predict_controls:
+        input:
+            fold="<results>/folds/{cohort}/{protocol}/fold{fold}/fold.h5",
+        output:
+            predictions=[
+                f"<results>/predictions/{{cohort}}/{{protocol}}/{name}/fold{{fold}}/seed{{seed}}/{{sample}}.h5ad"
+                for name in config["controls"]
+            ],
+        log:
+            "<results>/logs/predict_controls/{cohort}/{protocol}/fold{fold}/seed{seed}/{sample}.log",
+        conda:
+            "../envs/data.yaml"
+        resources:
+            mem_mb=lambda wildcards, attempt: 8000 * attempt,
+        params:
+            controls=config["controls"],
+            code=code_version("models/controls", "predictions", "folds"),
+        message:
+            "Predict {wildcards.sample} without looking at it, {wildcards.protocol} protocol, fold {wildcards.fold}, seed {wildcards.seed}"
+        script:
+            "../workflow_scripts/predict_controls.py"

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from spotwise.contracts import PATIENT
-from spotwise.errors import InputError
+from spotwise.errors import InputError, one_of
 from spotwise.models import REGISTRY, check_options
 from spotwise.samples import FoldPlan, Sample, patients, plan_folds, read_samples
 from spotwise.schema import validate
@@ -56,7 +56,7 @@ def prepare(config: dict, where: str = "config") -> list[Sample]:
         members = [sample for sample in chosen if sample.cohort == name]
         if not members:
             known = sorted({sample.cohort for sample in sheet})
-            raise InputError(where, f"cohorts.{name}", f"no sample of it in {config['samples']}", f"one of {known}")
+            raise InputError(where, f"cohorts.{name}", f"no sample of it in {config['samples']}", one_of(known, name))
         if len(members) < 2:
             raise InputError(
                 config["samples"], f"cohort {name}", "one sample", "at least two: one to test on, one to train on"
@@ -79,22 +79,25 @@ def _check_methods(config: Mapping, where: str) -> None:
         model = settings.setdefault("model", name)
         if model not in REGISTRY or REGISTRY[model].kind == "control":
             known = sorted(key for key, entry in REGISTRY.items() if entry.kind != "control")
-            raise InputError(where, f"{field}.model", repr(model), f"one of {', '.join(known)}")
+            raise InputError(where, f"{field}.model", repr(model), one_of(known, model))
         kind = REGISTRY[model].kind
         if kind == "retrieval" and not settings["neighbours"]:
             raise InputError(where, f"{field}.neighbours", "nothing", "a list of K, e.g. [50], as it retrieves spots")
-        if kind != "retrieval" and settings["neighbours"]:
-            raise InputError(where, f"{field}.neighbours", settings["neighbours"], f"none: {model} retrieves nothing")
+        for key, idle in (("neighbours", []), ("matching", "average"), ("training", {})):
+            if kind != "retrieval" and settings[key] != idle:
+                raise InputError(where, f"{field}.{key}", settings[key], f"none: {model} retrieves no spots")
         if kind == "frozen" and settings.get("encoder") not in config["encoders"]:
-            known = ", ".join(sorted(config["encoders"])) or "an entry that you add there"
-            raise InputError(where, f"{field}.encoder", repr(settings.get("encoder")), f"a key of encoders: {known}")
+            found = settings.get("encoder")
+            raise InputError(
+                where, f"{field}.encoder", repr(found), f"a key of encoders: {one_of(config['encoders'], found)}"
+            )
         if kind != "frozen" and "encoder" in settings:
             raise InputError(where, f"{field}.encoder", repr(settings["encoder"]), f"none: {model} has its own encoder")
         check_options(model, settings["options"], f"{where}: {field}.options")
     for name in config["controls"]:
         if name not in REGISTRY or REGISTRY[name].kind != "control":
             known = sorted(key for key, entry in REGISTRY.items() if entry.kind == "control")
-            raise InputError(where, "controls", repr(name), f"one of {', '.join(known)}")
+            raise InputError(where, "controls", repr(name), one_of(known, name))
     names = [predictor.name for predictor in predictors(config)]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class InputError(ValueError):
     """Bad input, told in one line: where, which field, what was found, what would be right.
@@ -26,3 +29,10 @@ class SetupError(RuntimeError):
 
 class CollapseError(RuntimeError):
     """Training fell into a trivial solution; going on would only burn GPU time."""
+
+
+def one_of(known: Iterable[object], found: object) -> str:
+    """What would be right where only ``known`` names are, and which of them ``found`` is most like."""
+    names = [str(name) for name in known]
+    near = difflib.get_close_matches(str(found), names, n=1)
+    return f"one of {', '.join(names) or 'none'}" + (f"; did you mean {near[0]!r}?" if near else "")

@@ -14,11 +14,12 @@ import numpy as np
 from spotwise.contracts import BARCODES, DROPPED, PAPER, SPATIAL, TEST, TOTAL_COUNTS, TRAIN, VAL
 from spotwise.errors import InputError
 from spotwise.files import atomic
-from spotwise.samples import FoldPlan
 from spotwise.slides import match_patches, read_patches_index
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+    from spotwise.samples import FoldPlan
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,13 +10,16 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError, validators
 from jsonschema.exceptions import best_match
 
-from spotwise.errors import InputError
+from spotwise.errors import InputError, one_of
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
 
 
 def _filling_validator(schema: dict) -> Draft202012Validator:
-    """A validator that writes the schema's defaults into the object it checks."""
+    """A validator that writes the schema's defaults into the object it checks.
+
+    Unlike JSON's, its integers have no decimal point: 64.0 cannot be a number of spots.
+    """
     check_properties = Draft202012Validator.VALIDATORS["properties"]
 
     def fill_and_check(validator, properties, instance, parent) -> Iterator[ValidationError]:
@@ -27,32 +29,40 @@ def _filling_validator(schema: dict) -> Draft202012Validator:
                     instance.setdefault(key, copy.deepcopy(subschema["default"]))
         yield from check_properties(validator, properties, instance, parent)
 
-    return validators.extend(Draft202012Validator, {"properties": fill_and_check})(schema)
+    types = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
+    return validators.extend(Draft202012Validator, {"properties": fill_and_check}, type_checker=types)(schema)
 
 
 def _told(error: ValidationError, where: str) -> InputError:
     """The schema's complaint as one line: file, field, found, expected."""
     field = ".".join(str(part) for part in error.absolute_path) or "(top level)"
     if error.validator == "additionalProperties":
-        known = sorted(error.schema.get("properties", {}))
-        unknown = sorted(set(error.instance) - set(known))[0]
-        near = difflib.get_close_matches(unknown, known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        field = f"{field}.{unknown}" if error.absolute_path else unknown
-        return InputError(where, field, "an unknown key", f"one of {', '.join(known)}{hint}")
+        known = sorted(error.schema["properties"])
+        unknown = next(key for key in error.instance if key not in known)
+        field = f"{field}.{unknown}" if error.absolute_path else str(unknown)
+        return InputError(where, field, "an unknown key", one_of(known, unknown))
     if error.validator == "required":
         missing = next(key for key in error.validator_value if key not in error.instance)
         field = f"{field}.{missing}" if error.absolute_path else missing
-        return InputError(where, field, "nothing", error.schema["properties"][missing].get("description", "a value"))
-    expected = error.schema.get("description") or f"{error.validator} {error.validator_value}"
+        described = error.schema.get("properties", {}).get(missing, error.schema)
+        return InputError(where, field, "nothing", described.get("description", "a value"))
+    return InputError(where, field, repr(error.instance), _expected(error))
+
+
+def _expected(error: ValidationError) -> str:
+    """What a value that breaks its schema should have been."""
+    described = error.schema.get("description")
     if error.validator == "enum":
-        expected = f"one of {', '.join(map(str, error.validator_value))}"
-    elif error.validator == "type":
-        kinds = error.validator_value
-        expected = kinds if isinstance(kinds, str) else " or ".join(kinds)
-        if error.schema.get("description"):
-            expected += f" ({error.schema['description']})"
-    return InputError(where, field, repr(error.instance), expected)
+        return one_of(error.validator_value, error.instance)
+    if error.validator == "pattern" and described:
+        return described
+    rule = f"{error.validator} {error.validator_value}"
+    if error.validator == "type":
+        allowed = error.validator_value
+        rule = allowed if isinstance(allowed, str) else " or ".join(allowed)
+    elif error.validator == "uniqueItems":
+        rule = "each value once"
+    return f"{rule} ({described})" if described else rule
 
 
 def validate(instance: dict, schema: str, where: str) -> None:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from spotwise.errors import InputError
+from spotwise.errors import InputError, one_of
 
 
 @dataclass(frozen=True)
@@ -128,10 +128,10 @@ def check_options(name: str, given: Mapping[str, object], where: str) -> None:
     declared = _declared_options(name)
     for key, value in given.items():
         if key not in declared:
-            raise InputError(where, key, "an unknown option", f"one of {', '.join(declared) or 'none'}")
+            raise InputError(where, key, "an unknown option", one_of(declared, key))
         option = declared[key]
         if option.choices is not None and value not in option.choices:
-            raise InputError(where, key, repr(value), f"one of {', '.join(map(str, option.choices))}")
+            raise InputError(where, key, repr(value), one_of(option.choices, value))
         right = type(value).__name__ == option.type or (option.type == "float" and type(value) is int)
         if not right:
             raise InputError(where, key, repr(value), f"a value of type {option.type}")

@@ -52,7 +52,8 @@ class LibrarySize:
         depth = np.log1p(fold.total_counts.astype(np.float64))
         for slide in set(fold.sample):
             rows = np.flatnonzero(fold.sample == slide)
-            depth[rows] -= depth[rows].mean()
+            above_first = depth[rows] - depth[rows[0]]  # exactly 0 where all are equal, which a mean is not
+            depth[rows] = above_first - above_first.mean()
         expression = fold.expression[bank].astype(np.float64)
         mean = expression.mean(axis=0)
         x = depth[bank]

@@ -60,10 +60,10 @@ class Ridge:
         """
         from sklearn.linear_model import Ridge as Regression
         from sklearn.model_selection import GroupKFold, cross_val_score
+        from sklearn.preprocessing import StandardScaler
 
-        scale = features.std(axis=0)
-        scale[scale == 0] = 1
-        standard = (features - features.mean(axis=0)) / scale
+        scaler = StandardScaler()
+        standard = scaler.fit_transform(features.astype(np.float64))  # float32 loses the small penalties
         groups = self._groups(sample, spatial)
         inner = GroupKFold(len(set(groups)))
         alphas = np.geomspace(self.options.smallest_alpha, self.options.largest_alpha, self.options.n_alphas)
@@ -75,15 +75,15 @@ class Ridge:
         ]
         alpha = float(alphas[int(np.argmin(errors))])
         model = Regression(alpha).fit(standard, expression)
-        weights = model.coef_.T / scale[:, None]
-        bias = model.intercept_ - features.mean(axis=0) @ weights
+        weights = model.coef_.T / scaler.scale_[:, None]
+        bias = model.intercept_ - scaler.mean_ @ weights
         report = {"alpha": alpha, "alphas": alphas.tolist(), "inner_mse": [float(error) for error in errors]}
         return {"weights": weights.astype(np.float32), "bias": bias.astype(np.float32)}, report
 
     def _groups(self, sample: np.ndarray, spatial: np.ndarray) -> np.ndarray:
         if len(set(sample)) > 1:
             return sample
-        return kmeans2(spatial / spatial.std(axis=0), self.options.n_blocks, minit="++", rng=0)[1]
+        return kmeans2(spatial, self.options.n_blocks, minit="++", rng=0)[1]
 
     @staticmethod
     def predict(weights: dict[str, np.ndarray], features: np.ndarray) -> np.ndarray:

@@ -1,0 +1,464 @@
+"""Claims about the configuration: what is wrong with it is told in one line, what is left out is filled in."""
+
+import copy
+import dataclasses
+import subprocess
+import sys
+import typing
+from pathlib import Path
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+
+from spotwise import config as configuration
+from spotwise.config import fold_plans, predictors, prepare, seeds
+from spotwise.contracts import PAPER, PATIENT
+from spotwise.errors import InputError
+from spotwise.models import REGISTRY, build, check_options, load
+from spotwise.samples import patients, read_samples
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = [ROOT / "config.yaml", *sorted((ROOT / "configs").glob("*.yaml"))]
+
+
+def content(path):
+    return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+
+
+@pytest.fixture(autouse=True)
+def _at_home(monkeypatch):
+    """Configurations name their sample sheet from the root of the repository, where snakemake runs."""
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.fixture
+def paper():
+    return content(ROOT / "config.yaml")
+
+
+SHEET = """sample cohort patient
+A1 two a
+A2 two a
+B1 two b
+C1 one c
+C2 one c
+D1 single d
+"""
+
+
+@pytest.fixture
+def small(tmp_path):
+    """The least that a configuration can say."""
+    sheet = tmp_path / "samples.tsv"
+    sheet.write_text(SHEET.replace(" ", "\t"))
+    return {
+        "run": "r",
+        "samples": str(sheet),
+        "data": {"source": "local", "root": "data"},
+        "cohorts": {"two": {}},
+        "methods": {"CMRCNet": {"neighbours": [50]}},
+    }
+
+
+def at(config, path, value):
+    """``config`` with the value at a dotted path set; as the last part, `-key` takes a key out."""
+    *parents, last = path.split(".")
+    place = config
+    for part in parents:
+        place = place.setdefault(part, {})
+    if last.startswith("-"):
+        place.pop(last[1:])
+    else:
+        place[last] = value
+    return config
+
+
+def complaint(config):
+    with pytest.raises(InputError) as error:
+        prepare(config, "my.yaml")
+    told = str(error.value)
+    assert "\n" not in told
+    return told
+
+
+# --- examples ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_every_example_configuration_is_accepted(path):
+    assert prepare(content(path))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_every_retrieval_method_of_an_example_can_be_built(path):
+    import torch
+
+    config = content(path)
+    prepare(config)
+    for settings in config["methods"].values():
+        if REGISTRY[settings["model"]].kind == "retrieval":
+            given = {"pretrained": "no"} if settings["model"] == "BLEEP" else {}
+            with torch.device("meta"):
+                build(settings["model"], 10, settings["options"] | given)
+
+
+def test_the_paper_is_six_cohorts_of_22_slides():
+    samples = prepare(content(ROOT / "config.yaml"))
+    members = {}
+    for sample in samples:
+        members.setdefault(sample.cohort, []).append(sample.sample)
+    assert members == {
+        "IDC-LymphNode": ["NCBI681", "NCBI682", "NCBI683", "NCBI684"],
+        "SKCM": ["TENX115", "TENX117"],
+        "READ": ["ZEN36", "ZEN40", "ZEN48", "ZEN49"],
+        "COAD": ["TENX111", "TENX147", "TENX148", "TENX149"],
+        "IDC": ["NCBI783", "NCBI785", "TENX95", "TENX99"],
+        "PSC": ["NCBI672", "NCBI673", "NCBI674", "NCBI675"],
+    }
+
+
+def test_patients_of_the_paper_are_those_of_its_donors():
+    samples = read_samples("resources/samples.tsv")
+    of = {sample.sample: sample.patient for sample in samples}
+    slides = {cohort: [s for s in samples if s.cohort == cohort] for cohort in {s.cohort for s in samples}}
+    assert len(samples) == 22
+    assert all(sample.patient and sample.technology for sample in samples)
+    assert {cohort: len(patients(members)) for cohort, members in slides.items()} == {
+        "IDC-LymphNode": 4,
+        "SKCM": 2,
+        "READ": 2,
+        "COAD": 4,
+        "IDC": 3,
+        "PSC": 1,
+    }
+    assert of["ZEN36"] == of["ZEN40"]  # replicates of one resection
+    assert of["ZEN48"] == of["ZEN49"]
+    assert of["TENX95"] == of["TENX99"]  # one donor, says their publisher
+    assert len({of["TENX147"], of["TENX148"], of["TENX149"]}) == 3  # "Patient 1" thrice in HEST 1.1
+
+
+def test_markers_are_those_of_the_papers_datasets_section(paper):
+    assert {cohort: " ".join(settings["markers"]) for cohort, settings in paper["cohorts"].items()} == {
+        "IDC-LymphNode": "ZNF276 ZNF750 YBX1 VHL RUNX2 RND ERCC4 PADI2 S100A8 S100A6",
+        "SKCM": "MIA PMEL MLANA MITF TYR",
+        "READ": "OLFM4 PLA2G2A PLA2G2D MMP1 MMP11 MMP12 SMAD4 MUC13 SLC26A3 ZG16 NDRG1",
+        "COAD": "CLCA1 CD8A PRF1 GZMA GZMK",
+        "IDC": "MKI67 ERBB2 PRF1 ESR1 PGR GATA3 AR EGFR",
+        "PSC": "CYP3A4 VWF KRT7 ACTA2 DCN",
+    }
+
+
+def test_folds_of_the_paper_are_counted_right(paper):
+    samples = prepare(paper)
+    counted = {}
+    for cohort, protocol, _ in fold_plans(paper, samples):
+        counted[cohort, protocol] = counted.get((cohort, protocol), 0) + 1
+    assert counted == {
+        ("IDC-LymphNode", PAPER): 4,
+        ("SKCM", PAPER): 2,
+        ("READ", PAPER): 4,
+        ("COAD", PAPER): 4,
+        ("IDC", PAPER): 4,
+        ("PSC", PAPER): 4,
+        ("IDC-LymphNode", PATIENT): 4,
+        ("SKCM", PATIENT): 2,
+        ("READ", PATIENT): 2,
+        ("COAD", PATIENT): 4,
+        ("IDC", PATIENT): 3,
+    }
+
+
+# --- faults -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("protocol", "protocols"),
+        ("data.sorce", "source"),
+        ("data.generated.sed", "seed"),
+        ("cohorts.two.marker", "markers"),
+        ("expression.hvg_per_slides", "hvg_per_slide"),
+        ("training.epoch", "epochs"),
+        ("encoders.mine.pretraind", "pretrained"),
+        ("methods.CMRCNet.neighbors", "neighbours"),
+        ("methods.CMRCNet.training.learning_rates", "learning_rate"),
+        ("methods.CMRCNet.options.masked_fractoin", "masked_fraction"),
+        ("evaluation.topp", "top"),
+    ],
+)
+def test_a_mistyped_key_is_named_and_its_meaning_guessed(small, path, meant):
+    told = complaint(at(at(small, "encoders.mine.timm", "resnet18"), path, 1))
+    assert path.rpartition(".")[2] in told
+    assert told.endswith(f"did you mean {meant!r}?")
+    assert told.startswith("my.yaml: ")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        ("-run", None, "run: found nothing, expected a name of letters"),
+        ("-samples", None, "samples: found nothing, expected path of the sample sheet"),
+        ("run", "../elsewhere", "run: found '../elsewhere', expected a name of letters"),
+        ("protocols", ["patients"], "found 'patients', expected one of paper, patient; did you mean 'patient'?"),
+        ("protocols", [], "protocols: found []"),
+        ("data.source", "huggingface", "data.revision: found nothing, expected a commit"),
+        ("training.epochs", 0, "training.epochs: found 0, expected minimum 1"),
+        ("training.batch_size", 64.0, "training.batch_size: found 64.0, expected integer"),
+        ("training.learning_rate", "1e-4", "training.learning_rate: found '1e-4', expected number"),
+        ("training.device", "gpu", "training.device: found 'gpu', expected one of cuda, cpu, auto"),
+        ("validation_fraction", 1, "validation_fraction: found 1, expected exclusiveMaximum 1"),
+        ("seeds", [0, 0], "seeds: found [0, 0], expected each value once"),
+        ("seeds", [True], "seeds.0: found True, expected integer"),
+        ("cohorts", {}, "cohorts: found {}"),
+        ("cohorts.two", None, "cohorts.two: found None, expected object"),
+        ("methods", {"a b": {}}, "methods: found 'a b', expected a name of letters"),
+        ("methods", {1: {"model": "BLEEP", "neighbours": [1]}}, "methods: found 1, expected string"),
+        ("methods.CMRCNet.model", "CMRCnet", "methods.CMRCNet.model: found 'CMRCnet'"),
+        ("methods.CMRCNet.model", "TrainMean", "methods.CMRCNet.model: found 'TrainMean'"),
+        ("methods.Unheard", {}, "methods.Unheard.model: found 'Unheard', expected one of BLEEP, CMRCNet, Ridge"),
+        ("methods.CMRCNet.neighbours", [], "methods.CMRCNet.neighbours: found nothing, expected a list of K"),
+        ("methods.CMRCNet.neighbours", [0], "methods.CMRCNet.neighbours.0: found 0, expected minimum 1"),
+        ("methods.CMRCNet.encoder", "mine", "methods.CMRCNet.encoder: found 'mine', expected none"),
+        ("methods.CMRCNet.options.temperature", "1", "temperature: found '1', expected a value of type float"),
+        ("methods.CMRCNet.options.encoder_depth", True, "encoder_depth: found True, expected a value of type int"),
+        ("methods.CMRCNet.options.encoder_depth", 2.0, "encoder_depth: found 2.0, expected a value of type int"),
+        ("methods.CMRCNet.options.detach_target", 1, "detach_target: found 1, expected a value of type bool"),
+        ("methods.CMRCNet.options.reading", "papers", "reading: found 'papers', expected one of released, paper"),
+        (
+            "methods.Ridge.encoder",
+            "mine",
+            "methods.Ridge.encoder: found 'mine', expected a key of encoders: one of none",
+        ),
+        ("methods.Ridge", {}, "methods.Ridge.encoder: found None, expected a key of encoders"),
+        (
+            "controls",
+            ["Trainmean"],
+            "controls: found 'Trainmean', expected one of LibrarySize, RandomRetrieval, TrainMean",
+        ),
+        ("controls", ["CMRCNet"], "controls: found 'CMRCNet'"),
+        ("cohorts", {"twoo": {}}, "cohorts.twoo: found no sample of it"),
+        ("cohorts", {"single": {"protocols": ["paper"]}}, "cohort single: found one sample, expected at least two"),
+        ("cohorts", {"one": {}}, "cohorts.one.protocols: found the patient protocol with one patient (c)"),
+        ("samples", "nowhere.tsv", "nowhere.tsv: samples: found no such file"),
+    ],
+)
+def test_a_fault_is_told_in_one_line_that_names_its_place(small, path, value, told):
+    assert told in complaint(at(small, path, value))
+
+
+def test_a_key_that_yaml_does_not_read_as_text_is_told_too(small):
+    assert "False: found an unknown key" in complaint({**small, **yaml.safe_load("no: 1")})
+
+
+@pytest.mark.parametrize("settings", [{"neighbours": [50]}, {"matching": "weighted"}, {"training": {"epochs": 2}}])
+def test_what_only_retrieval_knows_is_refused_elsewhere(small, settings):
+    at(small, "encoders.mine.timm", "resnet18")
+    key = next(iter(settings))
+    told = complaint(at(small, "methods.Ridge", {"encoder": "mine", **settings}))
+    assert f"methods.Ridge.{key}: found" in told
+    assert "expected none: Ridge retrieves no spots" in told
+
+
+@pytest.mark.parametrize("second", ["CMRCNet-50", "TrainMean"])
+def test_two_predictors_of_one_name_are_refused(small, second):
+    at(small, "encoders.mine.timm", "resnet18")
+    told = complaint(at(small, f"methods.{second}", {"model": "Ridge", "encoder": "mine"}))
+    assert f"two predictors named {second}" in told
+
+
+def test_one_patient_is_enough_for_the_paper_protocol(small):
+    small["cohorts"] = {"one": {"protocols": ["paper"]}}
+    assert [sample.sample for sample in prepare(small)] == ["C1", "C2"]
+    assert {protocol for _, protocol, _ in fold_plans(small, prepare(small))} == {PAPER}
+
+
+# --- defaults ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_left_out_is_filled_in_at_every_level(small):
+    prepare(small)
+    assert small["protocols"] == ["paper", "patient"]
+    assert small["cohorts"]["two"] == {"markers": [], "genes": [], "protocols": ["paper", "patient"]}
+    assert small["data"]["images"] == "auto"
+    assert small["data"]["generated"] == {"seed": 0, "spots_across": 15, "unlinked": []}
+    assert small["expression"] == {"min_counts": 1, "target_sum": None, "hvg_per_slide": 1000}
+    assert small["evaluation"] == {"top": 50}
+    assert small["methods"]["CMRCNet"]["model"] == "CMRCNet"
+    assert small["methods"]["CMRCNet"]["matching"] == "average"
+
+
+def test_what_is_said_stays(small):
+    said = copy.deepcopy(at(at(small, "training.epochs", 3), "expression.target_sum", 1e4))
+    prepare(small)
+    assert small["training"]["epochs"] == 3
+    assert small["expression"]["target_sum"] == 1e4
+    assert small["methods"]["CMRCNet"]["neighbours"] == said["methods"]["CMRCNet"]["neighbours"]
+
+
+def test_a_methods_own_training_holds_nothing_but_what_it_says(small):
+    prepare(at(small, "methods.CMRCNet.training.epochs", 3))
+    assert small["methods"]["CMRCNet"]["training"] == {"epochs": 3}  # a default there would hide the run's own value
+
+
+def test_defaults_of_two_runs_are_not_one_object(small):
+    first, second = copy.deepcopy(small), copy.deepcopy(small)
+    prepare(first)
+    first["seeds"].append(1)
+    first["cohorts"]["two"]["markers"].append("X")
+    first["cohorts"]["two"]["protocols"].pop()
+    prepare(second)
+    assert second["seeds"] == [0]
+    assert second["cohorts"]["two"]["markers"] == []
+    assert second["protocols"] == ["paper", "patient"]
+
+
+def test_preparing_twice_changes_nothing(small):
+    prepare(small)
+    once = copy.deepcopy(small)
+    prepare(small)
+    assert small == once
+
+
+def test_defaults_of_the_schema_are_those_of_the_training():
+    from spotwise.training import TrainingOptions
+
+    described = content(ROOT / "schemas/config.schema.yaml")["$defs"]["training"]["properties"]
+    assert {key: entry["default"] for key, entry in described.items()} == dataclasses.asdict(TrainingOptions())
+
+
+# --- schemas ----------------------------------------------------------------------------------------------------------
+
+
+def subschemas(schema, path=()):
+    """Every property's schema with where it is, ``if`` conditions left out."""
+    if isinstance(schema, dict):
+        yield path, schema
+        for key, value in schema.items():
+            if key not in ("if", "then", "default", "enum", "required"):
+                yield from subschemas(value, (*path, key))
+    elif isinstance(schema, list):
+        for number, value in enumerate(schema):
+            yield from subschemas(value, (*path, number))
+
+
+def resolved(schema, root):
+    while "$ref" in schema:
+        target = root
+        for part in schema["$ref"].removeprefix("#/").split("/"):
+            target = target[part]
+        schema = {**target, **{key: value for key, value in schema.items() if key != "$ref"}}
+    return schema
+
+
+@pytest.mark.parametrize("name", ["config", "samples"])
+def test_schemas_describe_every_key_close_every_object_and_keep_their_own_rules(name):
+    root = content(ROOT / f"schemas/{name}.schema.yaml")
+    Draft202012Validator.check_schema(root)
+    keys = 0
+    for path, schema in subschemas(root):
+        if len(path) > 1 and path[-2] == "properties":
+            keys += 1
+            assert resolved(schema, root).get("description"), f"{path} has no description"
+        if path[-1:] != ("properties",) and "properties" in schema:
+            assert schema.get("additionalProperties") is False, f"{path} takes any key"
+        if path[-1:] != ("properties",) and "default" in schema:
+            Draft202012Validator(resolved(schema, root) | {"$defs": root.get("$defs", {})}).validate(schema["default"])
+    assert keys >= 5
+
+
+def test_a_comment_explains_every_key_of_the_papers_configuration():
+    lines = (ROOT / "config.yaml").read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines):
+        if line[:1].isalpha():
+            above = lines[number - 1].startswith("#")
+            below = lines[number + 1].startswith("  ")  # a heading: its own keys are explained one by one
+            assert above or below or "#" in line, f"{line} goes without a word"
+
+
+# --- methods ----------------------------------------------------------------------------------------------------------
+
+WITH_OPTIONS = [name for name, entry in REGISTRY.items() if entry.kind != "control"]
+
+
+def options_class(name):
+    return getattr(sys.modules[load(name).__module__], f"{name}Options")
+
+
+@pytest.mark.parametrize("name", WITH_OPTIONS)
+def test_options_are_known_without_importing_their_method(name):
+    """What `check_options` reads from the source is what the dataclass has."""
+    fields = dataclasses.fields(options_class(name))
+    hints = typing.get_type_hints(options_class(name))
+    with pytest.raises(InputError) as error:
+        check_options(name, {"§": 0}, "x")
+    assert str(error.value).partition("expected one of ")[2] == ", ".join(field.name for field in fields)
+    assert len(fields) > 3
+    for field in fields:
+        check_options(name, {field.name: field.default}, "x")
+        choices = typing.get_args(hints[field.name])
+        for choice in choices:
+            check_options(name, {field.name: choice}, "x")
+        with pytest.raises(InputError, match=f"x: {field.name}: found"):
+            check_options(name, {field.name: "no such choice" if choices else b""}, "x")
+
+
+def test_an_integer_is_a_number_but_a_truth_value_is_none():
+    check_options("CMRCNet", {"masked_fraction": 1}, "x")
+    with pytest.raises(InputError, match="masked_fraction"):
+        check_options("CMRCNet", {"masked_fraction": True}, "x")
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_the_registry_names_classes_and_modules_that_exist(name):
+    entry = REGISTRY[name]
+    assert load(name).__name__ == name
+    for module in entry.code:
+        assert (ROOT / "src/spotwise" / f"{module}.py").is_file()
+    verbs = {
+        "retrieval": ("loss", "embed_images", "embed_expression"),
+        "frozen": ("fit", "predict"),
+        "control": ("predict",),
+    }
+    assert all(callable(getattr(load(name), verb)) for verb in verbs[entry.kind])
+
+
+def test_each_k_is_a_predictor_and_controls_come_last(paper):
+    prepare(paper)
+    assert [predictor.name for predictor in predictors(paper)] == [
+        "CMRCNet-50",
+        "CMRCNet-250",
+        "CMRCNet-500",
+        "CMRCNet-paper-50",
+        "CMRCNet-paper-250",
+        "CMRCNet-paper-500",
+        "BLEEP-ViT-50",
+        "BLEEP-ViT-250",
+        "BLEEP-ViT-500",
+        "BLEEP-50",
+        "Ridge",
+        "TrainMean",
+        "RandomRetrieval",
+        "LibrarySize",
+    ]
+    assert [predictor.k for predictor in predictors(paper)] == [50, 250, 500] * 3 + [50] + [0] * 4
+
+
+def test_what_holds_nothing_random_runs_once(paper):
+    prepare(paper)
+    assert seeds(paper, "CMRCNet-paper") == seeds(paper, "RandomRetrieval") == [0, 1, 2]
+    assert seeds(paper, "Ridge") == seeds(paper, "TrainMean") == seeds(paper, "LibrarySize") == [0]
+
+
+def test_reading_a_configuration_imports_nothing_heavy():
+    program = (
+        "import sys, yaml; from spotwise import config, provenance, jobs\n"
+        "config.prepare(yaml.safe_load(open('config.yaml', encoding='utf-8')))\n"
+        "print({'torch', 'scanpy', 'anndata', 'numpy', 'pandas', 'h5py'} & set(sys.modules))"
+    )
+    source = str(Path(configuration.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={"PYTHONPATH": source}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "set()"

@@ -1,0 +1,182 @@
+"""Claims about jobs and files: no half file, one line for a user's fault, a traceback for ours."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from spotwise import errors
+from spotwise.errors import InputError, one_of
+from spotwise.files import atomic, write_json, write_text
+
+SOURCE = str(Path(errors.__file__).parents[1])
+
+
+def run(program, folder):
+    return subprocess.run(
+        [sys.executable, "-c", program], cwd=folder, env={"PYTHONPATH": SOURCE}, capture_output=True, text=True
+    )
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def test_an_exception_leaves_nothing_behind(tmp_path):
+    def fail():
+        with atomic(tmp_path / "out.txt") as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_meets_the_old_file_until_the_new_one_is_whole(tmp_path):
+    path = tmp_path / "out.txt"
+    path.write_text("old")
+    with atomic(path) as temporary:
+        temporary.write_text("half")
+        assert path.read_text() == "old"
+        temporary.write_text("new")
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_exception_keeps_the_old_file(tmp_path):
+    path = tmp_path / "out.txt"
+    path.write_text("old")
+    with pytest.raises(ZeroDivisionError), atomic(path) as temporary:
+        temporary.write_text(str(1 / 0))
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_killed_writer_leaves_the_old_file(tmp_path):
+    (tmp_path / "out.txt").write_text("old")
+    program = """
+import os
+from spotwise.files import atomic
+with atomic("out.txt") as temporary:
+    temporary.write_text("half")
+    os._exit(9)
+"""
+    assert run(program, tmp_path).returncode == 9
+    assert (tmp_path / "out.txt").read_text() == "old"
+
+
+def test_a_body_that_writes_nothing_is_no_success(tmp_path):
+    with pytest.raises(FileNotFoundError), atomic(tmp_path / "out.txt"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_temporary_file_is_hidden_beside_its_target_and_keeps_the_suffix(tmp_path):
+    path = tmp_path / "deep" / "er" / "weights.h5ad"
+    with atomic(path) as temporary:
+        assert temporary.parent == path.parent  # a move between file systems would not be atomic
+        assert temporary.suffix == ".h5ad"
+        assert temporary.name.startswith(".")
+        assert str(os.getpid()) in temporary.name
+        temporary.touch()
+    assert path.exists()
+
+
+def test_json_and_text_are_utf8_and_end_with_a_line(tmp_path):
+    content = {"µm": [1, 2.5, None], "gene": "HLA-A"}
+    write_json(tmp_path / "a.json", content)
+    text = (tmp_path / "a.json").read_bytes().decode("utf-8")
+    assert json.loads(text) == content
+    assert "µm" in text
+    assert text.endswith("}\n")
+    write_text(tmp_path / "a.txt", "å\n")
+    assert (tmp_path / "a.txt").read_bytes() == "å\n".encode()
+
+
+def test_what_cannot_be_json_replaces_nothing(tmp_path):
+    write_json(tmp_path / "a.json", {"k": 50})
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "a.json", {"k": {1, 2}})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"k": 50}
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+# --- errors -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_input_error_names_file_field_found_and_expected():
+    error = InputError(Path("data/st/A.h5ad"), "obsm", "nothing", "spatial")
+    assert str(error) == f"{Path('data/st/A.h5ad')}: obsm: found nothing, expected spatial"
+    assert isinstance(error, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("known", "found", "told"),
+    [
+        (["epochs", "threads"], "epoch", "one of epochs, threads; did you mean 'epochs'?"),
+        (["epochs", "threads"], "zzz", "one of epochs, threads"),
+        ([], "epochs", "one of none"),
+        ([50, 250], 251, "one of 50, 250; did you mean '250'?"),
+    ],
+)
+def test_the_near_name_is_suggested(known, found, told):
+    assert one_of(known, found) == told
+
+
+# --- jobs -------------------------------------------------------------------------------------------------------------
+
+JOB = """
+import logging, warnings
+from spotwise.errors import CollapseError, InputError, SetupError
+from spotwise.jobs import job
+
+with job("job.log") as logger:
+    {body}
+"""
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        ("InputError('a.h5ad', 'obs', 'nothing', 'spots')", "a.h5ad: obs: found nothing, expected spots"),
+        ("SetupError('no GPU: set training.device to cpu')", "no GPU: set training.device to cpu"),
+        ("CollapseError('epoch 3: embeddings have collapsed')", "epoch 3: embeddings have collapsed"),
+    ],
+)
+def test_a_fault_that_a_user_can_mend_ends_with_one_line_and_code_1(tmp_path, raised, told):
+    done = run(JOB.format(body=f"logger.info('begun'); raise {raised}"), tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == f"Error: {told}\n"
+    lines = (tmp_path / "job.log").read_text().splitlines()
+    assert [line.partition(" INFO ")[2] or line.partition(" ERROR ")[2] for line in lines] == ["begun", told]
+
+
+def test_any_other_exception_leaves_its_traceback_in_the_log(tmp_path):
+    done = run(JOB.format(body="{}['missing']"), tmp_path)
+    assert done.returncode == 1
+    assert "KeyError: 'missing'" in done.stderr
+    log = (tmp_path / "job.log").read_text()
+    assert "ERROR unexpected error" in log
+    assert "Traceback (most recent call last)" in log
+    assert log.rstrip().endswith("KeyError: 'missing'")
+
+
+def test_a_job_that_succeeds_says_so_in_its_log_alone(tmp_path):
+    (tmp_path / "job.log").write_text("of an earlier attempt\n")
+    body = "logger.info('%d spots', 7); logging.getLogger('spotwise.folds').warning('few'); warnings.warn('old file')"
+    done = run(JOB.format(body=body), tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    log = (tmp_path / "job.log").read_text()
+    assert "earlier" not in log
+    assert re.search(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ INFO 7 spots$", log, re.MULTILINE)
+    assert "WARNING few" in log
+    assert "UserWarning: old file" in log
+
+
+def test_a_job_passes_on_the_exit_code_of_its_body(tmp_path):
+    done = run(JOB.format(body="raise SystemExit(143)"), tmp_path)
+    assert (done.returncode, done.stderr) == (143, "")

@@ -1,0 +1,139 @@
+"""Claims about patches in memory: the right ones at the right rows, turned fairly, normalised by the formula."""
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from scipy.stats import chisquare
+
+from spotwise import spots
+from spotwise.contracts import IMAGES, TEST
+from spotwise.spots import Spots, augment, normalise, turn
+
+CPU = torch.device("cpu")
+
+
+def images(n, side=5, seed=0):
+    return torch.from_numpy(np.random.default_rng(seed).integers(0, 256, size=(n, side, side, 3), dtype=np.uint8))
+
+
+def symmetries(image):
+    """The eight symmetries of the square, by numpy."""
+    return [np.rot90(flipped, turns) for flipped in (image, image[:, ::-1]) for turns in range(4)]
+
+
+# --- augmentation -----------------------------------------------------------------------------------------------------
+
+
+def test_the_eight_codes_are_the_eight_symmetries_of_the_square():
+    image = images(1)
+    turned = {turn(image, code)[0].numpy().tobytes() for code in range(8)}
+    assert turned == {np.ascontiguousarray(one).tobytes() for one in symmetries(image[0].numpy())}
+    assert len(turned) == 8
+
+
+def which_symmetry(before, after):
+    """For each image, which of its eight symmetries it became."""
+    found = []
+    for old, new in zip(before.numpy(), after.numpy(), strict=True):
+        same = [number for number, one in enumerate(symmetries(old)) if np.array_equal(one, new)]
+        assert len(same) == 1, "no symmetry of its own image"
+        found.append(same[0])
+    return np.array(found)
+
+
+def test_every_image_is_turned_within_itself_and_every_symmetry_is_as_likely():
+    before = images(2000, side=4)
+    after = augment(before, torch.Generator().manual_seed(0))
+    counts = np.bincount(which_symmetry(before, after), minlength=8)
+    assert chisquare(counts).pvalue > 0.01
+
+
+def test_images_are_turned_independently_of_each_other():
+    before = images(2000, side=4)
+    found = which_symmetry(before, augment(before, torch.Generator().manual_seed(1)))
+    pairs = np.bincount(8 * found[:-1:2] + found[1::2], minlength=64)
+    assert chisquare(pairs).pvalue > 0.01
+
+
+def test_augmentation_follows_its_seed():
+    first, again, other = (augment(images(50), torch.Generator().manual_seed(seed)) for seed in (3, 3, 4))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_augmentation_leaves_its_input_alone():
+    before = images(50)
+    augment(before, torch.Generator().manual_seed(0))
+    assert torch.equal(before, images(50))
+
+
+# --- normalisation ----------------------------------------------------------------------------------------------------
+
+
+def test_normalisation_is_imagenets():
+    patches = images(3)
+    expected = (patches.numpy() / 255.0 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    normalised = normalise(patches)
+    assert normalised.dtype == torch.float32
+    np.testing.assert_allclose(normalised.numpy(), expected.transpose(0, 3, 1, 2), atol=1e-6)
+    assert torch.equal(patches, images(3))
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def brute_force(fold, rows, files):
+    """One patch at a time."""
+    found = []
+    for row in rows:
+        with h5py.File(files[fold.sample[row]]) as file:
+            found.append(file[IMAGES][fold.patch[row]])
+    return np.stack(found)
+
+
+@pytest.mark.parametrize("at_once", [1, 5, 256])
+def test_patches_stand_at_the_rows_of_their_spots(fold, patch_files, monkeypatch, at_once):
+    monkeypatch.setattr(spots, "READ_AT_ONCE", at_once)
+    rows = np.random.default_rng(0).permutation(len(fold.barcode))  # all slides interleaved
+    read = Spots(fold, rows, patch_files, CPU)
+    assert len(read) == len(rows)
+    np.testing.assert_array_equal(read.images.numpy(), brute_force(fold, rows, patch_files))
+    np.testing.assert_array_equal(read.expression.numpy(), fold.expression[rows])
+
+
+def test_only_the_files_of_the_asked_slides_are_read(fold, patch_files):
+    rows = fold.rows(TEST, sample="C")
+    read = Spots(fold, rows, {"C": patch_files["C"]}, CPU)
+    np.testing.assert_array_equal(read.images.numpy(), brute_force(fold, rows, patch_files))
+
+
+def test_a_batch_without_a_generator_is_not_turned(fold, patch_files):
+    rows = fold.bank
+    index = torch.tensor([4, 0, 40, 4])
+    batch = Spots(fold, rows, patch_files, CPU).batch(index)
+    expected = normalise(torch.from_numpy(brute_force(fold, rows[index.numpy()], patch_files)))
+    assert torch.equal(batch.images, expected)
+    np.testing.assert_array_equal(batch.expression.numpy(), fold.expression[rows[index.numpy()]])
+
+
+def test_a_batch_with_a_generator_is_turned_and_keeps_its_expression(fold, patch_files):
+    read = Spots(fold, fold.bank, patch_files, CPU)
+    index = torch.arange(len(read)).flip(0)
+    batch = read.batch(index, torch.Generator().manual_seed(7))
+    expected = normalise(augment(read.images[index], torch.Generator().manual_seed(7)))
+    assert torch.equal(batch.images, expected)
+    assert not torch.equal(batch.images, read.batch(index).images)
+    assert torch.equal(batch.expression, read.expression[index])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("memory", ["auto", "device", "host"])
+def test_batches_are_the_same_wherever_patches_live(fold, patch_files, memory):
+    index = torch.arange(10)
+    device = torch.device("cuda")
+    here = Spots(fold, fold.bank, patch_files, CPU).batch(index, torch.Generator().manual_seed(0))
+    there = Spots(fold, fold.bank, patch_files, device, memory).batch(index, torch.Generator().manual_seed(0))
+    assert there.images.device.type == there.expression.device.type == "cuda"
+    torch.testing.assert_close(there.images.cpu(), here.images)
+    assert torch.equal(there.expression.cpu(), here.expression)

@@ -1,0 +1,59 @@
+"""Runs of the pipeline itself, as a user starts them, in a folder of their own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+class Pipeline:
+    """A working folder with a configuration; ``config`` may be changed between runs."""
+
+    def __init__(self, folder: Path, config: dict):
+        self.folder = folder
+        self.config = config
+
+    def snakemake(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+        """Run Snakemake here; output in ``.stdout``, errors and progress with it."""
+        (self.folder / "config.yaml").write_text(yaml.safe_dump(self.config, sort_keys=False), encoding="utf-8")
+        command = [sys.executable, "-m", "snakemake", *arguments, "--snakefile", str(REPOSITORY / "Snakefile")]
+        command += ["--directory", str(self.folder), "--configfile", str(self.folder / "config.yaml")]
+        return subprocess.run(
+            command,
+            cwd=REPOSITORY,
+            env=os.environ | environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+
+    def run(self, *arguments: str, **environment: str) -> str:
+        """Run it, expecting success; what it printed."""
+        done = self.snakemake("--cores", "2", *arguments, **environment)
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    def planned(self, *arguments: str) -> dict[str, int]:
+        """Jobs per rule that a dry run plans."""
+        done = self.snakemake("--dry-run", "--quiet", "rules", *arguments)
+        assert done.returncode == 0, done.stdout
+        lines = [line.split() for line in done.stdout.splitlines()]
+        return {line[0]: int(line[1]) for line in lines if len(line) == 2 and line[1].isdigit() and line[0] != "total"}
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "results" / self.config["run"]
+
+
+def example(name: str, folder: Path) -> dict:
+    """An example configuration, with its sample sheet found from any folder and its data under ``folder``."""
+    path = REPOSITORY / ("config.yaml" if name == "paper" else f"configs/{name}.yaml")
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    config["samples"] = str(REPOSITORY / config["samples"])
+    config["data"]["root"] = str(folder / "data")
+    return config

@@ -1,0 +1,260 @@
+"""Claims about the pipeline as a whole, on generated slides of a few spots."""
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import anndata
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from pipeline import REPOSITORY, Pipeline, example
+
+from spotwise.config import prepare
+from spotwise.folds import read_fold
+from spotwise.retrieval import Embeddings, read_embeddings
+
+pytestmark = pytest.mark.workflow
+
+PATIENT = {"DEMO1": "1", "DEMO2": "1", "DEMO3": "2", "DEMO4": "3"}
+K = [10, 500]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """The demo with slides of 7 x 7 spots, trained for one epoch, run to its end."""
+    folder = tmp_path_factory.mktemp("tiny")
+    config = example("demo", folder)
+    config["data"]["generated"]["spots_across"] = 7
+    config["expression"]["hvg_per_slide"] = 40
+    config["training"]["epochs"] = 1
+    config["methods"]["CMRCNet"]["neighbours"] = K
+    pipeline = Pipeline(folder, config)
+    pipeline.output = pipeline.run()
+    return pipeline
+
+
+def folds(pipeline, protocol):
+    return [read_fold(path) for path in sorted(pipeline.results.glob(f"folds/demo/{protocol}/*/fold.h5"))]
+
+
+def test_everything_asked_for_is_there(tiny):
+    table = pd.read_csv(tiny.results / "tables/table1.csv")
+    expected = ["CMRCNet-10", "CMRCNet-500", "BLEEP-ViT-50", "Ridge", "TrainMean", "RandomRetrieval", "LibrarySize"]
+    for protocol in ("paper", "patient"):
+        assert table.loc[table["protocol"] == protocol, "predictor"].tolist() == expected
+        figures = {path.name for path in (tiny.results / f"figures/demo/{protocol}").iterdir()}
+        kinds = ["boxplot", "curves", *(f"{kind}_{sample}" for kind in ("correlation", "maps") for sample in PATIENT)]
+        assert figures == {f"{kind}.{suffix}" for kind in kinds for suffix in ("pdf", "png")}
+
+
+def test_the_table_is_the_mean_of_correlations_computed_anew_from_the_predictions(tiny):
+    slides = []
+    for path in (tiny.results / "predictions/demo/patient/CMRCNet-10").glob("fold*/seed0/*.h5ad"):
+        prediction = anndata.read_h5ad(path)
+        measured = prediction.var["is_measured"].to_numpy()
+        rank = (-prediction.var["reference_var"].where(measured, -1)).argsort(kind="stable")[:50]
+        observed, predicted = prediction.layers["observed"], prediction.X
+        slides.append((path.parts[-3], [np.corrcoef(observed[:, g], predicted[:, g])[0, 1] for g in rank]))
+    means = pd.DataFrame([(fold, np.mean(np.nan_to_num(pcc))) for fold, pcc in slides]).groupby(0)[1].mean()
+    table = pd.read_csv(tiny.results / "tables/table1.csv").set_index(["protocol", "predictor"])
+    assert table.loc[("patient", "CMRCNet-10"), "HVG_top50"] == pytest.approx(means.mean(), abs=2e-6)
+
+
+@pytest.mark.parametrize("protocol", ["paper", "patient"])
+def test_no_bank_holds_a_test_spot(tiny, protocol):
+    for fold in folds(tiny, protocol):
+        tested = {*zip(fold.sample[fold.rows("test")], fold.barcode[fold.rows("test")], strict=True)}
+        for method in ("CMRCNet", "BLEEP-ViT"):
+            model = tiny.results / f"models/demo/{protocol}/{method}/fold{fold.fold}/seed0"
+            row = read_embeddings(model / "bank.safetensors").row
+            assert not tested & {*zip(fold.sample[row], fold.barcode[row], strict=True)}
+            assert sorted(row) == sorted(fold.rows("train", "val"))
+            assert sorted(read_embeddings(model / "queries.safetensors").row) == sorted(fold.rows("test"))
+
+
+def test_no_test_patient_enters_a_patient_fold_its_panel_or_its_validation(tiny):
+    for fold in folds(tiny, "patient"):
+        tested = {PATIENT[sample] for sample in fold.sample[fold.rows("test")]}
+        assert not tested & {PATIENT[sample] for sample in fold.sample[fold.rows("train", "val")]}
+        log = (tiny.results / f"logs/assemble_fold/demo/patient/fold{fold.fold}.log").read_text()
+        chosen_on = log.split("chosen on ")[1].splitlines()[0].split(", ")
+        assert not tested & {PATIENT[sample] for sample in chosen_on}
+
+
+def test_a_bank_smaller_than_k_is_used_whole_and_the_table_says_so(tiny):
+    bank = {len(fold.bank) for protocol in ("paper", "patient") for fold in folds(tiny, protocol)}
+    assert max(bank) < 500
+    table = pd.read_csv(tiny.results / "tables/table1.csv").set_index(["protocol", "predictor"])
+    smallest = min(len(fold.bank) for fold in folds(tiny, "patient"))
+    assert table.loc[("patient", "CMRCNet-500"), "k_used_min"] == smallest
+    assert f"k_used={smallest}" in (tiny.results / "tables/table1.md").read_text()
+
+
+def test_a_second_run_does_nothing(tiny):
+    assert "Nothing to be done" in tiny.run()
+
+
+def test_another_k_trains_nothing_again(tiny):
+    tiny.config["methods"]["CMRCNet"]["neighbours"] = [*K, 20]
+    planned = tiny.planned()
+    tiny.config["methods"]["CMRCNet"]["neighbours"] = K
+    assert planned["retrieve"] == 8  # four test slides under each protocol
+    assert not {"train", "build_bank", "assemble_fold"} & set(planned)
+
+
+def test_a_changed_training_parameter_trains_again(tiny):
+    tiny.config["methods"]["CMRCNet"]["training"] = {"learning_rate": 0.01}
+    planned = tiny.planned()
+    del tiny.config["methods"]["CMRCNet"]["training"]
+    assert planned["train"] == 7
+    assert "assemble_fold" not in planned
+
+
+def test_a_damaged_slide_ends_in_one_line_and_leaves_nothing_half_written(tiny, tmp_path):
+    shutil.copytree(tiny.folder / "data", tmp_path / "data")
+    slide = tmp_path / "data/wsis/DEMO1.tif"
+    slide.write_bytes(slide.read_bytes()[:1000])
+    config = example("demo", tmp_path) | {"data": {"source": "local", "root": str(tmp_path / "data")}}
+    pipeline = Pipeline(tmp_path, config)
+    done = pipeline.snakemake("--cores", "2", "results/demo/samples/DEMO1/patches.h5")
+    assert done.returncode != 0
+    told = [line for line in done.stdout.splitlines() if line.startswith("Error: ")]
+    assert len(told) == 1
+    assert str(slide) in told[0]
+    assert not [path for path in pipeline.results.glob("samples/DEMO1/*") if "patches" in path.name]
+
+
+def test_hest_patches_are_used_as_they_are(tiny, tmp_path):
+    """Patches in another order, of fewer spots, and without the slides: joined by barcode."""
+    shutil.copytree(tiny.folder / "data", tmp_path / "data", ignore=shutil.ignore_patterns("wsis"))
+    (tmp_path / "data/patches").mkdir()
+    rng = np.random.default_rng(0)
+    for sample in PATIENT:
+        with (
+            h5py.File(tiny.results / f"samples/{sample}/patches.h5") as ours,
+            h5py.File(tmp_path / f"data/patches/{sample}.h5", "w") as theirs,
+        ):
+            kept = rng.permutation(len(ours["img"]))[:-3]
+            for name in ("img", "coords", "barcode"):
+                theirs[name] = ours[name][:][kept]
+    config = example("demo", tmp_path) | {"data": {"source": "local", "root": str(tmp_path / "data")}}
+    pipeline = Pipeline(tmp_path, config)
+    assert not {"extract_patches", "generate_sample"} & set(pipeline.planned())
+    pipeline.run("results/demo/folds/demo/paper/fold0/fold.h5")
+    fold = read_fold(pipeline.results / "folds/demo/paper/fold0/fold.h5")
+    for sample in PATIENT:
+        rows = np.flatnonzero(fold.sample == sample)
+        with h5py.File(tmp_path / f"data/patches/{sample}.h5") as theirs:
+            barcodes = theirs["barcode"].asstr()[:].ravel()
+        assert sorted(fold.barcode[rows]) == sorted(barcodes)
+        assert (barcodes[fold.patch[rows]] == fold.barcode[rows]).all()
+
+
+def test_the_report_builds_and_holds_figures_and_table(tiny):
+    tiny.run("--report", str(tiny.folder / "report.zip"))
+    with zipfile.ZipFile(tiny.folder / "report.zip") as report:
+        names = [Path(name).name for name in report.namelist()]
+    assert "report.html" in names
+    assert {"table1.csv", "boxplot.png", "maps_DEMO1.png", "correlation_DEMO4.png", "curves.png"} <= set(names)
+
+
+def test_every_model_says_how_it_was_made(tiny):
+    summary = json.loads((tiny.results / "models/demo/patient/CMRCNet/fold0/seed0/summary.json").read_text())
+    assert summary["protocol"] == "patient"
+    assert summary["options"]["epochs"] == 1
+    assert {"torch", "timm"} <= set(summary["versions"])
+    bank = read_embeddings(tiny.results / "models/demo/patient/CMRCNet/fold0/seed0/bank.safetensors")
+    assert isinstance(bank, Embeddings)
+    np.testing.assert_allclose(np.linalg.norm(bank.unit, axis=1), 1, rtol=1e-5)
+
+
+def test_without_a_link_to_the_image_every_predictor_scores_zero(tmp_path):
+    """The null cohort: expression dealt out anew over each slide's spots. Whatever scores here, leaks."""
+    config = example("demo", tmp_path)
+    config["cohorts"] = {"null": {"markers": config["cohorts"]["demo"]["markers"]}}
+    config["training"]["epochs"] = 3
+    pipeline = Pipeline(tmp_path, config)
+    pipeline.run("results/demo/tables/table1.csv")
+    table = pd.read_csv(pipeline.results / "tables/table1.csv").set_index(["protocol", "predictor"])
+    assert set(table["n_genes"] > 100) == {True}
+    for column in ("HEG_top50", "HVG_top50"):
+        assert table[column].abs().max() < 0.1, table[column].to_string()
+
+
+# --- Before the first job -----------------------------------------------------------------------------------------------
+
+
+def told(pipeline, *arguments, **environment):
+    """The error line of a run that must not start."""
+    done = pipeline.snakemake("--cores", "2", *arguments, **environment)
+    assert done.returncode != 0
+    assert "Execute" not in done.stdout
+    assert not pipeline.results.exists()
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (lambda c: c["training"].update(epoch=3), "training.epoch: found an unknown key"),
+        (lambda c: c["methods"].update(CMRNet={"neighbours": [5]}), "methods.CMRNet.model: found 'CMRNet'"),
+        (lambda c: c["methods"]["CMRCNet"]["options"].update(depth=3), "depth: found an unknown option"),
+        (lambda c: c["cohorts"].update(nowhere={}), "cohorts.nowhere: found no sample of it"),
+    ],
+)
+def test_a_faulty_configuration_stops_in_one_line_before_any_job(tmp_path, change, line):
+    config = example("demo", tmp_path)
+    change(config)
+    output = told(Pipeline(tmp_path, config))
+    assert line in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    ("rows", "protocols", "line"),
+    [
+        ("S1\tc\t\nS2\tc\tb\n", ["paper"], "patient: found nothing"),
+        ("S1\tc\ta\nS2\tc\ta\n", ["paper", "patient"], "the patient protocol with one patient (a)"),
+    ],
+    ids=["no patient", "one patient"],
+)
+def test_a_faulty_sample_sheet_stops_in_one_line_before_any_job(tmp_path, rows, protocols, line):
+    (tmp_path / "sheet.tsv").write_text("sample\tcohort\tpatient\n" + rows)
+    config = example("demo", tmp_path)
+    config |= {"samples": str(tmp_path / "sheet.tsv"), "cohorts": {"c": {}}, "protocols": protocols}
+    output = told(Pipeline(tmp_path, config))
+    assert line in output
+    assert "Traceback" not in output
+
+
+def test_a_local_folder_without_a_file_is_told_before_any_job(tmp_path):
+    config = example("her2st", tmp_path)
+    assert "files of SPA145: found no st/SPA145.h5ad" in told(Pipeline(tmp_path, config))
+
+
+def test_without_a_token_the_paper_stops_at_once_and_says_what_to_do(tmp_path):
+    pipeline = Pipeline(tmp_path, example("paper", tmp_path))
+    output = told(pipeline, "--resources", "gpu=1", HF_TOKEN="")
+    assert "HF_TOKEN is not set" in output
+    assert "export HF_TOKEN=" in output
+
+
+def test_the_whole_paper_is_planned_without_any_data(tmp_path):
+    pipeline = Pipeline(tmp_path, example("paper", tmp_path))
+    planned = pipeline.planned()
+    config = example("paper", tmp_path)
+    samples = prepare(config)
+    folds = 22 + (4 + 2 + 2 + 4 + 3)  # slides; patients of all cohorts but PSC, whose one donor cannot be left out
+    trained, seeds = 4, 3
+    assert planned["fetch_sample"] == len(samples) == 22
+    assert planned["assemble_fold"] == folds
+    assert planned["train"] == trained * seeds * folds
+    assert not list(tmp_path.glob("results/*"))
+
+
+def test_default_configuration_is_the_papers():
+    assert example("paper", Path())["run"] == "paper"
+    assert 'configfile: "config.yaml"' in (REPOSITORY / "Snakefile").read_text()
