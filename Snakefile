@@ -15,6 +15,7 @@ if not workflow.configfiles:
 
 
 include: "rules/common.smk"
+include: "rules/lookups.smk"
 
 
 pathvars:

@@ -1,4 +1,4 @@
-# What several rule files need: the checked configuration, the plan of folds, and lookups by wildcards.
+# What all files here need: the checked configuration, the plan of folds, and what a job is about by its wildcards.
 
 import os
 import re
@@ -10,7 +10,7 @@ from snakemake.exceptions import WorkflowError
 SOURCE = Path(workflow.basedir) / "src"
 sys.path.insert(0, str(SOURCE))
 # Jobs find the package here, so that no environment has to install it
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(SOURCE), os.environ.get("PYTHONPATH")]))
+os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [str(SOURCE), os.environ.get("PYTHONPATH")])))
 
 from spotwise import config as configuration
 from spotwise import hest
@@ -31,6 +31,8 @@ except InputError as error:
     raise WorkflowError(str(error)) from None
 
 RESULTS = f"results/{config['run']}"
+DATA_SOURCE = config["data"]["source"]
+MODEL = "<results>/models/{cohort}/{protocol}/{method}/fold{fold}/seed{seed}"
 
 
 def one_of(names):

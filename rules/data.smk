@@ -1,41 +1,5 @@
 # Slides, counts and metadata in HEST's layout: fetched, generated, or already there (source `local`).
 
-DATA_SOURCE = config["data"]["source"]
-
-
-def has_patches(sample):
-    """Whether a sample comes with HEST's own patches; else they are cut from its slide."""
-    images = config["data"]["images"]
-    if images == "auto" and DATA_SOURCE == "local":
-        return hest.sample_files(config["data"]["root"], sample).patches.exists()
-    return images == "patches" or (images == "auto" and DATA_SOURCE == "huggingface")
-
-
-def repository_files(sample):
-    """Paths of a sample's files inside the dataset repository."""
-    files = hest.sample_files("", sample)
-    return [
-        files.counts,
-        files.metadata,
-        files.patches if has_patches(sample) else files.slide,
-    ]
-
-
-def require_token():
-    """Stop before the first job when something has to be downloaded and there is no token."""
-    files = [Path(config["data"]["root"]) / path for sample in SAMPLES for path in repository_files(sample)]
-    if DATA_SOURCE == "huggingface" and not all(path.exists() for path in files):
-        try:
-            hest.token_from_environment()
-        except SetupError as error:
-            raise WorkflowError(str(error)) from None
-
-
-def place_in_cohort(sample):
-    """Whether a sample is the `first`, the `last` or an `inner` one of its cohort."""
-    members = [other for other in SAMPLES if COHORT_OF[other] == COHORT_OF[sample]]
-    return {members[0]: "first", members[-1]: "last"}.get(sample, "inner")
-
 
 if DATA_SOURCE == "huggingface":
 
@@ -54,7 +18,6 @@ if DATA_SOURCE == "huggingface":
         params:
             repository=config["data"]["repo"],
             revision=config["data"]["revision"],
-            root=config["data"]["root"],
             files=lambda wildcards: [path.as_posix() for path in repository_files(wildcards.sample)],
         message:
             "Download {wildcards.sample} from the Hugging Face hub"
@@ -74,7 +37,6 @@ if DATA_SOURCE == "generated":
         conda:
             "../envs/data.yaml"
         params:
-            root=config["data"]["root"],
             patient=lambda wildcards: PATIENT_OF[wildcards.sample],
             seed=config["data"]["generated"]["seed"],
             spots_across=config["data"]["generated"]["spots_across"],

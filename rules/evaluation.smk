@@ -1,27 +1,6 @@
 # Scores per gene, and the tables made of them.
 
 
-def predictor_files(wildcards):
-    return predictions(wildcards.cohort, wildcards.protocol, wildcards.predictor)
-
-
-def cohort_protocols():
-    """Every (cohort, protocol) of the run, in the order of the configuration."""
-    return list(dict.fromkeys((cohort, protocol) for cohort, protocol, _ in FOLDS))
-
-
-def all_scores():
-    return [
-        f"<results>/scores/{cohort}/{protocol}/{predictor}.parquet"
-        for cohort, protocol in cohort_protocols()
-        for predictor in PREDICTORS
-    ]
-
-
-def tables():
-    return ["<results>/tables/table1.csv", "<results>/tables/table1.md"]
-
-
 rule score:
     input:
         predictions=predictor_files,

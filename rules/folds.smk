@@ -1,10 +1,6 @@
 # Gene panels, and everything that a fold's training needs in one file.
 
 
-def markers_of(wildcards):
-    return config["cohorts"][wildcards.cohort]["markers"]
-
-
 rule assemble_fold:
     input:
         counts=lambda wildcards: collect("<results>/samples/{sample}/counts.h5ad", sample=fold_samples(wildcards)),

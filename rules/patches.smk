@@ -1,33 +1,6 @@
 # Image patches around the spots, and what frozen encoders see in them.
 
 
-def patches_of(sample):
-    return f"<data>/patches/{sample}.h5" if has_patches(sample) else f"<results>/samples/{sample}/patches.h5"
-
-
-def test_patches(wildcards):
-    return [patches_of(sample) for sample in test_samples(wildcards)]
-
-
-def training_patches(wildcards):
-    return [patches_of(sample) for sample in training_samples(wildcards)]
-
-
-def fold_patches(wildcards):
-    return [patches_of(sample) for sample in fold_samples(wildcards)]
-
-
-def sample_patches(wildcards):
-    return patches_of(wildcards.sample)
-
-
-def encoder_setting(key):
-    def setting(wildcards):
-        return config["encoders"][wildcards.encoder][key]
-
-    return setting
-
-
 rule extract_patches:
     input:
         slide="<data>/wsis/{sample}.tif",

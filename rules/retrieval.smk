@@ -3,30 +3,6 @@
 PREDICTION = "<results>/predictions/{cohort}/{protocol}/{predictor}/fold{fold}/seed{seed}/{sample}.h5ad"
 
 
-def model_file(name):
-    """A file of the trained model behind a predictor."""
-
-    def path(wildcards):
-        return (
-            f"<results>/models/{wildcards.cohort}/{wildcards.protocol}/{method_of(wildcards)}"
-            f"/fold{wildcards.fold}/seed{wildcards.seed}/{name}"
-        )
-
-    return path
-
-
-def test_embedding(wildcards):
-    return f"<results>/embeddings/{entry(wildcards)['encoder']}/{wildcards.sample}.h5"
-
-
-def neighbours(wildcards):
-    return PREDICTORS[wildcards.predictor].k
-
-
-def matching(wildcards):
-    return entry(wildcards)["matching"]
-
-
 rule build_bank:
     input:
         fold="<results>/folds/{cohort}/{protocol}/fold{fold}/fold.h5",

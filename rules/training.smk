@@ -1,16 +1,5 @@
 # One job per method, fold and seed.
 
-MODEL = "<results>/models/{cohort}/{protocol}/{method}/fold{fold}/seed{seed}"
-
-
-def training_options(wildcards):
-    return config["training"] | entry(wildcards)["training"]
-
-
-def training_embeddings(wildcards):
-    encoder = entry(wildcards)["encoder"]
-    return [f"<results>/embeddings/{encoder}/{sample}.h5" for sample in training_samples(wildcards)]
-
 
 rule train:
     input:

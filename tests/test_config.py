@@ -302,16 +302,13 @@ def test_a_methods_own_training_holds_nothing_but_what_it_says(small):
     assert small["methods"]["CMRCNet"]["training"] == {"epochs": 3}  # a default there would hide the run's own value
 
 
-def test_defaults_of_two_runs_are_not_one_object(small):
-    first, second = copy.deepcopy(small), copy.deepcopy(small)
-    prepare(first)
-    first["seeds"].append(1)
-    first["cohorts"]["two"]["markers"].append("X")
-    first["cohorts"]["two"]["protocols"].pop()
-    prepare(second)
-    assert second["seeds"] == [0]
-    assert second["cohorts"]["two"]["markers"] == []
-    assert second["protocols"] == ["paper", "patient"]
+def test_no_two_defaults_are_one_object(small):
+    small["cohorts"]["one"] = {"protocols": ["paper"]}
+    prepare(small)
+    small["cohorts"]["two"]["markers"].append("X")
+    small["cohorts"]["two"]["protocols"].pop()
+    assert small["cohorts"]["one"]["markers"] == small["cohorts"]["two"]["genes"] == []
+    assert small["protocols"] == ["paper", "patient"]
 
 
 def test_preparing_twice_changes_nothing(small):

@@ -182,9 +182,9 @@ def on_disk(tmp_path):
     return lognorm, stored, tmp_path / "patches.h5"
 
 
-def write_patches(path, labels):
+def write_patches(path, labels, px=224):
     with h5py.File(path, "w") as file:
-        file[IMAGES] = np.zeros((len(labels), 4, 4, 3), dtype=np.uint8)
+        file.create_dataset(IMAGES, shape=(len(labels), px, px, 3), dtype=np.uint8)
         file[BARCODES] = np.array(labels, dtype="S")[:, None]
 
 
@@ -222,6 +222,13 @@ def test_a_slide_of_which_no_spot_has_a_patch_is_refused(on_disk):
     lognorm, _, path = on_disk
     write_patches(path, ["s1", "s6"])
     with pytest.raises(InputError, match="no barcode of the slide's spots, expected such as s0"):
+        slide_of(lognorm, path)
+
+
+def test_patches_of_another_size_are_refused(on_disk):
+    lognorm, stored, path = on_disk
+    write_patches(path, stored, px=256)  # HEST's own of before August 2024
+    with pytest.raises(InputError, match=r"patches.h5: img: found \(256, 256\) px, expected 224 px"):
         slide_of(lognorm, path)
 
 

@@ -8,6 +8,7 @@ from scipy.stats import chisquare
 
 from spotwise import spots
 from spotwise.contracts import IMAGES, TEST
+from spotwise.errors import InputError
 from spotwise.spots import Spots, augment, normalise, turn
 
 CPU = torch.device("cpu")
@@ -80,6 +81,12 @@ def test_normalisation_is_imagenets():
     assert torch.equal(patches, images(3))
 
 
+def test_normalisation_is_by_what_it_is_told():
+    mean, std = (0.1, 0.2, 0.3), (0.5, 0.6, 0.7)
+    expected = (images(3).numpy() / 255.0 - mean) / std
+    np.testing.assert_allclose(normalise(images(3), mean, std).numpy(), expected.transpose(0, 3, 1, 2), atol=1e-6)
+
+
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
@@ -100,6 +107,14 @@ def test_patches_stand_at_the_rows_of_their_spots(fold, patch_files, monkeypatch
     assert len(read) == len(rows)
     np.testing.assert_array_equal(read.images.numpy(), brute_force(fold, rows, patch_files))
     np.testing.assert_array_equal(read.expression.numpy(), fold.expression[rows])
+
+
+def test_slides_with_patches_of_different_sizes_are_refused(fold, patch_files):
+    with h5py.File(patch_files["B"], "a") as file:
+        del file[IMAGES]
+        file[IMAGES] = np.zeros((40, 16, 16, 3), dtype=np.uint8)
+    with pytest.raises(InputError, match=r"B.h5: img: found \(16, 16, 3\), expected \(32, 32, 3\)"):
+        Spots(fold, fold.bank, patch_files, CPU)
 
 
 def test_only_the_files_of_the_asked_slides_are_read(fold, patch_files):

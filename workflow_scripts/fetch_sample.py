@@ -1,5 +1,7 @@
 """Download one sample at the pinned revision and record what came."""
 
+from pathlib import Path
+
 from spotwise import hest
 from spotwise.files import write_json
 from spotwise.jobs import job
@@ -9,7 +11,7 @@ with job(snakemake.log[0]) as logger:
         snakemake.params.repository,
         snakemake.params.revision,
         snakemake.params.files,
-        snakemake.params.root,
+        Path(snakemake.output.counts).parents[1],
         token=hest.token_from_environment(),
     )
     for record in records:

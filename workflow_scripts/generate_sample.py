@@ -7,7 +7,7 @@ from spotwise.jobs import job
 
 with job(snakemake.log[0]):
     generate_sample(
-        Path(snakemake.params.root),
+        Path(snakemake.output.counts).parents[1],
         snakemake.wildcards.sample,
         snakemake.params.patient,
         snakemake.params.seed,

@@ -4,6 +4,7 @@
 IMAGES = "img"
 COORDS = "coords"
 BARCODES = "barcode"
+PATCH_PX = 224
 
 # AnnData: spot centres (x, y) in pixels of the slide's level 0
 SPATIAL = "spatial"

@@ -85,12 +85,13 @@ def embed_patches(patches: Path, encoder: str, pretrained: str, device: str, thr
     torch.manual_seed(0)
     model, loaded = timm_encoder(encoder, pretrained)
     model = model.eval().to(on)
+    mean, std = model.pretrained_cfg["mean"], model.pretrained_cfg["std"]
     with h5py.File(patches) as file:
         images = file[IMAGES]
 
         def features(index: torch.Tensor) -> torch.Tensor:
             block = torch.from_numpy(images[int(index[0]) : int(index[-1]) + 1])
-            return model(normalise(block.to(on)))
+            return model(normalise(block.to(on), mean, std))
 
         embedding = _in_batches(len(images), features)
         barcodes = file[BARCODES][:]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 
-from spotwise.contracts import BARCODES, DROPPED, PAPER, SPATIAL, TEST, TOTAL_COUNTS, TRAIN, VAL
+from spotwise.contracts import BARCODES, DROPPED, IMAGES, PAPER, PATCH_PX, SPATIAL, TEST, TOTAL_COUNTS, TRAIN, VAL
 from spotwise.errors import InputError
 from spotwise.files import atomic
 from spotwise.slides import match_patches, read_patches_index
@@ -122,6 +122,10 @@ def slide_of(lognorm: AnnData, patches: str | Path) -> Slide:
         When a patch belongs to no spot, or no spot has a patch.
     """
     barcodes, _, _ = read_patches_index(Path(patches))
+    with h5py.File(patches) as file:
+        size = file[IMAGES].shape[1:3]
+    if size != (PATCH_PX, PATCH_PX):
+        raise InputError(patches, IMAGES, f"{size} px", f"{PATCH_PX} px; cut them anew with data.images: slides")
     known = [*lognorm.obs_names, *lognorm.uns[DROPPED]]
     row = match_patches(barcodes, known, patches)[: lognorm.n_obs]
     kept = np.flatnonzero(row >= 0)

@@ -7,7 +7,7 @@ batch at a time, so that training waits for no loader.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import h5py
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from spotwise.contracts import IMAGES
+from spotwise.errors import InputError
 from spotwise.folds import Fold
 from spotwise.models.batch import Batch
 
@@ -87,6 +88,8 @@ def _read_patches(fold: Fold, rows: np.ndarray, patches: Mapping[str, Path]) -> 
             stored = file[IMAGES]
             if images is None:
                 images = np.empty((len(rows), *stored.shape[1:]), dtype=np.uint8)
+            if stored.shape[1:] != images.shape[1:]:
+                raise InputError(patches[sample], IMAGES, stored.shape[1:], f"{images.shape[1:]} as the other slides")
             for start in range(0, len(stored), READ_AT_ONCE):
                 inside = (wanted >= start) & (wanted < start + READ_AT_ONCE)
                 if inside.any():
@@ -119,9 +122,10 @@ def turn(images: torch.Tensor, symmetry: int) -> torch.Tensor:
     return flipped.transpose(1, 2) if symmetry & 4 else flipped
 
 
-def normalise(images: torch.Tensor) -> torch.Tensor:
-    """(B, H, W, 3) uint8 to (B, 3, H, W) float32, with ImageNet's mean and standard deviation."""
+def normalise(
+    images: torch.Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
+) -> torch.Tensor:
+    """(B, H, W, 3) uint8 to (B, 3, H, W) float32 around ``mean`` and ``std`` of the RGB values in [0, 1]."""
     scaled = images.permute(0, 3, 1, 2).to(torch.float32).div_(255)
-    mean = torch.tensor(IMAGENET_MEAN, device=images.device)[:, None, None]
-    std = torch.tensor(IMAGENET_STD, device=images.device)[:, None, None]
-    return scaled.sub_(mean).div_(std)
+    centre, spread = (torch.tensor(value, device=images.device)[:, None, None] for value in (mean, std))
+    return scaled.sub_(centre).div_(spread)

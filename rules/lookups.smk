@@ -1,0 +1,202 @@
+# Inputs and parameters of the rules, looked up by their wildcards.
+
+
+# --- Data ----------------------------------------------------------------------------------------------------------
+
+
+def has_patches(sample):
+    """Whether a sample comes with HEST's own patches; else they are cut from its slide."""
+    images = config["data"]["images"]
+    if images == "auto" and DATA_SOURCE == "local":
+        return hest.sample_files(config["data"]["root"], sample).patches.exists()
+    return images == "patches" or (images == "auto" and DATA_SOURCE == "huggingface")
+
+
+def repository_files(sample):
+    """Paths of a sample's files inside the dataset repository."""
+    files = hest.sample_files("", sample)
+    return [
+        files.counts,
+        files.metadata,
+        files.patches if has_patches(sample) else files.slide,
+    ]
+
+
+def require_token():
+    """Stop before the first job when something has to be downloaded and there is no token."""
+    files = [Path(config["data"]["root"]) / path for sample in SAMPLES for path in repository_files(sample)]
+    if DATA_SOURCE == "huggingface" and not all(path.exists() for path in files):
+        try:
+            hest.token_from_environment()
+        except SetupError as error:
+            raise WorkflowError(str(error)) from None
+
+
+def place_in_cohort(sample):
+    """Whether a sample is the `first`, the `last` or an `inner` one of its cohort."""
+    members = [other for other in SAMPLES if COHORT_OF[other] == COHORT_OF[sample]]
+    return {members[0]: "first", members[-1]: "last"}.get(sample, "inner")
+
+
+# --- Patches and embeddings ----------------------------------------------------------------------------------------
+
+
+def patches_of(sample):
+    return f"<data>/patches/{sample}.h5" if has_patches(sample) else f"<results>/samples/{sample}/patches.h5"
+
+
+def test_patches(wildcards):
+    return [patches_of(sample) for sample in test_samples(wildcards)]
+
+
+def training_patches(wildcards):
+    return [patches_of(sample) for sample in training_samples(wildcards)]
+
+
+def fold_patches(wildcards):
+    return [patches_of(sample) for sample in fold_samples(wildcards)]
+
+
+def sample_patches(wildcards):
+    return patches_of(wildcards.sample)
+
+
+def encoder_setting(key):
+    def setting(wildcards):
+        return config["encoders"][wildcards.encoder][key]
+
+    return setting
+
+
+# --- Folds ---------------------------------------------------------------------------------------------------------
+
+
+def markers_of(wildcards):
+    return config["cohorts"][wildcards.cohort]["markers"]
+
+
+# --- Training ------------------------------------------------------------------------------------------------------
+
+
+def training_options(wildcards):
+    return config["training"] | entry(wildcards)["training"]
+
+
+def training_embeddings(wildcards):
+    encoder = entry(wildcards)["encoder"]
+    return [f"<results>/embeddings/{encoder}/{sample}.h5" for sample in training_samples(wildcards)]
+
+
+# --- Predictions ---------------------------------------------------------------------------------------------------
+
+
+def model_file(name):
+    """A file of the trained model behind a predictor."""
+
+    def path(wildcards):
+        folder = MODEL.format(method=method_of(wildcards), **wildcards)
+        return f"{folder}/{name}"
+
+    return path
+
+
+def test_embedding(wildcards):
+    return f"<results>/embeddings/{entry(wildcards)['encoder']}/{wildcards.sample}.h5"
+
+
+def neighbours(wildcards):
+    return PREDICTORS[wildcards.predictor].k
+
+
+def matching(wildcards):
+    return entry(wildcards)["matching"]
+
+
+# --- Scores and tables ---------------------------------------------------------------------------------------------
+
+
+def predictor_files(wildcards):
+    return predictions(wildcards.cohort, wildcards.protocol, wildcards.predictor)
+
+
+def cohort_protocols():
+    """Every (cohort, protocol) of the run, in the order of the configuration."""
+    return list(dict.fromkeys((cohort, protocol) for cohort, protocol, _ in FOLDS))
+
+
+def all_scores():
+    return [
+        f"<results>/scores/{cohort}/{protocol}/{predictor}.parquet"
+        for cohort, protocol in cohort_protocols()
+        for predictor in PREDICTORS
+    ]
+
+
+def tables():
+    return ["<results>/tables/table1.csv", "<results>/tables/table1.md"]
+
+
+# --- Figures -------------------------------------------------------------------------------------------------------
+
+
+def drawn_predictors():
+    """One predictor for each method, where a panel for each would be too many: the first K of its entry."""
+    first = {}
+    for predictor in PREDICTORS.values():
+        if predictor.kind != "control":
+            first.setdefault(predictor.method, predictor.name)
+    return list(first.values())
+
+
+def trained_methods():
+    return [name for name, settings in config["methods"].items() if REGISTRY[settings["model"]].kind == "retrieval"]
+
+
+def cohort_scores(wildcards):
+    return [f"<results>/scores/{wildcards.cohort}/{wildcards.protocol}/{name}.parquet" for name in PREDICTORS]
+
+
+def slide_predictions(wildcards):
+    """Predictions of one test slide by each drawn predictor, first seed."""
+    return [
+        path
+        for name in drawn_predictors()
+        for path in predictions(wildcards.cohort, wildcards.protocol, name, first_seed_only=True)
+        if Path(path).stem == wildcards.sample
+    ]
+
+
+def cohort_histories(wildcards):
+    return [
+        f"<results>/models/{wildcards.cohort}/{wildcards.protocol}/{label}/history.tsv"
+        for label in history_labels(wildcards)
+    ]
+
+
+def history_labels(wildcards):
+    """Trainings of one cohort and protocol as `method/fold0/seed0`, which is also where they lie."""
+    return [
+        f"{method}/fold{fold}/seed{seed}"
+        for method in trained_methods()
+        for cohort, protocol, fold in FOLDS
+        if (cohort, protocol) == (wildcards.cohort, wildcards.protocol)
+        for seed in configuration.seeds(config, method)
+    ]
+
+
+def drawn_genes(wildcards):
+    """Genes to draw over the slides, first those that the configuration names."""
+    settings = config["cohorts"][wildcards.cohort]
+    return settings["genes"] or settings["markers"][:4]
+
+
+def figures():
+    """Every figure of the run."""
+    targets = []
+    for cohort, protocol in cohort_protocols():
+        names = ["boxplot", *(["curves"] if trained_methods() else [])]
+        names += [
+            f"{kind}_{sample}" for sample in SAMPLES if COHORT_OF[sample] == cohort for kind in ("correlation", "maps")
+        ]
+        targets += [f"<results>/figures/{cohort}/{protocol}/{name}.png" for name in names]
+    return targets
