@@ -33,7 +33,7 @@ demo: .venv/installed
 	@echo "Report:   results/demo/report.zip (unpack it and open report.html)"
 
 test: .venv/installed
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: .venv/installed
 	$(BIN)/ruff check .

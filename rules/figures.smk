@@ -65,7 +65,7 @@ rule draw_slide:
         predictors=drawn_predictors(),
         genes=drawn_genes,
         top=config["evaluation"]["top"],
-        code=code_version("figures/correlation", "figures/maps", "figures/style", "metrics"),
+        code=code_version("figures/correlation", "figures/maps", "figures/style", "metrics", "slides"),
     message:
         "Draw gene correlations and expression maps of {wildcards.sample}, {wildcards.protocol} protocol"
     script:

@@ -28,7 +28,7 @@ rule train:
         options=model_options,
         training=training_options,
         state=f"{RESULTS}/state/{{cohort}}/{{protocol}}/{{method}}/fold{{fold}}/seed{{seed}}",
-        code=method_code("training", "spots", "folds"),
+        code=method_code("training", "spots", "folds", "devices"),
     message:
         "Train {wildcards.method}, {wildcards.cohort}, {wildcards.protocol} protocol, fold {wildcards.fold}, seed {wildcards.seed}"
     script:
