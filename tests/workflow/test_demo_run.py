@@ -1,0 +1,20 @@
+"""Claims about the results of `make demo`, where it has been run."""
+
+import pandas as pd
+import pytest
+from pipeline import REPOSITORY
+
+TABLE = REPOSITORY / "results/demo/tables/table1.csv"
+
+pytestmark = pytest.mark.skipif(not TABLE.exists(), reason="needs the results of `make demo`")
+
+
+@pytest.mark.parametrize("protocol", ["paper", "patient"])
+@pytest.mark.parametrize("control", ["TrainMean", "RandomRetrieval", "LibrarySize"])
+def test_cmrcnet_learns_the_demos_link_beyond_every_control(protocol, control):
+    hvg = pd.read_csv(TABLE).set_index(["protocol", "predictor"])["HVG_top50"][protocol]
+    assert hvg["CMRCNet-50"] > hvg[control] + 0.15
+
+
+def test_the_report_is_there():
+    assert (REPOSITORY / "results/demo/report.zip").stat().st_size > 100_000
