@@ -45,6 +45,10 @@ def patches_of(sample):
     return f"<data>/patches/{sample}.h5" if has_patches(sample) else f"<results>/samples/{sample}/patches.h5"
 
 
+def slide_of_sample(wildcards):
+    return str(hest.sample_files(config["data"]["root"], wildcards.sample).slide)
+
+
 def test_patches(wildcards):
     return [patches_of(sample) for sample in test_samples(wildcards)]
 

@@ -3,7 +3,7 @@
 
 rule extract_patches:
     input:
-        slide="<data>/wsis/{sample}.tif",
+        slide=slide_of_sample,
         metadata="<data>/metadata/{sample}.json",
         counts="<results>/samples/{sample}/counts.h5ad",
     output:

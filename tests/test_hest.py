@@ -58,6 +58,13 @@ def test_sample_files_follow_the_hest_layout():
     assert sample_files("data", "TENX95").slide == Path("data/wsis/TENX95.tif")
 
 
+def test_a_slide_in_a_vendors_format_is_found(tmp_path):
+    (tmp_path / "wsis").mkdir()
+    (tmp_path / "wsis/S1.svs").touch()
+    assert sample_files(tmp_path, "S1").slide == tmp_path / "wsis/S1.svs"
+    assert sample_files(tmp_path, "S2").slide == tmp_path / "wsis/S2.tif"
+
+
 @pytest.mark.parametrize("byte_order_mark", [b"", b"\xef\xbb\xbf"])
 def test_metadata_is_read_with_and_without_byte_order_mark(tmp_path, byte_order_mark):
     path = tmp_path / "S1.json"

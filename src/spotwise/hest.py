@@ -28,6 +28,7 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 SHA1 = re.compile(r"[0-9a-f]{40}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 HASH_BLOCK = 1 << 20
+SLIDE_SUFFIXES = (".tif", ".tiff", ".svs", ".ndpi", ".scn", ".mrxs", ".svslide", ".bif", ".vms", ".dcm", ".czi")
 XENIUM_BIN_UM = 100.0  # side of HEST's pseudo-Visium bins
 
 
@@ -42,12 +43,16 @@ class SampleFiles:
 
 
 def sample_files(root: str | Path, sample: str) -> SampleFiles:
-    """The files of ``sample`` below ``root``; with ``root=""`` their paths in the repository."""
+    """The files of ``sample`` below ``root``; with ``root=""`` their paths in the repository.
+
+    HEST's slides are ``.tif``; a local folder may hold a slide in a vendor's format under the same name.
+    """
     root = Path(root)
+    slides = [root / "wsis" / f"{sample}{suffix}" for suffix in SLIDE_SUFFIXES]
     return SampleFiles(
         counts=root / "st" / f"{sample}.h5ad",
         patches=root / "patches" / f"{sample}.h5",
-        slide=root / "wsis" / f"{sample}.tif",
+        slide=next((path for path in slides if path.is_file()), slides[0]),
         metadata=root / "metadata" / f"{sample}.json",
     )
 
