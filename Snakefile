@@ -20,7 +20,7 @@ include: "rules/lookups.smk"
 
 pathvars:
     results=f"results/{config['run']}",
-    data=config["data"]["root"],
+    data=str(Path(config["data"]["root"])),
 
 
 wildcard_constraints:
