@@ -24,7 +24,7 @@ DEMO := --cores 2 --configfile configs/demo.yaml
 
 demo: .venv/installed
 	$(BIN)/snakemake $(DEMO)
-	@test results/demo/report.zip -nt results/demo/tables/table1.csv || \
+	@test -f results/demo/report.zip && test -z "$$(find results/demo/tables results/demo/figures -newer results/demo/report.zip)" || \
 		$(BIN)/snakemake $(DEMO) --quiet all --report results/demo/report.zip
 	@PYTHONPATH=src $(BIN)/python -m spotwise.tables results/demo/tables/table1.csv
 	@echo

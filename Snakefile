@@ -26,7 +26,7 @@ pathvars:
 wildcard_constraints:
     sample=one_of(SAMPLES),
     cohort=one_of(config["cohorts"]),
-    protocol=one_of(config["protocols"]),
+    protocol=one_of(PROTOCOLS),
     method=one_of([*config["methods"], *config["controls"]]),
     fold=r"\d+",
     seed=r"\d+",

@@ -14,6 +14,7 @@ os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [str(SOURCE), os.envir
 
 from spotwise import config as configuration
 from spotwise import hest
+from spotwise.contracts import PROTOCOLS
 from spotwise.errors import InputError, SetupError
 from spotwise.models import REGISTRY
 from spotwise.provenance import code_version

@@ -37,6 +37,8 @@ rule table1:
         "<results>/logs/table1.log",
     conda:
         "../envs/figures.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
     params:
         top=config["evaluation"]["top"],
         cohorts={name: settings["markers"] for name, settings in config["cohorts"].items()},

@@ -5,6 +5,8 @@ rule prepare_expression:
     input:
         counts="<data>/st/{sample}.h5ad",
         metadata="<data>/metadata/{sample}.json",
+        slide=slide_without_patches,
+        record=download_record,
     output:
         counts="<results>/samples/{sample}/counts.h5ad",
         lognorm="<results>/samples/{sample}/lognorm.h5ad",
@@ -19,7 +21,7 @@ rule prepare_expression:
     params:
         min_counts=config["expression"]["min_counts"],
         target_sum=config["expression"]["target_sum"],
-        code=code_version("expression", "hest"),
+        code=code_version("expression", "hest", "slides"),
     message:
         "Clean and normalise the counts of {wildcards.sample}"
     script:

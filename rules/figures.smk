@@ -18,6 +18,8 @@ rule boxplot:
         "<results>/logs/boxplot/{cohort}/{protocol}.log",
     conda:
         "../envs/figures.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
     params:
         top=config["evaluation"]["top"],
         predictors=list(PREDICTORS),
@@ -34,6 +36,7 @@ rule draw_slide:
         predictions=slide_predictions,
         thumbnail="<results>/samples/{sample}/thumbnail.png",
         metadata="<data>/metadata/{sample}.json",
+        qc="<results>/samples/{sample}/qc.json",
     output:
         correlation_pdf=f"{FIGURE}/correlation_{{sample}}.pdf",
         correlation_png=report(
@@ -61,11 +64,13 @@ rule draw_slide:
         "<results>/logs/draw_slide/{cohort}/{protocol}/{sample}.log",
     conda:
         "../envs/figures.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
     params:
         predictors=drawn_predictors(),
         genes=drawn_genes,
         top=config["evaluation"]["top"],
-        code=code_version("figures/correlation", "figures/maps", "figures/style", "metrics", "slides"),
+        code=code_version("figures/correlation", "figures/maps", "figures/style", "metrics", "hest"),
     message:
         "Draw gene correlations and expression maps of {wildcards.sample}, {wildcards.protocol} protocol"
     script:
@@ -87,6 +92,8 @@ rule curves:
         "<results>/logs/curves/{cohort}/{protocol}.log",
     conda:
         "../envs/figures.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
     params:
         labels=history_labels,
         methods=list(config["methods"]),

@@ -45,6 +45,16 @@ def patches_of(sample):
     return f"<data>/patches/{sample}.h5" if has_patches(sample) else f"<results>/samples/{sample}/patches.h5"
 
 
+def slide_without_patches(wildcards):
+    """The slide where patches are cut from it; its own pixel size stands in where the metadata has none."""
+    return [] if has_patches(wildcards.sample) else slide_of_sample(wildcards)
+
+
+def download_record(wildcards):
+    """What was downloaded, with its hashes: files found in the data folder without it are fetched anew."""
+    return f"<data>/downloads/{wildcards.sample}.json" if DATA_SOURCE == "huggingface" else []
+
+
 def slide_of_sample(wildcards):
     return str(hest.sample_files(config["data"]["root"], wildcards.sample).slide)
 
@@ -83,7 +93,9 @@ def markers_of(wildcards):
 
 
 def training_options(wildcards):
-    return config["training"] | entry(wildcards)["training"]
+    """What decides a training's result; the rest is read by the job, as changing it must not train again."""
+    options = config["training"] | entry(wildcards)["training"]
+    return {key: value for key, value in options.items() if key not in ("memory", "save_every_minutes")}
 
 
 def training_embeddings(wildcards):

@@ -4,8 +4,8 @@
 rule extract_patches:
     input:
         slide=slide_of_sample,
-        metadata="<data>/metadata/{sample}.json",
         counts="<results>/samples/{sample}/counts.h5ad",
+        qc="<results>/samples/{sample}/qc.json",
     output:
         patches="<results>/samples/{sample}/patches.h5",
         facts="<results>/samples/{sample}/patches.json",
@@ -45,7 +45,7 @@ rule embed_patches:
         pretrained=encoder_setting("pretrained"),
         device=config["training"]["device"],
         threads=config["training"]["threads"],
-        code=code_version("embedding", "spots", "models/encoders"),
+        code=code_version("embedding", "spots", "models/encoders", "devices"),
     message:
         "Embed the patches of {wildcards.sample} with {wildcards.encoder}"
     script:

@@ -29,7 +29,7 @@ rule build_bank:
         options=model_options,
         device=config["training"]["device"],
         threads=config["training"]["threads"],
-        code=method_code("embedding", "spots", "folds", "retrieval"),
+        code=method_code("embedding", "spots", "folds", "retrieval", "devices"),
     message:
         "Embed training expression and test patches with {wildcards.method}, {wildcards.cohort}, {wildcards.protocol} protocol, fold {wildcards.fold}, seed {wildcards.seed}"
     script:
@@ -67,6 +67,7 @@ rule predict_frozen:
     input:
         fold="<results>/folds/{cohort}/{protocol}/fold{fold}/fold.h5",
         weights=model_file("weights.safetensors"),
+        summary=model_file("summary.json"),
         embedding=test_embedding,
     output:
         prediction=PREDICTION,
@@ -103,7 +104,7 @@ if config["controls"]:
         conda:
             "../envs/data.yaml"
         resources:
-            mem_mb=lambda wildcards, attempt: 8000 * attempt,
+            mem_mb=lambda wildcards, attempt: 16000 * attempt,
         params:
             controls=config["controls"],
             code=code_version("models/controls", "predictions", "folds"),

@@ -57,6 +57,7 @@ rule fit_frozen:
         samples=training_samples,
         model=model_name,
         options=model_options,
+        threads=config["training"]["threads"],
         code=method_code("frozen", "folds"),
     message:
         "Fit {wildcards.method}, {wildcards.cohort}, {wildcards.protocol} protocol, fold {wildcards.fold}"

@@ -13,6 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from spotwise.contracts import TEST
+from spotwise.errors import SetupError
 from spotwise.frozen import features_of, fit, predict, pretrained
 from spotwise.models.ridge import Ridge, RidgeOptions
 
@@ -134,7 +135,7 @@ def embedded(fold, tmp_path):
         files[slide] = tmp_path / f"{slide}-embedded.h5"
         with h5py.File(files[slide], "w") as file:
             file["embedding"] = embedding.astype(np.float32)
-            file.attrs["pretrained"] = slide == "A"
+            file.attrs["pretrained"] = True
     return files
 
 
@@ -152,8 +153,9 @@ def run(fold, embedded, folder):
     folder.mkdir()
     write_fold(folder / "fold.h5", fold)
     trained = {slide: embedded[slide] for slide in ("A", "B")}  # none of a tested slide
-    fit(folder / "fold.h5", trained, "Ridge", {"n_alphas": 5}, folder / "weights.safetensors", folder / "summary.json")
-    return json.loads((folder / "summary.json").read_text())
+    weights, summary = folder / "weights.safetensors", folder / "summary.json"
+    fit(folder / "fold.h5", trained, "Ridge", {"n_alphas": 5}, 1, weights, summary)
+    return json.loads(summary.read_text())
 
 
 def test_a_fitted_method_predicts_each_tested_slide_in_the_folds_order(fold, embedded, tmp_path):
@@ -165,7 +167,7 @@ def test_a_fitted_method_predicts_each_tested_slide_in_the_folds_order(fold, emb
     assert summary["alpha"] == report["alpha"]
     assert (summary["spots"], summary["genes"]) == (len(bank), len(fold.genes))
     for sample in ("C", "D"):
-        predicted = predict(fold, sample, embedded[sample], "Ridge", tmp_path / "run/weights.safetensors")
+        predicted = predict(fold, sample, embedded[sample], "Ridge", tmp_path / "run/weights.safetensors", summary)
         rows = fold.rows(TEST, sample=sample)
         np.testing.assert_allclose(predicted, Ridge.predict(fitted, features_of(fold, rows, embedded)), rtol=1e-6)
 
@@ -180,6 +182,22 @@ def test_nothing_of_a_tested_slide_decides_the_fit(fold, embedded, tmp_path):
         np.testing.assert_array_equal(seen[name], blind[name])
 
 
-def test_an_embedding_says_whether_its_encoder_was_pretrained(embedded):
-    assert pretrained(embedded["A"]) is True
-    assert pretrained(embedded["B"]) is False
+def without_weights(path):
+    with h5py.File(path, "a") as file:
+        file.attrs["pretrained"] = False
+
+
+def test_features_say_whether_their_encoder_was_pretrained(embedded):
+    assert pretrained({"A": embedded["A"], "B": embedded["B"]}) is True
+    without_weights(embedded["A"])
+    assert pretrained({"A": embedded["A"]}) is False
+
+
+def test_features_of_different_encoder_weights_are_not_mixed(fold, embedded, tmp_path):
+    summary = run(fold, embedded, tmp_path / "run")
+    without_weights(embedded["C"])
+    with pytest.raises(SetupError, match="other encoder weights than the training slides"):
+        predict(fold, "C", embedded["C"], "Ridge", tmp_path / "run/weights.safetensors", summary)
+    without_weights(embedded["B"])
+    with pytest.raises(SetupError, match=r"B-embedded\.h5: embedded without pretrained weights"):
+        run(fold, embedded, tmp_path / "mixed")

@@ -301,9 +301,9 @@ def test_files_that_are_no_slides_are_refused_in_one_line(tmp_path, content):
 def test_a_photograph_is_no_slide(tmp_path):
     Image.new("RGB", (50, 50)).save(tmp_path / "photo.png")
     with pytest.raises(InputError, match=r"photo\.png: slide: found a format OpenSlide does not know"):
-        slides.thumbnail(tmp_path / "photo.png", tmp_path / "thumbnail.png")
+        slides.write_thumbnail(tmp_path / "photo.png", tmp_path / "thumbnail.png")
     with pytest.raises(InputError, match=r"absent\.tif: slide: found no such file"):
-        slides.thumbnail(tmp_path / "absent.tif", tmp_path / "thumbnail.png")
+        slides.write_thumbnail(tmp_path / "absent.tif", tmp_path / "thumbnail.png")
 
 
 def test_truncated_slide_is_refused_and_leaves_no_patches(tmp_path):
@@ -357,7 +357,7 @@ def test_thumbnail_shows_the_whole_slide(tmp_path):
     level_0 = np.zeros((1200, 2400, 3), np.uint8)
     level_0[:, :1200, 0], level_0[:, 1200:, 2] = 200, 200
     slide = write_slide(tmp_path / "slide.tif", [level_0, halved(level_0)])
-    assert slides.thumbnail(slide, tmp_path / "thumbnail.png") == (2400, 1200)
+    assert slides.write_thumbnail(slide, tmp_path / "thumbnail.png") == (2400, 1200)
     with Image.open(tmp_path / "thumbnail.png") as image:
         assert (image.mode, image.size) == ("RGB", (1000, 500))
         assert image.getpixel((250, 250)) == (200, 0, 0)

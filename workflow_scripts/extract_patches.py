@@ -1,12 +1,13 @@
 """Cut a patch around every spot of one sample."""
 
+import json
 from pathlib import Path
 
 from spotwise import hest
 from spotwise.contracts import SPATIAL
 from spotwise.files import write_json
 from spotwise.jobs import job
-from spotwise.slides import extract_patches, um_per_px
+from spotwise.slides import extract_patches
 
 with job(snakemake.log[0]) as logger:
     slide = Path(snakemake.input.slide)
@@ -15,7 +16,7 @@ with job(snakemake.log[0]) as logger:
         slide,
         counts.obsm[SPATIAL],
         counts.obs_names,
-        um_per_px(hest.read_metadata(snakemake.input.metadata), slide),
+        json.loads(Path(snakemake.input.qc).read_text(encoding="utf-8"))["um_per_px"],
         Path(snakemake.output.patches),
     )
     logger.info("%s", facts)

@@ -11,6 +11,7 @@ with job(snakemake.log[0]):
         dict(zip(snakemake.params.samples, map(Path, snakemake.input.embeddings), strict=True)),
         snakemake.params.model,
         snakemake.params.options,
+        snakemake.params.threads,
         Path(snakemake.output.weights),
         Path(snakemake.output.summary),
     )

@@ -1,20 +1,28 @@
 """Predict one test slide from frozen features."""
 
+import json
 from pathlib import Path
 
 from spotwise.folds import read_fold
-from spotwise.frozen import predict, pretrained
+from spotwise.frozen import predict
 from spotwise.jobs import job
 from spotwise.predictions import write_prediction
 
 with job(snakemake.log[0]):
     fold = read_fold(snakemake.input.fold)
-    embedding = Path(snakemake.input.embedding)
+    trained = json.loads(Path(snakemake.input.summary).read_text(encoding="utf-8"))
     write_prediction(
         snakemake.output.prediction,
         fold,
         snakemake.wildcards.sample,
-        predict(fold, snakemake.wildcards.sample, embedding, snakemake.params.model, snakemake.input.weights),
+        predict(
+            fold,
+            snakemake.wildcards.sample,
+            Path(snakemake.input.embedding),
+            snakemake.params.model,
+            snakemake.input.weights,
+            trained,
+        ),
         {
             "predictor": snakemake.wildcards.predictor,
             "method": snakemake.params.method,
@@ -22,6 +30,6 @@ with job(snakemake.log[0]):
             "k": 0,
             "k_used": 0,
             "seed": int(snakemake.wildcards.seed),
-            "note": "" if pretrained(embedding) else "encoder without pretrained weights",
+            "note": "" if trained["pretrained_loaded"] else "encoder without pretrained weights",
         },
     )

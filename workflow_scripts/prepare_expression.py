@@ -1,9 +1,14 @@
 """Clean and normalise the counts of one sample; keep a small picture of its slide."""
 
+from pathlib import Path
+
+from PIL import Image
+
 from spotwise import hest
 from spotwise.expression import clean_counts, normalise
 from spotwise.files import atomic, write_json
 from spotwise.jobs import job
+from spotwise.slides import um_per_px, write_thumbnail
 
 with job(snakemake.log[0]) as logger:
     metadata = hest.read_metadata(snakemake.input.metadata)
@@ -14,10 +19,16 @@ with job(snakemake.log[0]) as logger:
         snakemake.params.min_counts,
         snakemake.input.counts,
     )
+    slide = Path(snakemake.input.slide) if snakemake.input.get("slide") else None
+    qc["um_per_px"] = um_per_px(metadata, slide)
     for warning in qc["warnings"]:
         logger.warning("%s", warning)
-    with atomic(snakemake.output.thumbnail) as temporary:
-        hest.thumbnail(counts).save(temporary)
+    picture = hest.thumbnail(counts)
+    if picture is None and slide is not None:
+        write_thumbnail(slide, Path(snakemake.output.thumbnail))
+    else:
+        with atomic(snakemake.output.thumbnail) as temporary:
+            (picture or Image.new("RGB", (8, 8), "white")).save(temporary)
     for path, content in (
         (snakemake.output.counts, counts),
         (snakemake.output.lognorm, normalise(counts, snakemake.params.target_sum)),

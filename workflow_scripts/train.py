@@ -11,7 +11,11 @@ with job(snakemake.log[0]):
         patches=dict(zip(snakemake.params.samples, map(Path, snakemake.input.patches), strict=True)),
         method=snakemake.params.model,
         method_options=snakemake.params.options,
-        options=TrainingOptions(**snakemake.params.training),
+        options=TrainingOptions(
+            **snakemake.params.training,
+            memory=snakemake.config["training"]["memory"],
+            save_every_minutes=snakemake.config["training"]["save_every_minutes"],
+        ),
         seed=int(snakemake.wildcards.seed),
         code=snakemake.params.code,
         state_root=Path(snakemake.params.state),

@@ -77,7 +77,19 @@ class State:
             shutil.copyfile(self.folder / BEST, temporary)
 
     def discard(self) -> None:
-        """Remove the folder, and with it its root where nothing else is there."""
-        shutil.rmtree(self.folder)
+        """Remove the folder, and those that other parameters have left beside it, unless a process holds them."""
+        for folder in list(self.root.iterdir()):
+            if folder == self.folder or _is_free(folder):
+                shutil.rmtree(folder)
         if not any(self.root.iterdir()):
             self.root.rmdir()
+
+
+def _is_free(folder: Path) -> bool:
+    lock = FileLock(folder / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    lock.release()
+    return True

@@ -1,6 +1,7 @@
 """The configuration: checked against its schema, completed with defaults, asked by the rules.
 
-Everything wrong with a configuration is found here, before any job starts, and told in one line.
+What is wrong with a configuration is found here, before any job starts, and told in one line; only ranges of a
+method's own options wait for its job, as checking them imports the method.
 """
 
 from __future__ import annotations
@@ -52,6 +53,12 @@ def prepare(config: dict, where: str = "config") -> list[Sample]:
     validate(config, "config.schema.yaml", where)
     sheet = read_samples(config["samples"])
     chosen = [sample for sample in sheet if sample.cohort in config["cohorts"]]
+    data = config["data"]
+    if data["source"] == "generated" and data["images"] == "patches":
+        raise InputError(where, "data.images", "'patches'", "auto or slides: a generated cohort has slides only")
+    for name in data["generated"]["unlinked"]:
+        if name not in (known := sorted({sample.cohort for sample in sheet})):
+            raise InputError(where, "data.generated.unlinked", repr(name), one_of(known, name))
     for name, settings in config["cohorts"].items():
         members = [sample for sample in chosen if sample.cohort == name]
         if not members:

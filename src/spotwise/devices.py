@@ -38,6 +38,11 @@ def choose(wanted: str) -> torch.device:
     return torch.device("cpu")
 
 
+def name(device: torch.device) -> str:
+    """``cpu``, or the GPU's model: bits are the same on the same one."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
 def make_deterministic(threads: int) -> None:
     """Same seed, same bits: deterministic kernels, and ``threads`` CPU threads whatever the machine offers."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for, before its first call

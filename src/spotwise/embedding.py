@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from spotwise import devices
-from spotwise.contracts import BARCODES, IMAGES, TEST
-from spotwise.errors import SetupError
+from spotwise.contracts import BARCODES, IMAGES, PATCH_PX, TEST
+from spotwise.errors import InputError, SetupError
 from spotwise.files import atomic
 from spotwise.folds import read_fold
 from spotwise.models import restore
@@ -85,7 +85,12 @@ def embed_patches(patches: Path, encoder: str, pretrained: str, device: str, thr
     torch.manual_seed(0)
     model, loaded = timm_encoder(encoder, pretrained)
     model = model.eval().to(on)
-    mean, std = model.pretrained_cfg["mean"], model.pretrained_cfg["std"]
+    expects = model.pretrained_cfg
+    if expects.get("fixed_input_size") and expects["input_size"][-1] != PATCH_PX:
+        raise InputError(
+            "encoder", encoder, f"{expects['input_size'][-1]} px images only", f"one that takes {PATCH_PX} px"
+        )
+    mean, std = expects["mean"], expects["std"]
     with h5py.File(patches) as file:
         images = file[IMAGES]
 

@@ -343,11 +343,13 @@ def spot_diameter_um(metadata: Mapping[str, object]) -> float:
 
 
 def thumbnail(adata: AnnData):
-    """The slide's small picture that HEST keeps in ``uns["spatial"]``, as a PIL image; white where there is none."""
+    """The slide's small picture that HEST keeps in ``uns["spatial"]``, as a PIL image; ``None`` where there is none."""
     from PIL import Image
 
-    for library in adata.uns.get("spatial", {}).values():
-        picture = library.get("images", {}).get("downscaled_fullres")
-        if picture is not None:
+    libraries = adata.uns.get(SPATIAL, {})
+    for library in libraries.values() if isinstance(libraries, Mapping) else ():
+        images = library.get("images", {}) if isinstance(library, Mapping) else {}
+        picture = images.get("downscaled_fullres")
+        if getattr(picture, "dtype", None) == "uint8" and picture.ndim == 3:
             return Image.fromarray(picture).convert("RGB")
-    return Image.new("RGB", (8, 8), "white")
+    return None

@@ -184,7 +184,8 @@ def read_slide(paths: Mapping[str, str | os.PathLike]) -> dict[str, AnnData]:
             if set(names) != set(others):
                 expected = f"the {len(others)} {axis} of the other predictions"
                 raise InputError(path, axis, f"{len(names)} {axis}", expected)
-        slide[predictor] = prediction[first.obs_names, first.var_names]
+        same = prediction.obs_names.equals(first.obs_names) and prediction.var_names.equals(first.var_names)
+        slide[predictor] = prediction if same else prediction[first.obs_names, first.var_names]
     return slide
 
 

@@ -30,7 +30,7 @@ def code_version(*modules: str) -> str:
             documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
             if documented and ast.get_docstring(node, clean=False) is not None:
                 node.body = node.body[1:]
-        digest.update(f"{module}\n{ast.dump(tree)}\n".encode())
+        digest.update(f"{module}\n{ast.unparse(tree)}\n".encode())
     return digest.hexdigest()[:16]
 
 

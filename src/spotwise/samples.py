@@ -60,8 +60,11 @@ def read_samples(path: str | Path) -> list[Sample]:
     path = Path(path)
     if not path.is_file():
         raise InputError(path, "samples", "no such file", "a tab-separated sample sheet")
-    with path.open(encoding="utf-8-sig", newline="") as handle:
-        rows = list(csv.DictReader((line for line in handle if not line.startswith("#")), delimiter="\t"))
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(path, f"byte {error.start}", "no UTF-8", "a sheet saved as UTF-8 text") from None
+    rows = list(csv.DictReader((line for line in lines if not line.startswith("#")), delimiter="\t"))
     if not rows:
         raise InputError(path, "rows", "none", "one row per slide under a header line")
     samples: list[Sample] = []

@@ -368,7 +368,7 @@ def match_patches(patch_barcodes: Sequence[str], obs_names: Sequence[str], sourc
     return np.array([row_of.get(str(name), -1) for name in obs_names], dtype=np.int64)
 
 
-def thumbnail(slide: Path, output_png: Path, longest_edge: int = 1000) -> tuple[int, int]:
+def write_thumbnail(slide: Path, output_png: Path, longest_edge: int = 1000) -> tuple[int, int]:
     """Write the whole slide as an RGB PNG of at most `longest_edge` pixels; return level 0's (width, height) in pixels.
 
     Raises

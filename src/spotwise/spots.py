@@ -56,9 +56,7 @@ class Spots:
         images = _read_patches(fold, rows, patches)
         self.device = device
         on_device = memory == "device" or (memory == "auto" and _fits(images, device))
-        if device.type == "cuda":
-            images = images.to(device) if on_device else images.pin_memory()
-        self.images = images  # (n, H, W, 3) uint8
+        self.images = images.to(device) if on_device else images  # (n, H, W, 3) uint8
         self.expression = torch.from_numpy(fold.expression[rows]).to(device)  # (n, G)
         logger.info("%d patches (%.2f GB) on %s", len(images), images.nbytes / 1e9, images.device)
 
@@ -72,7 +70,7 @@ class Spots:
         -------
         Images (B, 3, H, W) float32 and expression (B, G) float32 on the device.
         """
-        images = self.images[index.to(self.images.device)].to(self.device, non_blocking=True)
+        images = self.images[index.to(self.images.device)].to(self.device)
         if generator is not None:
             images = augment(images, generator)
         return Batch(normalise(images), self.expression[index.to(self.device)])

@@ -25,7 +25,7 @@ from spotwise.contracts import TRAIN, VAL
 from spotwise.errors import CollapseError
 from spotwise.files import write_json, write_text
 from spotwise.folds import Fold, content_hash, read_fold
-from spotwise.models import build
+from spotwise.models import build, without_pretraining
 from spotwise.provenance import versions
 from spotwise.spots import Spots
 
@@ -148,12 +148,15 @@ def train(
         options=options.decisive,
         seed=seed,
         code=code,
+        device=devices.name(device),
         versions=versions("torch", "timm"),
     )
     state = State(state_root, key)
     with state.locked():
-        run = Run(fold, method, method_options, options, seed, device)
-        run.resume(state)
+        saved = state.load(device)
+        run = Run(fold, method, method_options, options, seed, device, fresh=saved is None)
+        if saved is not None:
+            run.resume(saved)
         run.fit(training, validation, state)
         state.publish_best(weights)
         write_text(history, _as_tsv(run.history))
@@ -172,9 +175,9 @@ def train(
                 "parameters": sum(p.numel() for p in run.model.parameters()),
                 "best_epoch": run.best_epoch,
                 "best_val_loss": run.best_loss,
-                "pretrained_loaded": getattr(run.model, "pretrained_loaded", None),
+                "pretrained_loaded": run.pretrained_loaded,
                 "started_times": run.attempt,
-                "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+                "device": devices.name(device),
                 "peak_gpu_memory_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
                 "seconds": round(time.monotonic() - started, 1),
                 "versions": versions("torch", "timm", "numpy"),
@@ -194,20 +197,27 @@ class Run:
         options: TrainingOptions,
         seed: int,
         device: torch.device,
+        fresh: bool,
     ):
         torch.manual_seed(seed)
         self.options = options
         self.device = device
-        self.model = build(method, len(fold.genes), method_options).to(device)
+        # A resumed model takes its weights from the state: none have to be fetched again
+        given = method_options if fresh else without_pretraining(method, method_options)
+        self.model = build(method, len(fold.genes), given).to(device)
+        self.pretrained_loaded = getattr(self.model, "pretrained_loaded", None)
         self.optimiser = torch.optim.AdamW(
             self.model.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay,
             fused=device.type == "cuda",
         )  # fmt: skip
         self.rates = learning_rates(options)
-        self.bf16 = options.precision == "bf16" and device.type == "cuda" and torch.cuda.is_bf16_supported()
-        self.generator = torch.Generator().manual_seed(
-            seed
-        )  # order and augmentation; dropout and masks: the global one
+        self.bf16 = (
+            options.precision == "bf16"
+            and device.type == "cuda"
+            and torch.cuda.is_bf16_supported(including_emulation=False)
+        )
+        # Order and augmentation; dropout and masks draw from the global generator
+        self.generator = torch.Generator().manual_seed(seed)
         self.epoch, self.step = 1, 0
         self.order: torch.Tensor | None = None
         self.sums: dict[str, torch.Tensor] = {}  # of this epoch's loss terms, on the device
@@ -218,11 +228,8 @@ class Run:
 
     # --- state ---------------------------------------------------------------------------------------------------
 
-    def resume(self, state: State) -> None:
-        """Go on from the state on disk, if there is one."""
-        saved = state.load(self.device)
-        if saved is None:
-            return
+    def resume(self, saved: dict) -> None:
+        """Go on from a saved state."""
         self.model.load_state_dict(saved["model"])
         self.optimiser.load_state_dict(saved["optimiser"])
         self.generator.set_state(saved["generator"].cpu())
@@ -232,6 +239,7 @@ class Run:
         self.epoch, self.step, self.sums = saved["epoch"], saved["step"], saved["sums"]
         self.order = None if saved["order"] is None else saved["order"].cpu()
         self.history, self.best_loss, self.best_epoch = saved["history"], saved["best_loss"], saved["best_epoch"]
+        self.pretrained_loaded = saved["pretrained_loaded"]
         self.attempt = saved["attempt"] + 1
         logger.info("attempt %d: resumed at epoch %d, step %d", self.attempt, self.epoch, self.step)
 
@@ -251,6 +259,7 @@ class Run:
                 "history": self.history,
                 "best_loss": self.best_loss,
                 "best_epoch": self.best_epoch,
+                "pretrained_loaded": self.pretrained_loaded,
                 "attempt": self.attempt,
             }
         )

@@ -79,13 +79,16 @@ def build(name: str, n_genes: int, given: Mapping[str, object]):
     return load(name)(n_genes, options(name, given))
 
 
+def without_pretraining(name: str, given: Mapping[str, object]) -> dict[str, object]:
+    """The same options for a model whose weights come from a file, not from the encoder's publisher."""
+    return {**given, "pretrained": "no"} if "pretrained" in _declared_options(name) else dict(given)
+
+
 def restore(name: str, n_genes: int, given: Mapping[str, object], weights: Path):
     """A trained retrieval method with the ``weights.safetensors`` of its training, in evaluation mode."""
     from safetensors.torch import load_model
 
-    if "pretrained" in _declared_options(name):
-        given = {**given, "pretrained": "no"}  # its weights come from the file, not from the encoder's publisher
-    model = build(name, n_genes, given)
+    model = build(name, n_genes, without_pretraining(name, given))
     load_model(model, weights)
     return model.eval()
 

@@ -10,7 +10,7 @@ import huggingface_hub
 import timm
 from torch import nn
 
-from spotwise.errors import SetupError
+from spotwise.errors import InputError, SetupError
 
 # How long the server of pretrained weights may take to say anything at all
 PROBE_SECONDS = 5
@@ -30,9 +30,13 @@ def timm_encoder(name: str, pretrained: str) -> tuple[nn.Module, bool]:
 
     Raises
     ------
+    InputError
+        If timm has no such model.
     SetupError
         If pretrained weights are required and cannot be had.
     """
+    if not timm.is_model(name):
+        raise InputError("encoder", "timm", repr(name), "the name of a timm model")
     if pretrained != "no":
         try:
             with _impatient_hub():

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.cluster.vq import kmeans2
 
+from spotwise.errors import InputError
+
 
 @dataclass(frozen=True)
 class RidgeOptions:
@@ -24,6 +26,14 @@ class RidgeOptions:
     largest_alpha: float = 1e6
     n_alphas: int = 13
     n_blocks: int = 4
+
+    def __post_init__(self):
+        for name, value, least in (("n_alphas", self.n_alphas, 1), ("n_blocks", self.n_blocks, 2)):
+            if value < least:
+                raise InputError("Ridge", name, value, f"at least {least}")
+        if not 0 < self.smallest_alpha <= self.largest_alpha:
+            found = f"{self.smallest_alpha} to {self.largest_alpha}"
+            raise InputError("Ridge", "smallest_alpha, largest_alpha", found, "positive penalties in ascending order")
 
 
 class Ridge:
