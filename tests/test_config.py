@@ -459,3 +459,13 @@ def test_reading_a_configuration_imports_nothing_heavy():
         [sys.executable, "-c", program], env={"PYTHONPATH": source}, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "set()"
+
+
+def test_a_generated_cohort_has_no_patches_to_take(small):
+    small["data"] |= {"source": "generated", "images": "patches"}
+    assert complaint(small).endswith("expected auto or slides: a generated cohort has slides only")
+
+
+def test_a_mistyped_unlinked_cohort_is_refused_as_it_would_be_linked(small):
+    small["data"]["generated"] = {"unlinked": ["nul"]}
+    assert "data.generated.unlinked: found 'nul'" in complaint(small)

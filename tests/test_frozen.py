@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from spotwise.contracts import TEST
-from spotwise.errors import SetupError
+from spotwise.errors import InputError, SetupError
 from spotwise.frozen import features_of, fit, predict, pretrained
 from spotwise.models.ridge import Ridge, RidgeOptions
 
@@ -201,3 +201,9 @@ def test_features_of_different_encoder_weights_are_not_mixed(fold, embedded, tmp
     without_weights(embedded["B"])
     with pytest.raises(SetupError, match=r"B-embedded\.h5: embedded without pretrained weights"):
         run(fold, embedded, tmp_path / "mixed")
+
+
+@pytest.mark.parametrize("options", [{"n_alphas": 0}, {"n_blocks": 1}, {"smallest_alpha": 0.0}, {"largest_alpha": 0.1}])
+def test_penalties_that_cannot_be_searched_are_refused(options):
+    with pytest.raises(InputError, match="Ridge"):
+        RidgeOptions(**options)

@@ -79,3 +79,10 @@ def test_a_faulty_sample_sheet_is_told_in_one_line(tmp_path, text, told):
 def test_a_byte_order_mark_and_comments_do_not_disturb(tmp_path):
     path = sheet(tmp_path, "\ufeff# from HEST\n" + HEADER + "S1\tc\tPatient 1\n")
     assert read_samples(path) == [Sample("S1", "c", "Patient 1")]
+
+
+def test_a_sheet_in_another_encoding_is_told_in_one_line(tmp_path):
+    path = tmp_path / "samples.tsv"
+    path.write_bytes((HEADER + "S1\tc\tMüller\n").encode("latin-1"))
+    with pytest.raises(InputError, match=r"samples\.tsv: byte 28: found no UTF-8"):
+        read_samples(path)

@@ -20,7 +20,7 @@ from spotwise.checkpoints import State
 from spotwise.contracts import BARCODES, IMAGES, TEST
 from spotwise.errors import CollapseError, SetupError
 from spotwise.folds import Fold, read_fold, write_fold
-from spotwise.training import COLLAPSE_EPOCHS, TIMINGS, TrainingOptions, check_collapse, learning_rates, train
+from spotwise.training import COLLAPSE_EPOCHS, TIMINGS, Run, TrainingOptions, check_collapse, learning_rates, train
 
 METHOD = {"image_size": 32, "patch_size": 16, "encoder_dim": 16, "encoder_depth": 1, "encoder_heads": 2}
 METHOD |= {"embedding_dim": 16, "gene_tokens": 2, "attention_heads": 2, "fusion_heads": 2}
@@ -226,3 +226,24 @@ def test_two_trainings_of_the_same_do_not_share_a_state(tmp_path):
         State(tmp_path, "a").locked(),
     ):
         pass
+
+
+def test_what_is_known_of_pretrained_weights_survives_a_resume(world, tmp_path):
+    fold = read_fold(world / "fold.h5")
+    first = Run(fold, "CMRCNet", METHOD, OPTIONS, 0, torch.device("cpu"), fresh=True)
+    first.pretrained_loaded = False
+    state = State(tmp_path, "a")
+    first.save(state)
+    second = Run(fold, "CMRCNet", METHOD, OPTIONS, 0, torch.device("cpu"), fresh=False)
+    second.resume(state.load(torch.device("cpu")))
+    assert second.pretrained_loaded is False
+    assert second.attempt == 2
+
+
+def test_a_finished_training_clears_what_other_parameters_left_but_nothing_in_use(tmp_path):
+    mine, left, held = (State(tmp_path, name) for name in ("mine", "left", "held"))
+    with left.locked():
+        pass
+    with held.locked(), mine.locked():
+        mine.discard()
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["held"]

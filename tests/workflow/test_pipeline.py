@@ -112,6 +112,14 @@ def test_a_changed_training_parameter_trains_again(tiny):
     assert "assemble_fold" not in planned
 
 
+def test_what_does_not_decide_a_result_may_change(tiny):
+    before = dict(tiny.config["training"])
+    tiny.config["training"] |= {"save_every_minutes": 5, "memory": "host"}
+    planned = tiny.planned()
+    tiny.config["training"] = before
+    assert planned == {}
+
+
 def test_a_damaged_slide_ends_in_one_line_and_leaves_nothing_half_written(tiny, tmp_path):
     shutil.copytree(tiny.folder / "data", tmp_path / "data")
     slide = tmp_path / "data/wsis/DEMO1.tif"
