@@ -48,6 +48,7 @@ def test_a_faulty_sample_sheet_stops_in_one_line_before_any_job(tmp_path, rows, 
     (tmp_path / "sheet.tsv").write_text("sample\tcohort\tpatient\n" + rows)
     config = example("demo", tmp_path)
     config |= {"samples": str(tmp_path / "sheet.tsv"), "cohorts": {"c": {}}, "protocols": protocols}
+    del config["data"]["generated"]
     output = told(Pipeline(tmp_path, config))
     assert line in output
     assert "Traceback" not in output
