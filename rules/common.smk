@@ -67,10 +67,6 @@ def fold_samples(wildcards):
     return training_samples(wildcards) + test_samples(wildcards)
 
 
-def cohort_samples(wildcards):
-    return [sample for sample in SAMPLES if COHORT_OF[sample] == wildcards.cohort]
-
-
 def method_of(wildcards):
     return PREDICTORS[wildcards.predictor].method
 

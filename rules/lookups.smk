@@ -24,8 +24,9 @@ def repository_files(sample):
 
 def require_token():
     """Stop before the first job when something has to be downloaded and there is no token."""
-    files = [Path(config["data"]["root"]) / path for sample in SAMPLES for path in repository_files(sample)]
-    if DATA_SOURCE == "huggingface" and not all(path.exists() for path in files):
+    root = Path(config["data"]["root"])
+    files = [path for sample in SAMPLES for path in (*repository_files(sample), f"downloads/{sample}.json")]
+    if DATA_SOURCE == "huggingface" and not all((root / path).exists() for path in files):
         try:
             hest.token_from_environment()
         except SetupError as error:
@@ -140,12 +141,12 @@ def cohort_protocols():
     return list(dict.fromkeys((cohort, protocol) for cohort, protocol, _ in FOLDS))
 
 
+def scores_of(cohort, protocol):
+    return [f"<results>/scores/{cohort}/{protocol}/{predictor}.parquet" for predictor in PREDICTORS]
+
+
 def all_scores():
-    return [
-        f"<results>/scores/{cohort}/{protocol}/{predictor}.parquet"
-        for cohort, protocol in cohort_protocols()
-        for predictor in PREDICTORS
-    ]
+    return [path for cohort, protocol in cohort_protocols() for path in scores_of(cohort, protocol)]
 
 
 def tables():
@@ -169,7 +170,7 @@ def trained_methods():
 
 
 def cohort_scores(wildcards):
-    return [f"<results>/scores/{wildcards.cohort}/{wildcards.protocol}/{name}.parquet" for name in PREDICTORS]
+    return scores_of(wildcards.cohort, wildcards.protocol)
 
 
 def slide_predictions(wildcards):

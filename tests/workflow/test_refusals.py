@@ -66,6 +66,16 @@ def test_without_a_token_the_paper_stops_at_once_and_says_what_to_do(tmp_path):
     assert "export HF_TOKEN=" in output
 
 
+def test_files_without_a_record_of_their_download_do_not_pass_for_the_dataset(tmp_path):
+    pipeline = Pipeline(tmp_path, example("paper", tmp_path))
+    for sample in prepare(example("paper", tmp_path)):
+        for name in ("st/{}.h5ad", "patches/{}.h5", "metadata/{}.json"):
+            path = tmp_path / "data" / name.format(sample.sample)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    assert "HF_TOKEN is not set" in told(pipeline, HF_TOKEN="")
+
+
 def test_the_whole_paper_is_planned_without_any_data(tmp_path):
     pipeline = Pipeline(tmp_path, example("paper", tmp_path))
     planned = pipeline.planned()
