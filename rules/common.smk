@@ -46,9 +46,9 @@ def of_kind(kind):
     return one_of([name for name, predictor in PREDICTORS.items() if predictor.kind == kind])
 
 
-def methods_of_kind(kind):
-    """Configured methods whose class is of one kind, as a wildcard constraint."""
-    return one_of([name for name, settings in config["methods"].items() if REGISTRY[settings["model"]].kind == kind])
+def methods_of_kind(*kinds):
+    """Configured methods whose class is of one of some kinds, as a wildcard constraint."""
+    return one_of([name for name, settings in config["methods"].items() if REGISTRY[settings["model"]].kind in kinds])
 
 
 def plan_of(wildcards):

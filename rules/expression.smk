@@ -26,3 +26,24 @@ rule prepare_expression:
         "Clean and normalise the counts of {wildcards.sample}"
     script:
         "../workflow_scripts/prepare_expression.py"
+
+
+rule noise_ceiling:
+    input:
+        counts="<results>/samples/{sample}/counts.h5ad",
+        patches=sample_patches,
+    output:
+        ceiling="<results>/samples/{sample}/ceiling.tsv",
+    log:
+        "<results>/logs/noise_ceiling/{sample}.log",
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+    params:
+        target_sum=config["expression"]["target_sum"],
+        code=code_version("ceiling", "expression", "folds", "slides", "metrics"),
+    message:
+        "Split the counts of {wildcards.sample} to find what noise lets anyone predict"
+    script:
+        "../workflow_scripts/noise_ceiling.py"

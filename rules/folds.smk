@@ -18,6 +18,7 @@ rule assemble_fold:
         mem_mb=lambda wildcards, attempt: 16000 * attempt,
     params:
         samples=fold_samples,
+        patients=fold_patients,
         plan=lambda wildcards: vars(plan_of(wildcards)),
         markers=markers_of,
         hvg_per_slide=config["expression"]["hvg_per_slide"],
@@ -28,3 +29,22 @@ rule assemble_fold:
         "Choose the genes of fold {wildcards.fold} of {wildcards.cohort} ({wildcards.protocol}) and join its slides"
     script:
         "../workflow_scripts/assemble_fold.py"
+
+
+rule harmonise_fold:
+    input:
+        fold="<results>/folds/{cohort}/{protocol}/fold{fold}/fold.h5",
+    output:
+        fold="<results>/folds/{cohort}/{protocol}/fold{fold}/fold_harmony.h5",
+    log:
+        "<results>/logs/harmonise_fold/{cohort}/{protocol}/fold{fold}.log",
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 16000 * attempt,
+    params:
+        code=code_version("harmony", "folds"),
+    message:
+        "Correct the expression of fold {wildcards.fold} of {wildcards.cohort} ({wildcards.protocol}) for its slides with Harmony"
+    script:
+        "../workflow_scripts/harmonise_fold.py"

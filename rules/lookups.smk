@@ -86,8 +86,18 @@ def encoder_setting(key):
 # --- Folds ---------------------------------------------------------------------------------------------------------
 
 
+def fold_patients(wildcards):
+    return {sample: PATIENT_OF[sample] for sample in fold_samples(wildcards)}
+
+
 def markers_of(wildcards):
     return config["cohorts"][wildcards.cohort]["markers"]
+
+
+def training_fold(wildcards):
+    """The fold that a method is trained on and retrieves from: corrected by Harmony where its entry asks for that."""
+    name = "fold_harmony.h5" if entry(wildcards)["harmony"] else "fold.h5"
+    return f"<results>/folds/{wildcards.cohort}/{wildcards.protocol}/fold{wildcards.fold}/{name}"
 
 
 # --- Training ------------------------------------------------------------------------------------------------------
@@ -99,9 +109,24 @@ def training_options(wildcards):
     return {key: value for key, value in options.items() if key not in ("memory", "save_every_minutes")}
 
 
+def embeddings_of(wildcards, samples):
+    return [f"<results>/embeddings/{entry(wildcards)['encoder']}/{sample}.h5" for sample in samples]
+
+
 def training_embeddings(wildcards):
-    encoder = entry(wildcards)["encoder"]
-    return [f"<results>/embeddings/{encoder}/{sample}.h5" for sample in training_samples(wildcards)]
+    return embeddings_of(wildcards, training_samples(wildcards))
+
+
+def exemplar_samples(wildcards):
+    """Slides whose frozen features a trained method uses: those it learns from, and the one to predict."""
+    if not REGISTRY[model_name(wildcards)].features:
+        return []
+    return training_samples(wildcards) + ([wildcards.sample] if "sample" in wildcards.keys() else [])
+
+
+def exemplar_embeddings(wildcards):
+    samples = exemplar_samples(wildcards)
+    return embeddings_of(wildcards, samples) if samples else []
 
 
 # --- Predictions ---------------------------------------------------------------------------------------------------
@@ -126,7 +151,12 @@ def neighbours(wildcards):
 
 
 def matching(wildcards):
-    return entry(wildcards)["matching"]
+    return PREDICTORS[wildcards.predictor].matching
+
+
+def ceiling_of_sample(wildcards):
+    """The noise ceiling of a test slide, for the control that shows it."""
+    return f"<results>/samples/{wildcards.sample}/ceiling.tsv" if "NoiseCeiling" in config["controls"] else []
 
 
 # --- Scores and tables ---------------------------------------------------------------------------------------------
@@ -166,7 +196,7 @@ def drawn_predictors():
 
 
 def trained_methods():
-    return [name for name, settings in config["methods"].items() if REGISTRY[settings["model"]].kind == "retrieval"]
+    return [name for name, settings in config["methods"].items() if REGISTRY[settings["model"]].trained]
 
 
 def cohort_scores(wildcards):

@@ -43,9 +43,10 @@ rule embed_patches:
     params:
         encoder=encoder_setting("timm"),
         pretrained=encoder_setting("pretrained"),
+        checkpoint=encoder_setting("checkpoint"),
         device=config["training"]["device"],
         threads=config["training"]["threads"],
-        code=code_version("embedding", "spots", "models/encoders", "devices"),
+        code=code_version("embedding", "spots", "models/encoders", "models/pathology", "models/ctranspath", "devices"),
     message:
         "Embed the patches of {wildcards.sample} with {wildcards.encoder}"
     script:

@@ -5,7 +5,7 @@ PREDICTION = "<results>/predictions/{cohort}/{protocol}/{predictor}/fold{fold}/s
 
 rule build_bank:
     input:
-        fold="<results>/folds/{cohort}/{protocol}/fold{fold}/fold.h5",
+        fold=training_fold,
         patches=test_patches,
         weights=f"{MODEL}/weights.safetensors",
     output:
@@ -29,7 +29,7 @@ rule build_bank:
         options=model_options,
         device=config["training"]["device"],
         threads=config["training"]["threads"],
-        code=method_code("embedding", "spots", "folds", "retrieval", "devices"),
+        code=method_code("embedding", "spots", "neighbourhoods", "features", "folds", "retrieval", "devices"),
     message:
         "Embed training expression and test patches with {wildcards.method}, {wildcards.cohort}, {wildcards.protocol} protocol, fold {wildcards.fold}, seed {wildcards.seed}"
     script:
@@ -39,6 +39,7 @@ rule build_bank:
 rule retrieve:
     input:
         fold="<results>/folds/{cohort}/{protocol}/fold{fold}/fold.h5",
+        bank_fold=training_fold,
         bank=model_file("bank.safetensors"),
         queries=model_file("queries.safetensors"),
         summary=model_file("summary.json"),
@@ -63,6 +64,42 @@ rule retrieve:
         "../workflow_scripts/retrieve.py"
 
 
+rule predict_spots:
+    input:
+        fold="<results>/folds/{cohort}/{protocol}/fold{fold}/fold.h5",
+        bank_fold=training_fold,
+        patches=sample_patches,
+        weights=model_file("weights.safetensors"),
+        summary=model_file("summary.json"),
+        embeddings=exemplar_embeddings,
+    output:
+        prediction=PREDICTION,
+    log:
+        "<results>/logs/predict_spots/{cohort}/{protocol}/{predictor}/fold{fold}/seed{seed}/{sample}.log",
+    benchmark:
+        "<results>/benchmarks/predict_spots/{cohort}/{protocol}/{predictor}/fold{fold}/seed{seed}/{sample}.tsv"
+    wildcard_constraints:
+        predictor=of_kind("regression"),
+    conda:
+        "../envs/torch.yaml"
+    threads: config["training"]["threads"]
+    resources:
+        mem_mb=lambda wildcards, attempt: 16000 * attempt,
+        gpu=GPU,
+    params:
+        embedded=exemplar_samples,
+        method=method_of,
+        model=model_name,
+        options=model_options,
+        device=config["training"]["device"],
+        threads=config["training"]["threads"],
+        code=method_code("regression", "predictions", "spots", "neighbourhoods", "features", "folds", "devices"),
+    message:
+        "Predict {wildcards.sample} by {wildcards.predictor}, {wildcards.protocol} protocol, seed {wildcards.seed}"
+    script:
+        "../workflow_scripts/predict_spots.py"
+
+
 rule predict_frozen:
     input:
         fold="<results>/folds/{cohort}/{protocol}/fold{fold}/fold.h5",
@@ -82,7 +119,7 @@ rule predict_frozen:
     params:
         method=method_of,
         model=model_name,
-        code=method_code("frozen", "predictions", "folds"),
+        code=method_code("frozen", "features", "predictions", "folds"),
     message:
         "Predict {wildcards.sample} by {wildcards.predictor}, {wildcards.protocol} protocol"
     script:
@@ -94,6 +131,7 @@ if config["controls"]:
     rule predict_controls:
         input:
             fold="<results>/folds/{cohort}/{protocol}/fold{fold}/fold.h5",
+            ceiling=ceiling_of_sample,
         output:
             predictions=[
                 f"<results>/predictions/{{cohort}}/{{protocol}}/{name}/fold{{fold}}/seed{{seed}}/{{sample}}.h5ad"
@@ -107,7 +145,7 @@ if config["controls"]:
             mem_mb=lambda wildcards, attempt: 16000 * attempt,
         params:
             controls=config["controls"],
-            code=code_version("models/controls", "predictions", "folds"),
+            code=code_version("models/controls", "ceiling", "predictions", "folds"),
         message:
             "Predict {wildcards.sample} without looking at it, {wildcards.protocol} protocol, fold {wildcards.fold}, seed {wildcards.seed}"
         script:

@@ -3,8 +3,9 @@
 
 rule train:
     input:
-        fold="<results>/folds/{cohort}/{protocol}/fold{fold}/fold.h5",
+        fold=training_fold,
         patches=training_patches,
+        embeddings=exemplar_embeddings,
     output:
         weights=f"{MODEL}/weights.safetensors",
         history=f"{MODEL}/history.tsv",
@@ -14,7 +15,7 @@ rule train:
     benchmark:
         "<results>/benchmarks/train/{cohort}/{protocol}/{method}/fold{fold}/seed{seed}.tsv"
     wildcard_constraints:
-        method=methods_of_kind("retrieval"),
+        method=methods_of_kind("retrieval", "regression"),
     conda:
         "../envs/torch.yaml"
     threads: config["training"]["threads"]
@@ -24,11 +25,12 @@ rule train:
         gpu=GPU,
     params:
         samples=training_samples,
+        embedded=exemplar_samples,
         model=model_name,
         options=model_options,
         training=training_options,
         state=f"{RESULTS}/state/{{cohort}}/{{protocol}}/{{method}}/fold{{fold}}/seed{{seed}}",
-        code=method_code("training", "spots", "folds", "devices"),
+        code=method_code("training", "spots", "neighbourhoods", "features", "folds", "devices"),
     message:
         "Train {wildcards.method}, {wildcards.cohort}, {wildcards.protocol} protocol, fold {wildcards.fold}, seed {wildcards.seed}"
     script:
@@ -58,7 +60,7 @@ rule fit_frozen:
         model=model_name,
         options=model_options,
         threads=config["training"]["threads"],
-        code=method_code("frozen", "folds"),
+        code=method_code("frozen", "features", "folds"),
     message:
         "Fit {wildcards.method}, {wildcards.cohort}, {wildcards.protocol} protocol, fold {wildcards.fold}"
     script:

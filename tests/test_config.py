@@ -15,7 +15,7 @@ from spotwise import config as configuration
 from spotwise.config import fold_plans, predictors, prepare, seeds
 from spotwise.contracts import PAPER, PATIENT
 from spotwise.errors import InputError
-from spotwise.models import REGISTRY, build, check_options, load
+from spotwise.models import REGISTRY, build, check_options, load, without_pretraining
 from spotwise.samples import patients, read_samples
 
 ROOT = Path(__file__).parents[1]
@@ -91,16 +91,18 @@ def test_every_example_configuration_is_accepted(path):
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
-def test_every_retrieval_method_of_an_example_can_be_built(path):
+def test_every_trained_method_of_an_example_can_be_built(path):
     import torch
+
+    from spotwise.models.method import Sizes
 
     config = content(path)
     prepare(config)
     for settings in config["methods"].values():
-        if REGISTRY[settings["model"]].kind == "retrieval":
-            given = {"pretrained": "no"} if settings["model"] == "BLEEP" else {}
+        if REGISTRY[settings["model"]].trained:
+            given = without_pretraining(settings["model"], settings["options"])
             with torch.device("meta"):
-                build(settings["model"], 10, settings["options"] | given)
+                build(settings["model"], Sizes(genes=10, positions=50, features=64), given)
 
 
 def test_the_paper_is_six_cohorts_of_22_slides():
@@ -235,7 +237,8 @@ def test_a_mistyped_key_is_named_and_its_meaning_guessed(small, path, meant):
         (
             "controls",
             ["Trainmean"],
-            "controls: found 'Trainmean', expected one of LibrarySize, RandomRetrieval, TrainMean",
+            "controls: found 'Trainmean', expected one of Coordinates, LibrarySize, NeighbourSlide, NoiseCeiling, Oracle, "
+            "RandomRetrieval, TrainMean",
         ),
         ("controls", ["CMRCNet"], "controls: found 'CMRCNet'"),
         ("cohorts", {"twoo": {}}, "cohorts.twoo: found no sample of it"),
@@ -252,13 +255,41 @@ def test_a_key_that_yaml_does_not_read_as_text_is_told_too(small):
     assert "False: found an unknown key" in complaint({**small, **yaml.safe_load("no: 1")})
 
 
-@pytest.mark.parametrize("settings", [{"neighbours": [50]}, {"matching": "weighted"}, {"training": {"epochs": 2}}])
-def test_what_only_retrieval_knows_is_refused_elsewhere(small, settings):
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"neighbours": [50]}, "Ridge retrieves no spots"),
+        ({"matching": ["weighted"]}, "Ridge retrieves no spots"),
+        ({"training": {"epochs": 2}}, "Ridge is fitted, not trained"),
+        ({"harmony": True}, "Ridge is not trained on expression of its own"),
+    ],
+)
+def test_what_a_frozen_method_does_not_know_is_refused(small, settings, why):
     at(small, "encoders.mine.timm", "resnet18")
     key = next(iter(settings))
     told = complaint(at(small, "methods.Ridge", {"encoder": "mine", **settings}))
     assert f"methods.Ridge.{key}: found" in told
-    assert "expected none: Ridge retrieves no spots" in told
+    assert f"expected none: {why}" in told
+
+
+def test_a_method_that_uses_frozen_features_needs_an_encoder_and_others_refuse_one(small):
+    assert "methods.EGN.encoder: found None, expected a key of encoders" in complaint(at(small, "methods.EGN", {}))
+    del small["methods"]["EGN"]
+    at(small, "encoders.mine.timm", "resnet18")
+    told = complaint(at(small, "methods.STNet", {"encoder": "mine"}))
+    assert "methods.STNet.encoder: found 'mine', expected none: STNet has its own encoder" in told
+
+
+def test_each_matching_of_an_entry_is_a_predictor_of_the_same_training(small):
+    at(small, "methods.CMRCNet.neighbours", [1, 50])
+    prepare(at(small, "methods.CMRCNet.matching", ["average", "weighted"]))
+    found = [(one.name, one.method, one.k, one.matching) for one in predictors(small) if one.kind == "retrieval"]
+    assert found == [
+        ("CMRCNet-1", "CMRCNet", 1, "average"),
+        ("CMRCNet-50", "CMRCNet", 50, "average"),
+        ("CMRCNet-1-weighted", "CMRCNet", 1, "weighted"),
+        ("CMRCNet-50-weighted", "CMRCNet", 50, "weighted"),
+    ]
 
 
 @pytest.mark.parametrize("second", ["CMRCNet-50", "TrainMean"])
@@ -286,7 +317,7 @@ def test_what_is_left_out_is_filled_in_at_every_level(small):
     assert small["expression"] == {"min_counts": 1, "target_sum": None, "hvg_per_slide": 1000}
     assert small["evaluation"] == {"top": 50}
     assert small["methods"]["CMRCNet"]["model"] == "CMRCNet"
-    assert small["methods"]["CMRCNet"]["matching"] == "average"
+    assert small["methods"]["CMRCNet"]["matching"] == ["average"]
 
 
 def test_what_is_said_stays(small):

@@ -12,7 +12,7 @@ from scipy import sparse
 
 from spotwise.contracts import BARCODES, DROPPED, IMAGES, PAPER, PATIENT, SPATIAL, TEST, TOTAL_COUNTS, TRAIN, VAL
 from spotwise.errors import InputError
-from spotwise.folds import Slide, assemble_fold, content_hash, read_fold, slide_of, write_fold
+from spotwise.folds import Slide, array_positions, assemble_fold, content_hash, read_fold, slide_of, write_fold
 from spotwise.samples import FoldPlan, Sample, plan_folds
 
 PANEL = ["A", "B", "C", "D", "E"]
@@ -34,6 +34,7 @@ def slide(sample, genes=PANEL, wide=False):
         barcode=np.array([f"{sample}-{spot}" for spot in range(n)], dtype=object),
         patch=rng.permutation(n),
         spatial=spatial,
+        array=np.stack(np.divmod(np.arange(n), 7), axis=1),
         total_counts=rng.integers(100, 1000, size=n).astype(np.float32),
     )
 
@@ -42,7 +43,7 @@ SLIDES = {sample: slide(sample) for sample in SPOTS}
 
 
 def assemble(plan, protocol, slides=SLIDES, fraction=0.2, genes=PANEL):
-    return assemble_fold(plan, "c", protocol, slides, genes, ["B", "E"], fraction)
+    return assemble_fold(plan, "c", protocol, slides, PATIENTS, genes, ["B", "E"], fraction)
 
 
 def folds(protocol):
@@ -60,6 +61,11 @@ def test_every_spot_has_one_role_and_tested_slides_have_no_other(protocol):
         assert sorted(rows) == list(range(sum(SPOTS.values())))
         assert set(fold.sample[fold.rows(TEST)]) == set(plan.test)
         assert set(fold.sample[fold.rows(TRAIN, VAL)]) == set(plan.train)
+
+
+def test_every_spot_carries_its_patient():
+    for _, fold in folds(PAPER):
+        assert [PATIENTS[sample] for sample in fold.sample] == fold.patient.tolist()
 
 
 @pytest.mark.parametrize("protocol", [PAPER, PATIENT])
@@ -324,3 +330,25 @@ def test_a_fold_written_twice_is_the_same_file(fold, tmp_path):
     time.sleep(1.1)  # HDF5 keeps times in seconds
     write_fold(tmp_path / "second.h5", fold)
     assert (tmp_path / "first.h5").read_bytes() == (tmp_path / "second.h5").read_bytes()
+
+
+# --- array positions --------------------------------------------------------------------------------------------------
+
+
+def placed(spatial, **obs):
+    n = len(spatial)
+    return anndata.AnnData(
+        np.zeros((n, 1)), obs=pd.DataFrame(obs, index=[f"{i}" for i in range(n)]), obsm={SPATIAL: spatial}
+    )
+
+
+def test_array_positions_are_those_of_the_file_counted_from_zero():
+    lognorm = placed(np.zeros((3, 2)), array_row=[5, 7, 5], array_col=[40, 40, 43])
+    assert array_positions(lognorm).tolist() == [[0, 0], [2, 0], [0, 3]]
+
+
+def test_array_positions_without_columns_count_the_steps_between_spots():
+    row, column = (index.ravel() for index in np.indices((4, 6)))
+    jitter = np.random.default_rng(0).normal(0, 5, (24, 2))
+    lognorm = placed(np.stack([900 + 130 * column, 4000 + 130 * row], axis=1) + jitter)
+    assert array_positions(lognorm).tolist() == np.stack([row, column], axis=1).tolist()

@@ -20,6 +20,7 @@ from spotwise.checkpoints import State
 from spotwise.contracts import BARCODES, IMAGES, TEST
 from spotwise.errors import CollapseError, SetupError
 from spotwise.folds import Fold, read_fold, write_fold
+from spotwise.models.method import Sizes
 from spotwise.training import COLLAPSE_EPOCHS, TIMINGS, Run, TrainingOptions, check_collapse, learning_rates, train
 
 METHOD = {"image_size": 32, "patch_size": 16, "encoder_dim": 16, "encoder_depth": 1, "encoder_heads": 2}
@@ -47,10 +48,12 @@ def world(tmp_path_factory):
         is_marker=np.zeros(GENES, dtype=bool),
         expression=expression.reshape(n, GENES),
         sample=np.repeat(np.array(["S0", "S1", "S2"], dtype=object), SPOTS),
+        patient=np.repeat(np.array(["P0", "P1", "P2"], dtype=object), SPOTS),
         barcode=np.tile(np.array([f"{spot}" for spot in range(SPOTS)], dtype=object), 3),
         role=role,
         patch=np.tile(np.arange(SPOTS), 3),
         spatial=rng.uniform(size=(n, 2)),
+        array=np.tile(np.stack(np.divmod(np.arange(SPOTS), 6), axis=1), (3, 1)),
         total_counts=rng.uniform(100, 200, size=n).astype(np.float32),
         cohort="c",
         protocol="patient",
@@ -96,6 +99,7 @@ def reference(world, tmp_path_factory):
 
 CHILD = """
 import sys, pickle
+from spotwise.models.method import Sizes
 from spotwise.training import train
 train(**pickle.loads(sys.stdin.buffer.read()))
 """
@@ -193,7 +197,8 @@ def test_learning_rate_follows_the_released_schedule():
 
 def epochs(contrastive, image=1.0, gene=1.0):
     return [
-        {"epoch": n + 1, "train_contrastive": loss, "val_image_spread": image, "val_gene_spread": gene}
+        {"epoch": n + 1, "train_total": loss, "val_total": loss, "train_contrastive": loss}
+        | {"val_image_spread": image, "val_gene_spread": gene}
         for n, loss in enumerate(contrastive)
     ]
 
@@ -230,11 +235,11 @@ def test_two_trainings_of_the_same_do_not_share_a_state(tmp_path):
 
 def test_what_is_known_of_pretrained_weights_survives_a_resume(world, tmp_path):
     fold = read_fold(world / "fold.h5")
-    first = Run(fold, "CMRCNet", METHOD, OPTIONS, 0, torch.device("cpu"), fresh=True)
+    first = Run(Sizes.of(fold), "CMRCNet", METHOD, OPTIONS, 0, torch.device("cpu"), fresh=True)
     first.pretrained_loaded = False
     state = State(tmp_path, "a")
     first.save(state)
-    second = Run(fold, "CMRCNet", METHOD, OPTIONS, 0, torch.device("cpu"), fresh=False)
+    second = Run(Sizes.of(fold), "CMRCNet", METHOD, OPTIONS, 0, torch.device("cpu"), fresh=False)
     second.resume(state.load(torch.device("cpu")))
     assert second.pretrained_loaded is False
     assert second.attempt == 2

@@ -28,6 +28,7 @@ with job(snakemake.log[0]) as logger:
         snakemake.wildcards.cohort,
         snakemake.wildcards.protocol,
         {sample: slide_of(anndata.read_h5ad(lognorm), patches) for sample, lognorm, patches in files},
+        snakemake.params.patients,
         panel["gene"].tolist(),
         panel.loc[panel["is_marker"], "gene"].tolist(),
         snakemake.params.validation_fraction,

@@ -22,4 +22,5 @@ with job(snakemake.log[0]):
         weights=Path(snakemake.output.weights),
         history=Path(snakemake.output.history),
         summary=Path(snakemake.output.summary),
+        embeddings=dict(zip(snakemake.params.embedded, map(Path, snakemake.input.embeddings), strict=True)),
     )

@@ -23,19 +23,22 @@ class Predictor:
     Attributes
     ----------
     name
-        ``CMRCNet-50``: the method's name, and K where a method retrieves.
+        ``CMRCNet-50``: the method's name, and K where a method retrieves (``BLEEP-50-weighted``: and how).
     method
         Its entry under ``methods`` (or ``controls``) in the configuration.
     kind
-        Kind of its class in the registry: ``retrieval``, ``frozen`` or ``control``.
+        Kind of its class in the registry: ``retrieval``, ``regression``, ``frozen`` or ``control``.
     k
         Number of retrieved spots, 0 where none are retrieved.
+    matching
+        How these are averaged: ``average`` or ``weighted``.
     """
 
     name: str
     method: str
     kind: str
     k: int = 0
+    matching: str = "average"
 
 
 def prepare(config: dict, where: str = "config") -> list[Sample]:
@@ -87,18 +90,23 @@ def _check_methods(config: Mapping, where: str) -> None:
         if model not in REGISTRY or REGISTRY[model].kind == "control":
             known = sorted(key for key, entry in REGISTRY.items() if entry.kind != "control")
             raise InputError(where, f"{field}.model", repr(model), one_of(known, model))
-        kind = REGISTRY[model].kind
-        if kind == "retrieval" and not settings["neighbours"]:
+        registered = REGISTRY[model]
+        if registered.kind == "retrieval" and not settings["neighbours"]:
             raise InputError(where, f"{field}.neighbours", "nothing", "a list of K, e.g. [50], as it retrieves spots")
-        for key, idle in (("neighbours", []), ("matching", "average"), ("training", {})):
-            if kind != "retrieval" and settings[key] != idle:
-                raise InputError(where, f"{field}.{key}", settings[key], f"none: {model} retrieves no spots")
-        if kind == "frozen" and settings.get("encoder") not in config["encoders"]:
+        for key, idle, why in (
+            ("neighbours", [], None if registered.kind == "retrieval" else "retrieves no spots"),
+            ("matching", ["average"], None if registered.kind == "retrieval" else "retrieves no spots"),
+            ("harmony", False, None if registered.trained else "is not trained on expression of its own"),
+            ("training", {}, None if registered.trained else "is fitted, not trained"),
+        ):
+            if why and settings[key] != idle:
+                raise InputError(where, f"{field}.{key}", settings[key], f"none: {model} {why}")
+        if registered.uses_encoder and settings.get("encoder") not in config["encoders"]:
             found = settings.get("encoder")
             raise InputError(
                 where, f"{field}.encoder", repr(found), f"a key of encoders: {one_of(config['encoders'], found)}"
             )
-        if kind != "frozen" and "encoder" in settings:
+        if not registered.uses_encoder and "encoder" in settings:
             raise InputError(where, f"{field}.encoder", repr(settings["encoder"]), f"none: {model} has its own encoder")
         check_options(model, settings["options"], f"{where}: {field}.options")
     for name in config["controls"]:
@@ -117,7 +125,9 @@ def predictors(config: Mapping) -> list[Predictor]:
     for name, settings in config["methods"].items():
         kind = REGISTRY[settings["model"]].kind
         if kind == "retrieval":
-            found += [Predictor(f"{name}-{k}", name, kind, k) for k in settings["neighbours"]]
+            for matching, suffix in (("average", ""), ("weighted", "-weighted")):
+                if matching in settings["matching"]:
+                    found += [Predictor(f"{name}-{k}{suffix}", name, kind, k, matching) for k in settings["neighbours"]]
         else:
             found.append(Predictor(name, name, kind))
     return found + [Predictor(name, name, "control") for name in config["controls"]]

@@ -11,14 +11,15 @@ import numpy as np
 import torch
 
 from spotwise import devices
-from spotwise.contracts import BARCODES, IMAGES, PATCH_PX, TEST
+from spotwise.contracts import BARCODES, IMAGES, TEST
 from spotwise.errors import InputError, SetupError
 from spotwise.files import atomic
 from spotwise.folds import read_fold
 from spotwise.models import restore
-from spotwise.models.encoders import timm_encoder
+from spotwise.models.encoders import frozen_encoder
+from spotwise.models.method import Sizes
 from spotwise.retrieval import Embeddings, write_embeddings
-from spotwise.spots import Spots, normalise
+from spotwise.spots import Spots, normalise, resize
 
 logger = logging.getLogger(__name__)
 
@@ -52,10 +53,10 @@ def build_bank(
     on = devices.choose(device)
     devices.make_deterministic(threads)
     fold = read_fold(fold_path)
-    model = restore(method, len(fold.genes), method_options, weights).to(on)
+    model = restore(method, Sizes.of(fold), method_options, weights).to(on)
     expression = torch.from_numpy(fold.expression[fold.bank])
     tested = fold.rows(TEST)
-    spots = Spots(fold, tested, patches, on)
+    spots = Spots(fold, tested, patches, on, context=model.options.context, observed=False)
     for path, row, embed in (
         (bank, fold.bank, lambda index: model.embed_expression(expression[index].to(on))),
         (queries, tested, lambda index: model.embed_images(spots.batch(index).images)),
@@ -63,15 +64,19 @@ def build_bank(
         write_embeddings(path, Embeddings.of(_in_batches(len(row), embed), row))
 
 
-def embed_patches(patches: Path, encoder: str, pretrained: str, device: str, threads: int, output: Path) -> None:
-    """Features of a slide's patches by a frozen timm encoder.
+def embed_patches(
+    patches: Path, encoder: str, pretrained: str, device: str, threads: int, output: Path, checkpoint: str = ""
+) -> None:
+    """Features of a slide's patches by a frozen encoder.
+
+    Patches are resized where the encoder takes images of one other size only.
 
     Parameters
     ----------
     patches
         ``patches.h5``.
     encoder
-        Name of a timm model; its pooled features are taken.
+        Name that :func:`spotwise.models.encoders.frozen_encoder` knows.
     pretrained
         ``no``, ``when_reachable`` or ``required``. Without weights the encoder is random, from seed 0.
     device, threads
@@ -79,24 +84,26 @@ def embed_patches(patches: Path, encoder: str, pretrained: str, device: str, thr
     output
         HDF5: ``embedding`` (N, D) float32 and ``barcode``, row by row as in ``patches``; attributes ``encoder`` and
         ``pretrained``.
+    checkpoint
+        A local file to take the encoder's published weights from, ``""`` for none.
     """
     on = devices.choose(device)
     devices.make_deterministic(threads)
     torch.manual_seed(0)
-    model, loaded = timm_encoder(encoder, pretrained)
+    model, loaded = frozen_encoder(encoder, pretrained, checkpoint)
     model = model.eval().to(on)
     expects = model.pretrained_cfg
-    if expects.get("fixed_input_size") and expects["input_size"][-1] != PATCH_PX:
-        raise InputError(
-            "encoder", encoder, f"{expects['input_size'][-1]} px images only", f"one that takes {PATCH_PX} px"
-        )
-    mean, std = expects["mean"], expects["std"]
+    px = expects["input_size"][-1] if expects.get("fixed_input_size") else None
     with h5py.File(patches) as file:
         images = file[IMAGES]
 
         def features(index: torch.Tensor) -> torch.Tensor:
-            block = torch.from_numpy(images[int(index[0]) : int(index[-1]) + 1])
-            return model(normalise(block.to(on), mean, std))
+            block = images[int(index[0]) : int(index[-1]) + 1]
+            block = torch.from_numpy(block if px is None else resize(block, px))
+            found = model(normalise(block.to(on), expects["mean"], expects["std"]))
+            if found.ndim != 2:
+                raise InputError("encoder", encoder, f"features {tuple(found.shape)}", "an encoder that pools its own")
+            return found
 
         embedding = _in_batches(len(images), features)
         barcodes = file[BARCODES][:]

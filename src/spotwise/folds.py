@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
+from scipy.spatial import KDTree
 
 from spotwise.contracts import BARCODES, DROPPED, IMAGES, PAPER, PATCH_PX, SPATIAL, TEST, TOTAL_COUNTS, TRAIN, VAL
 from spotwise.errors import InputError
@@ -34,12 +35,14 @@ class Fold:
         (G,) bool.
     expression
         (N, G) float32, log-normalised. NaN where a test slide does not measure a gene of the panel.
-    sample, barcode, role
-        (N,) slide, spot and what the spot is for: ``train``, ``val`` or ``test``.
+    sample, patient, barcode, role
+        (N,) slide, whose it is, spot, and what the spot is for: ``train``, ``val`` or ``test``.
     patch
         (N,) int64 row of the spot's patch in its slide's ``patches.h5``.
     spatial
         (N, 2) spot centres (x, y), level-0 pixels.
+    array
+        (N, 2) int64 row and column of the spot on its slide's array, see :func:`array_positions`.
     total_counts
         (N,) float32 counts of the spot over all genes.
     cohort, protocol, fold
@@ -50,10 +53,12 @@ class Fold:
     is_marker: np.ndarray
     expression: np.ndarray
     sample: np.ndarray
+    patient: np.ndarray
     barcode: np.ndarray
     role: np.ndarray
     patch: np.ndarray
     spatial: np.ndarray
+    array: np.ndarray
     total_counts: np.ndarray
     cohort: str
     protocol: str
@@ -103,6 +108,7 @@ class Slide:
     barcode: np.ndarray
     patch: np.ndarray
     spatial: np.ndarray
+    array: np.ndarray
     total_counts: np.ndarray
 
 
@@ -137,8 +143,26 @@ def slide_of(lognorm: AnnData, patches: str | Path) -> Slide:
         barcode=lognorm.obs_names.to_numpy(dtype=object)[kept],
         patch=row[kept],
         spatial=lognorm.obsm[SPATIAL][kept],
+        array=array_positions(lognorm)[kept],
         total_counts=lognorm.obs[TOTAL_COUNTS].to_numpy()[kept],
     )
+
+
+def array_positions(lognorm: AnnData) -> np.ndarray:
+    """Row and column of each spot on its slide's array, from 0, (N, 2) int64.
+
+    ``obs["array_row"]`` and ``obs["array_col"]`` where the file has them; otherwise the spot centres, counted in steps
+    of the usual distance between nearest spots.
+    """
+    if {"array_row", "array_col"} <= set(lognorm.obs):
+        position = lognorm.obs[["array_row", "array_col"]].to_numpy()
+        if np.isfinite(position.astype(np.float64)).all():
+            return (position - position.min(axis=0)).round().astype(np.int64)
+    centres = np.asarray(lognorm.obsm[SPATIAL], dtype=np.float64)[:, ::-1]  # row is y
+    if len(centres) == 1:
+        return np.zeros((1, 2), dtype=np.int64)
+    pitch = np.median(KDTree(centres).query(centres, k=[2])[0])
+    return ((centres - centres.min(axis=0)) / (pitch or 1.0)).round().astype(np.int64)
 
 
 def assemble_fold(
@@ -146,6 +170,7 @@ def assemble_fold(
     cohort: str,
     protocol: str,
     slides: Mapping[str, Slide],
+    patient_of: Mapping[str, str],
     genes: Sequence[str],
     markers: Sequence[str],
     validation_fraction: float,
@@ -159,6 +184,8 @@ def assemble_fold(
         Which slides are for what.
     slides
         All slides of ``plan`` by sample id.
+    patient_of
+        Patient of each slide.
     genes, markers
         The panel, and which of it are marker genes.
     validation_fraction
@@ -182,10 +209,12 @@ def assemble_fold(
             {
                 "expression": _on_panel(slide, genes, sample, may_lack=sample in plan.test),
                 "sample": np.full(len(slide.barcode), sample, dtype=object),
+                "patient": np.full(len(slide.barcode), patient_of[sample], dtype=object),
                 "barcode": np.asarray(slide.barcode, dtype=object),
                 "role": role,
                 "patch": np.asarray(slide.patch, dtype=np.int64),
                 "spatial": np.asarray(slide.spatial, dtype=np.float64),
+                "array": np.asarray(slide.array, dtype=np.int64),
                 "total_counts": np.asarray(slide.total_counts, dtype=np.float32),
             }
         )

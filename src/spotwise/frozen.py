@@ -1,50 +1,20 @@
-"""Methods on frozen features: their embeddings joined to a fold's spots, their weights on disk."""
+"""Methods on frozen features: fitted on a fold's spots, their weights on disk."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
-import h5py
 import numpy as np
 from safetensors.numpy import load_file, save_file
 from threadpoolctl import threadpool_limits
 
 from spotwise.contracts import TEST
 from spotwise.errors import SetupError
+from spotwise.features import features_of, pretrained
 from spotwise.files import atomic, write_json
 from spotwise.folds import Fold, read_fold
 from spotwise.models import load, options
-
-
-def features_of(fold: Fold, rows: np.ndarray, embeddings: Mapping[str, Path]) -> np.ndarray:
-    """(n, D) float32 features of the spots at ``rows``, from the embedded patches of their slides."""
-    parts = {}
-    for sample in dict.fromkeys(fold.sample[rows]):
-        with h5py.File(embeddings[sample]) as file:
-            parts[sample] = file["embedding"][:]
-    return np.stack([parts[fold.sample[row]][fold.patch[row]] for row in rows])
-
-
-def pretrained(embeddings: Mapping[str, Path]) -> bool:
-    """Whether the encoder of some slides' features had its published weights.
-
-    Raises
-    ------
-    SetupError
-        When it had them for some slides only: their features cannot be compared.
-    """
-    had = {}
-    for sample, path in embeddings.items():
-        with h5py.File(path) as file:
-            had[sample] = bool(file.attrs["pretrained"])
-    if len(set(had.values())) > 1:
-        without = next(sample for sample, loaded in had.items() if not loaded)
-        raise SetupError(
-            f"{embeddings[without]}: embedded without pretrained weights, other slides with them: remove it and rerun "
-            "where the weights can be fetched, or set the encoder's pretrained to required or no"
-        )
-    return set(had.values()) == {True}
 
 
 def fit(
@@ -96,16 +66,25 @@ def fit(
     )
 
 
-def predict(fold: Fold, sample: str, embedding: Path, method: str, weights: Path, trained: Mapping) -> np.ndarray:
-    """Predicted expression (N, G) float32 of a test slide.
+def predict(
+    fold: Fold, sample: str, embedding: Path, method: str, weights: Path, trained: Mapping[str, object]
+) -> np.ndarray:
+    """Predicted expression (N, G) float32 of a test slide, whose measured expression is not read.
+
+    Parameters
+    ----------
+    fold, sample, embedding
+        The fold, its test slide, and the slide's embedded patches.
+    method, weights, trained
+        The fitted method, with the summary of :func:`fit`.
 
     Raises
     ------
     SetupError
-        When the encoder had its published weights for this slide but not in training (``trained``, the summary of
-        :func:`fit`), or the other way round.
+        When the encoder had its published weights for this slide but not in training, or the other way round.
     """
     if pretrained({sample: embedding}) != trained["pretrained_loaded"]:
         raise SetupError(f"{embedding}: embedded with other encoder weights than the training slides; remove it, rerun")
-    rows = fold.rows(TEST, sample=sample)
-    return load(method).predict(load_file(weights), features_of(fold, rows, {sample: embedding}))
+    features = features_of(fold, fold.rows(TEST, sample=sample), {sample: embedding})
+    fitted = load(method)(options(method, trained["method_options"]))
+    return fitted.predict(load_file(weights), features, fold.expression[fold.bank])

@@ -7,17 +7,21 @@ batch at a time, so that training waits for no loader.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import h5py
 import numpy as np
 import torch
+from torch.nn import functional
 
-from spotwise.contracts import IMAGES
+from spotwise import neighbourhoods
+from spotwise.contracts import IMAGES, PATIENT
 from spotwise.errors import InputError
+from spotwise.features import features_of
 from spotwise.folds import Fold
-from spotwise.models.batch import Batch
+from spotwise.models.batch import Batch, Context, Exemplars, Neighbours
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +29,7 @@ logger = logging.getLogger(__name__)
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+AS_THEY_ARE = Context()
 READ_AT_ONCE = 256  # patches of 150 kB: about 40 MB a read
 
 
@@ -43,6 +48,14 @@ class Spots:
         Where batches are wanted.
     memory
         ``device`` or ``host`` for the patches; ``auto`` takes the device where they fit in half of what is free there.
+    context
+        What the method asks for beside images and expression.
+    observed
+        ``False`` for spots to predict: their expression is not even read.
+    exemplar_rows
+        (M,) rows of ``fold`` that may be exemplars, all of them training spots.
+    embeddings
+        Embedded patches by sample, for exemplars.
     """
 
     def __init__(
@@ -52,12 +65,25 @@ class Spots:
         patches: Mapping[str, Path],
         device: torch.device,
         memory: str = "auto",
+        context: Context = AS_THEY_ARE,
+        observed: bool = True,
+        exemplar_rows: np.ndarray | None = None,
+        embeddings: Mapping[str, Path] | None = None,
     ):
-        images = _read_patches(fold, rows, patches)
-        self.device = device
+        images = _read_patches(fold, rows, patches, context.image_px)
+        self.device, self.context = device, context
         on_device = memory == "device" or (memory == "auto" and _fits(images, device))
         self.images = images.to(device) if on_device else images  # (n, H, W, 3) uint8
-        self.expression = torch.from_numpy(fold.expression[rows]).to(device)  # (n, G)
+        self.expression = torch.from_numpy(fold.expression[rows]).to(device) if observed else None  # (n, G)
+        self.position = torch.from_numpy(fold.array[rows])  # (n, 2)
+        self.spatial, self.sample = fold.spatial[rows], fold.sample[rows]
+        self._neighbours: torch.Tensor | None = None  # (n, neighbours)
+        if context.neighbours and observed:
+            near = neighbourhoods.spatial_neighbours(self.spatial, self.sample, context.neighbours)
+            self._neighbours = torch.from_numpy(near)
+        self._exemplars: _ExemplarBank | None = None
+        if context.exemplars:
+            self._exemplars = _ExemplarBank(fold, rows, exemplar_rows, embeddings, context.exemplars, device)
         logger.info("%d patches (%.2f GB) on %s", len(images), images.nbytes / 1e9, images.device)
 
     def __len__(self) -> int:
@@ -68,31 +94,116 @@ class Spots:
 
         Returns
         -------
-        Images (B, 3, H, W) float32 and expression (B, G) float32 on the device.
+        Images (B, 3, H, W) float32 and the rest of the batch on the device.
         """
-        images = self.images[index.to(self.images.device)].to(self.device)
+        images = self._at(index)
         if generator is not None:
             images = augment(images, generator)
-        return Batch(normalise(images), self.expression[index.to(self.device)])
+        return Batch(
+            normalise(images),
+            None if self.expression is None else self.expression[index.to(self.device)],
+            self.position[index].to(self.device),
+            None if self._neighbours is None else self._around(self._neighbours[index]),
+            None if self._exemplars is None else self._exemplars.of(index),
+        )
+
+    def training_batches(self, size: int, generator: torch.Generator) -> list[torch.Tensor]:
+        """Indices of each batch of one epoch, drawn by a CPU ``generator``.
+
+        Batches of ``size`` spots, or the method's windows. The rest of an epoch that fills no batch is left out, as
+        released: a contrastive loss depends on the batch size.
+        """
+        if self.context.window:
+            seed = int(torch.randint(2**31, (1,), generator=generator))
+            windows = neighbourhoods.random_windows(
+                self.spatial, self.sample, self.context.window, np.random.default_rng(seed)
+            )
+            return [torch.from_numpy(rows) for rows in windows]
+        size = min(size, len(self))
+        return list(torch.randperm(len(self), generator=generator).split(size)[: len(self) // size])
+
+    def fixed_batches(self, size: int) -> list[torch.Tensor]:
+        """Indices of batches that hold every spot once, always the same: mixed over slides, or the method's tiles."""
+        if self.context.window:
+            return [torch.from_numpy(r) for r in neighbourhoods.tiles(self.spatial, self.sample, self.context.window)]
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(0))
+        return list(order.tensor_split(math.ceil(len(self) / size)))
+
+    def contents(self) -> Iterator[torch.Tensor]:
+        """What decides a training on these spots beside the fold: patches, and features where they are used."""
+        yield self.images
+        if self._exemplars is not None:
+            yield from (self._exemplars.queries, self._exemplars.keys)
+
+    def _at(self, index: torch.Tensor) -> torch.Tensor:
+        return self.images[index.to(self.images.device)].to(self.device)
+
+    def _around(self, near: torch.Tensor) -> Neighbours:
+        flat = near.flatten()
+        images = normalise(self._at(flat))
+        return Neighbours(
+            images.unflatten(0, near.shape), self.expression[flat.to(self.device)].unflatten(0, near.shape)
+        )
 
 
-def _read_patches(fold: Fold, rows: np.ndarray, patches: Mapping[str, Path]) -> torch.Tensor:
-    """(n, H, W, 3) uint8 patches of ``rows``, in their order; files are read front to back in large blocks."""
+class _ExemplarBank:
+    """Frozen features of spots and of those that may be their exemplars, and who is whose."""
+
+    def __init__(
+        self,
+        fold: Fold,
+        rows: np.ndarray,
+        bank: np.ndarray,
+        embeddings: Mapping[str, Path],
+        k: int,
+        device: torch.device,
+    ):
+        queries, keys = features_of(fold, rows, embeddings), features_of(fold, bank, embeddings)
+        place = {row: number for number, row in enumerate(bank)}
+        same = np.array([place.get(row, -1) for row in rows])
+        # A tested patient has no slide in training: neither may a training spot learn from its own patient's.
+        by_patient = fold.protocol == PATIENT and len(set(fold.patient[bank])) > 1
+        owner = fold.patient if by_patient else fold.sample
+        self.nearest = torch.from_numpy(neighbourhoods.exemplars(queries, owner[rows], keys, owner[bank], k, same))
+        self.queries, self.keys = torch.from_numpy(queries).to(device), torch.from_numpy(keys).to(device)
+        self.expression = torch.from_numpy(fold.expression[bank]).to(device)
+
+    def of(self, index: torch.Tensor) -> Exemplars:
+        near = self.nearest[index].to(self.keys.device)
+        return Exemplars(self.queries[index.to(self.keys.device)], self.keys[near], self.expression[near])
+
+
+def _read_patches(fold: Fold, rows: np.ndarray, patches: Mapping[str, Path], px: int | None) -> torch.Tensor:
+    """(n, H, W, 3) uint8 patches of ``rows``, in their order; files are read front to back in large blocks.
+
+    ``px`` is the side to resize them to, None for none.
+    """
     images: np.ndarray | None = None
     for sample in dict.fromkeys(fold.sample[rows]):
         here = np.flatnonzero(fold.sample[rows] == sample)
         wanted = fold.patch[rows[here]]
         with h5py.File(patches[sample]) as file:
             stored = file[IMAGES]
+            shape = stored.shape[1:] if px is None else (px, px, stored.shape[3])
             if images is None:
-                images = np.empty((len(rows), *stored.shape[1:]), dtype=np.uint8)
-            if stored.shape[1:] != images.shape[1:]:
+                images = np.empty((len(rows), *shape), dtype=np.uint8)
+            if shape != images.shape[1:]:
                 raise InputError(patches[sample], IMAGES, stored.shape[1:], f"{images.shape[1:]} as the other slides")
             for start in range(0, len(stored), READ_AT_ONCE):
                 inside = (wanted >= start) & (wanted < start + READ_AT_ONCE)
                 if inside.any():
-                    images[here[inside]] = stored[start : start + READ_AT_ONCE][wanted[inside] - start]
+                    block = stored[start : start + READ_AT_ONCE][wanted[inside] - start]
+                    images[here[inside]] = block if px is None else resize(block, px)
     return torch.from_numpy(images)
+
+
+def resize(images: np.ndarray, px: int) -> np.ndarray:
+    """(n, H, W, C) uint8 images at ``px`` x ``px``: bilinear, each new pixel over all that it covers."""
+    if images.shape[1:3] == (px, px):
+        return images
+    channels_first = torch.from_numpy(images).permute(0, 3, 1, 2).float()
+    small = functional.interpolate(channels_first, (px, px), mode="bilinear", antialias=True)
+    return small.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
 
 def _fits(images: torch.Tensor, device: torch.device) -> bool:

@@ -1,4 +1,4 @@
-"""The training loop of retrieval methods: one fold, one seed, one device.
+"""The training loop: one method, one fold, one seed, one device.
 
 The loop knows a method only by its ``loss(batch)``. It can be killed at any moment; started again with the same
 parameters it goes on from its last saved state and ends with the same bits as without the kill.
@@ -7,6 +7,7 @@ parameters it goes on from its last saved state and ends with the same bits as w
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 import math
 import signal
@@ -23,9 +24,12 @@ from spotwise import devices
 from spotwise.checkpoints import State, identity
 from spotwise.contracts import TRAIN, VAL
 from spotwise.errors import CollapseError
+from spotwise.features import pretrained
 from spotwise.files import write_json, write_text
-from spotwise.folds import Fold, content_hash, read_fold
+from spotwise.folds import content_hash, read_fold
 from spotwise.models import build, without_pretraining
+from spotwise.models import options as method_options_of
+from spotwise.models.method import Sizes
 from spotwise.provenance import versions
 from spotwise.spots import Spots
 
@@ -52,6 +56,8 @@ class TrainingOptions:
         As in the paper's Implementation section and the released code.
     augment
         Random flips and right-angle rotations.
+    optimiser, momentum
+        ``adamw`` as CMRCNet, ``adam`` or ``sgd`` as others; the momentum is that of ``sgd``.
     precision
         ``bf16`` where a GPU has it, or ``float32``.
     threads
@@ -68,6 +74,8 @@ class TrainingOptions:
     learning_rate: float = 1e-4
     final_learning_rate: float = 1e-5
     weight_decay: float = 1e-3
+    optimiser: str = "adamw"
+    momentum: float = 0.9
     augment: bool = True
     precision: str = "bf16"
     threads: int = 4
@@ -105,6 +113,7 @@ def train(
     weights: Path,
     history: Path,
     summary: Path,
+    embeddings: Mapping[str, Path] | None = None,
 ) -> None:
     """Train ``method`` on a fold's training spots and keep the epoch with the lowest validation loss.
 
@@ -138,8 +147,20 @@ def train(
     device = devices.choose(options.device)
     devices.make_deterministic(options.threads)
     fold = read_fold(fold_path)
-    training = Spots(fold, fold.rows(TRAIN), patches, device, options.memory)
-    validation = Spots(fold, fold.rows(VAL), patches, device, options.memory)
+    context = method_options_of(method, method_options).context
+    training, validation = (
+        Spots(
+            fold,
+            fold.rows(role),
+            patches,
+            device,
+            options.memory,
+            context,
+            exemplar_rows=fold.rows(TRAIN),
+            embeddings=embeddings,
+        )
+        for role in (TRAIN, VAL)
+    )
     key = identity(
         fold=content_hash(fold),
         patches=_hash_of(training, validation),
@@ -154,9 +175,12 @@ def train(
     state = State(state_root, key)
     with state.locked():
         saved = state.load(device)
-        run = Run(fold, method, method_options, options, seed, device, fresh=saved is None)
+        sizes = Sizes.of(fold, embeddings)
+        run = Run(sizes, method, method_options, options, seed, device, fresh=saved is None)
         if saved is not None:
             run.resume(saved)
+        else:
+            run.model.begin(training.expression)
         run.fit(training, validation, state)
         state.publish_best(weights)
         write_text(history, _as_tsv(run.history))
@@ -175,7 +199,7 @@ def train(
                 "parameters": sum(p.numel() for p in run.model.parameters()),
                 "best_epoch": run.best_epoch,
                 "best_val_loss": run.best_loss,
-                "pretrained_loaded": run.pretrained_loaded,
+                "pretrained_loaded": pretrained(embeddings) if embeddings else run.pretrained_loaded,
                 "started_times": run.attempt,
                 "device": devices.name(device),
                 "peak_gpu_memory_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
@@ -191,7 +215,7 @@ class Run:
 
     def __init__(
         self,
-        fold: Fold,
+        sizes: Sizes,
         method: str,
         method_options: Mapping[str, object],
         options: TrainingOptions,
@@ -204,12 +228,9 @@ class Run:
         self.device = device
         # A resumed model takes its weights from the state: none have to be fetched again
         given = method_options if fresh else without_pretraining(method, method_options)
-        self.model = build(method, len(fold.genes), given).to(device)
-        self.pretrained_loaded = getattr(self.model, "pretrained_loaded", None)
-        self.optimiser = torch.optim.AdamW(
-            self.model.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay,
-            fused=device.type == "cuda",
-        )  # fmt: skip
+        self.model = build(method, sizes, given).to(device)
+        self.pretrained_loaded = self.model.pretrained_loaded
+        self.optimiser = _optimiser(self.model, options, device)
         self.rates = learning_rates(options)
         self.bf16 = (
             options.precision == "bf16"
@@ -219,7 +240,7 @@ class Run:
         # Order and augmentation; dropout and masks draw from the global generator
         self.generator = torch.Generator().manual_seed(seed)
         self.epoch, self.step = 1, 0
-        self.order: torch.Tensor | None = None
+        self.batches: list[torch.Tensor] | None = None  # of this epoch
         self.sums: dict[str, torch.Tensor] = {}  # of this epoch's loss terms, on the device
         self.history: list[dict[str, float]] = []
         self.best_loss, self.best_epoch = math.inf, 0
@@ -237,7 +258,7 @@ class Run:
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(saved["cuda_rng"].cpu(), self.device)
         self.epoch, self.step, self.sums = saved["epoch"], saved["step"], saved["sums"]
-        self.order = None if saved["order"] is None else saved["order"].cpu()
+        self.batches = None if saved["batches"] is None else [index.cpu() for index in saved["batches"]]
         self.history, self.best_loss, self.best_epoch = saved["history"], saved["best_loss"], saved["best_epoch"]
         self.pretrained_loaded = saved["pretrained_loaded"]
         self.attempt = saved["attempt"] + 1
@@ -255,7 +276,7 @@ class Run:
                 "epoch": self.epoch,
                 "step": self.step,
                 "sums": self.sums,
-                "order": self.order,
+                "batches": self.batches,
                 "history": self.history,
                 "best_loss": self.best_loss,
                 "best_epoch": self.best_epoch,
@@ -281,25 +302,23 @@ class Run:
                 if row["val_total"] < self.best_loss:
                     self.best_loss, self.best_epoch = row["val_total"], self.epoch
                     state.save_best(self.model)
-                self.epoch, self.step, self.order, self.sums = self.epoch + 1, 0, None, {}
+                self.epoch, self.step, self.batches, self.sums = self.epoch + 1, 0, None, {}
                 self.save(state)
                 self._leave_if_stopping()
         finally:
             signal.signal(signal.SIGTERM, before)
 
     def _train_epoch(self, spots: Spots, state: State) -> dict[str, float]:
-        size = min(self.options.batch_size, len(spots))
-        steps = len(spots) // size  # the rest of an epoch is left out, as released: the loss depends on the batch size
-        if self.order is None:
-            self.order = torch.randperm(len(spots), generator=self.generator)
+        if self.batches is None:
+            self.batches = spots.training_batches(self.options.batch_size, self.generator)
+        steps = len(self.batches)
         for group in self.optimiser.param_groups:
             group["lr"] = self.rates[self.epoch - 1]
         self.model.train()
         waited, begun, first, saved = 0.0, time.monotonic(), self.step, time.monotonic()
         while self.step < steps:
             asked = time.monotonic()
-            index = self.order[self.step * size : (self.step + 1) * size]
-            batch = spots.batch(index, self.generator if self.options.augment else None)
+            batch = spots.batch(self.batches[self.step], self.generator if self.options.augment else None)
             waited += time.monotonic() - asked
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
                 terms = self.model.loss(batch)
@@ -315,17 +334,16 @@ class Run:
                 self._leave_if_stopping()
         means = {f"train_{name}": total.item() / steps for name, total in self.sums.items()}  # waits for the device
         seconds = time.monotonic() - begun
-        done = (steps - first) * size
+        done = sum(map(len, self.batches[first:]))
         return means | {"spots_per_s": done / seconds, "wait_share": waited / seconds, "seconds": seconds}
 
     @torch.no_grad()
     def _validate(self, spots: Spots) -> dict[str, float]:
-        """Mean loss terms over the validation spots: fixed batches that mix slides, fixed masks."""
+        """Mean loss terms over the validation spots: fixed batches, fixed masks."""
         self.model.eval()
-        order = torch.randperm(len(spots), generator=torch.Generator().manual_seed(0))
         masks = torch.Generator(self.device).manual_seed(0)
         means: dict[str, float] = {}
-        for index in order.tensor_split(math.ceil(len(spots) / self.options.batch_size)):
+        for index in spots.fixed_batches(self.options.batch_size):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
                 terms = self.model.loss(spots.batch(index), masks)
             for name, value in terms.items():
@@ -343,25 +361,35 @@ class Run:
             sys.exit(128 + signal.SIGTERM)
 
 
+def _optimiser(model: torch.nn.Module, options: TrainingOptions, device: torch.device) -> torch.optim.Optimizer:
+    shared = {"lr": options.learning_rate, "weight_decay": options.weight_decay, "fused": device.type == "cuda"}
+    if options.optimiser == "sgd":
+        return torch.optim.SGD(model.parameters(), momentum=options.momentum, **shared)
+    return {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[options.optimiser](model.parameters(), **shared)
+
+
 def check_collapse(history: list[dict[str, float]], batch_size: int) -> None:
-    """Stop a training whose embeddings say nothing.
+    """Stop a training that diverges, or a contrastive one whose embeddings say nothing.
 
     Raises
     ------
     CollapseError
-        When the training's contrastive loss was at ln(batch) for the last epochs, or the embeddings of validation
-        spots are one point.
+        When a loss is no number, the training's contrastive loss was at ln(batch) for the last epochs, or the
+        embeddings of validation spots are one point.
     """
     last = history[-1]
+    for name in ("train_total", "val_total"):
+        if not math.isfinite(last[name]):
+            raise CollapseError(f"epoch {last['epoch']}: {name} is {last[name]}; try a lower learning_rate")
     for modality in ("image", "gene"):
-        spread = last[f"val_{modality}_spread"]
+        spread = last.get(f"val_{modality}_spread", math.inf)
         if not spread >= LEAST_SPREAD:  # NaN included
             raise CollapseError(
                 f"epoch {last['epoch']}: {modality} embeddings have collapsed (spread {spread:.2g} over a batch); "
                 "try a lower learning_rate or another seed"
             )
     level = math.log(batch_size)
-    recent = [row["train_contrastive"] for row in history[-COLLAPSE_EPOCHS:]]
+    recent = [row["train_contrastive"] for row in history[-COLLAPSE_EPOCHS:] if "train_contrastive" in row]
     if len(recent) == COLLAPSE_EPOCHS and all(abs(loss - level) < COLLAPSE_SHARE * level for loss in recent):
         raise CollapseError(
             f"epoch {last['epoch']}: the contrastive loss has stayed at ln({batch_size}) = {level:.3f} for "
@@ -371,9 +399,9 @@ def check_collapse(history: list[dict[str, float]], batch_size: int) -> None:
 
 def _hash_of(*spots: Spots) -> str:
     digest = hashlib.blake2b()
-    for one in spots:
-        digest.update(str(tuple(one.images.shape)).encode())
-        digest.update(one.images.cpu().contiguous().numpy().data)
+    for content in itertools.chain.from_iterable(one.contents() for one in spots):
+        digest.update(str(tuple(content.shape)).encode())
+        digest.update(content.cpu().contiguous().numpy().data)
     return digest.hexdigest()
 
 

@@ -7,6 +7,8 @@ Kinds
 retrieval
     ``torch.nn.Module`` with ``loss(batch)``, ``embed_images`` and ``embed_expression``; predicts by averaging the
     expression of the most similar training spots.
+regression
+    ``torch.nn.Module`` with ``loss(batch)`` and ``predict(batch)``.
 frozen
     Fits on the embeddings of a frozen image encoder.
 control
@@ -21,8 +23,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from spotwise.errors import InputError, one_of
+
+if TYPE_CHECKING:
+    from spotwise.models.method import Method, Sizes
 
 
 @dataclass(frozen=True)
@@ -32,11 +38,13 @@ class Entry:
     Attributes
     ----------
     kind
-        ``retrieval``, ``frozen`` or ``control``.
+        ``retrieval``, ``regression``, ``frozen`` or ``control``.
     module
         Module of :mod:`spotwise.models` that holds the class, named like the registry key, and ``<key>Options``.
     seeded
         Whether anything in the method is random; the others run once, whatever the seeds.
+    features
+        Whether a trained method uses the embeddings of a frozen encoder, too.
     shares
         Further package modules whose code decides the results, as :func:`spotwise.provenance.code_version` names them.
     """
@@ -44,7 +52,18 @@ class Entry:
     kind: str
     module: str
     seeded: bool = True
+    features: bool = False
     shares: tuple[str, ...] = ()
+
+    @property
+    def trained(self) -> bool:
+        """Whether the training loop trains it."""
+        return self.kind in ("retrieval", "regression")
+
+    @property
+    def uses_encoder(self) -> bool:
+        """Whether its configuration entry names a frozen encoder."""
+        return self.kind == "frozen" or self.features
 
     @property
     def code(self) -> tuple[str, ...]:
@@ -52,15 +71,25 @@ class Entry:
         return (f"models/{self.module}", *self.shares)
 
 
-_CONTRASTIVE = ("losses", "models/batch", "models/layers")
+_TRAINED = ("losses", "models/batch", "models/layers", "models/method")
 
 REGISTRY: Mapping[str, Entry] = {
-    "CMRCNet": Entry("retrieval", "cmrcnet", shares=_CONTRASTIVE),
-    "BLEEP": Entry("retrieval", "bleep", shares=(*_CONTRASTIVE, "models/encoders")),
+    "CMRCNet": Entry("retrieval", "cmrcnet", shares=_TRAINED),
+    "BLEEP": Entry("retrieval", "bleep", shares=(*_TRAINED, "models/encoders")),
+    "STNet": Entry("regression", "stnet", shares=(*_TRAINED, "models/encoders")),
+    "HisToGene": Entry("regression", "histogene", shares=_TRAINED),
+    "CTransPath": Entry("regression", "ctranspath", shares=(*_TRAINED, "models/encoders")),
+    "NH2ST": Entry("regression", "nh2st", shares=(*_TRAINED, "models/encoders")),
+    "EGN": Entry("regression", "egn", features=True, shares=_TRAINED),
     "Ridge": Entry("frozen", "ridge", seeded=False),
+    "KNNImage": Entry("frozen", "knn", seeded=False, shares=("retrieval",)),
     "TrainMean": Entry("control", "controls", seeded=False),
     "RandomRetrieval": Entry("control", "controls"),
     "LibrarySize": Entry("control", "controls", seeded=False),
+    "Coordinates": Entry("control", "controls", seeded=False),
+    "NeighbourSlide": Entry("control", "controls", seeded=False),
+    "Oracle": Entry("control", "controls", seeded=False),
+    "NoiseCeiling": Entry("control", "controls"),
 }
 
 
@@ -74,9 +103,9 @@ def options(name: str, given: Mapping[str, object]):
     return getattr(importlib.import_module(f"spotwise.models.{REGISTRY[name].module}"), f"{name}Options")(**given)
 
 
-def build(name: str, n_genes: int, given: Mapping[str, object]):
-    """A freshly initialised retrieval method for ``n_genes`` genes, with the options of its configuration entry."""
-    return load(name)(n_genes, options(name, given))
+def build(name: str, sizes: Sizes, given: Mapping[str, object]) -> Method:
+    """A freshly initialised trained method, with the options of its configuration entry."""
+    return load(name).of(sizes, options(name, given))
 
 
 def without_pretraining(name: str, given: Mapping[str, object]) -> dict[str, object]:
@@ -84,11 +113,11 @@ def without_pretraining(name: str, given: Mapping[str, object]) -> dict[str, obj
     return {**given, "pretrained": "no"} if "pretrained" in _declared_options(name) else dict(given)
 
 
-def restore(name: str, n_genes: int, given: Mapping[str, object], weights: Path):
-    """A trained retrieval method with the ``weights.safetensors`` of its training, in evaluation mode."""
+def restore(name: str, sizes: Sizes, given: Mapping[str, object], weights: Path) -> Method:
+    """A trained method with the ``weights.safetensors`` of its training, in evaluation mode."""
     from safetensors.torch import load_model
 
-    model = build(name, n_genes, without_pretraining(name, given))
+    model = build(name, sizes, without_pretraining(name, given))
     load_model(model, weights)
     return model.eval()
 

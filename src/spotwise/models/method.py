@@ -1,0 +1,90 @@
+"""What every trained method has in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from spotwise.features import feature_width
+from spotwise.folds import Fold
+from spotwise.models.batch import Batch, Context
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a fold fixes of a network's shape.
+
+    Attributes
+    ----------
+    genes
+        Genes of the panel, G.
+    positions
+        Rows or columns of the largest array among the fold's slides, whichever are more.
+    features
+        Width of the frozen features, 0 for a method that uses none.
+    """
+
+    genes: int
+    positions: int = 0
+    features: int = 0
+
+    @classmethod
+    def of(cls, fold: Fold, embeddings: Mapping[str, Path] | None = None) -> Sizes:
+        """Those of ``fold``; ``embeddings`` are embedded patches by sample, where the method uses any."""
+        return cls(
+            genes=len(fold.genes),
+            positions=int(fold.array.max()) + 1,
+            features=feature_width(next(iter(embeddings.values()))) if embeddings else 0,
+        )
+
+
+@dataclass(frozen=True)
+class Options:
+    """Base of the trained methods' hyper-parameters."""
+
+    @property
+    def context(self) -> Context:
+        """What the method asks of its spots."""
+        return Context()
+
+
+class Method(nn.Module):
+    """Base of the trained methods.
+
+    A subclass adds ``loss`` and the verbs of its kind: *retrieval* methods ``embed_images`` and ``embed_expression``,
+    *regression* methods ``predict``.
+
+    Attributes
+    ----------
+    pretrained_loaded : bool or None
+        Whether the image encoder started from published weights; ``None`` where there are none to start from.
+    """
+
+    pretrained_loaded: bool | None = None
+
+    @classmethod
+    def of(cls, sizes: Sizes, options: Options) -> Method:
+        """A freshly initialised network for a fold. Override it where more than the number of genes matters."""
+        return cls(sizes.genes, options)
+
+    def begin(self, expression: Tensor) -> None:
+        """Look once at the training spots' expression (N, G), before the first step of a fresh training."""
+
+    def training_only(self) -> list[nn.Module]:
+        """Modules that predictions do not need."""
+        return []
+
+    def loss(self, batch: Batch, mask_generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Scalars by name: ``total``, differentiable, and detached ones to watch.
+
+        ``mask_generator``, on the batch's device, fixes what is random in validation.
+        """
+        raise NotImplementedError
+
+    def predict(self, batch: Batch) -> Tensor:
+        """Expression (B, G) of spots whose ``batch.expression`` is ``None``."""
+        raise NotImplementedError

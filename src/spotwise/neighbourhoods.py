@@ -1,0 +1,161 @@
+"""Which spots belong together: neighbours on a slide, windows of contiguous spots, exemplars in feature space."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial import KDTree
+
+from spotwise.errors import InputError
+
+BLOCK_BYTES = 256 * 2**20  # of distances held at once
+
+
+def spatial_neighbours(spatial: np.ndarray, sample: np.ndarray, n: int) -> np.ndarray:
+    """The nearest spots of each spot on its own slide, itself included and first.
+
+    Parameters
+    ----------
+    spatial
+        (N, 2) spot centres.
+    sample
+        (N,) slide of each spot.
+    n
+        How many, itself included. A slide with fewer spots repeats the farthest of them. Which of equally far spots
+        are the last ones is left to the tree.
+
+    Returns
+    -------
+    (N, n) int64 rows of ``spatial``, nearest first.
+    """
+    found = np.empty((len(spatial), n), dtype=np.int64)
+    for slide in dict.fromkeys(sample):
+        rows = np.flatnonzero(sample == slide)
+        many = min(n, len(rows))
+        near = _nearest(spatial[rows], spatial[rows], many)
+        # Of spots at one place, each still comes first in its own list
+        own = near == np.arange(len(rows))[:, None]
+        near = np.take_along_axis(near, np.argsort(~own, axis=1, kind="stable"), axis=1)
+        near[:, 0] = np.arange(len(rows))
+        found[rows] = rows[near[:, np.minimum(np.arange(n), many - 1)]]
+    return found
+
+
+def random_windows(spatial: np.ndarray, sample: np.ndarray, size: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Windows for one epoch of training, each a random spot and those nearest to it: ceil(n / size) on a slide of n.
+
+    Parameters
+    ----------
+    spatial, sample
+        (N, 2) centres and (N,) slides.
+    size
+        Spots of a window; a smaller slide is one window.
+    rng
+        Chooses centres and order.
+
+    Returns
+    -------
+    Arrays of rows, each of one slide, ascending.
+    """
+    windows = []
+    for slide in dict.fromkeys(sample):
+        rows = np.flatnonzero(sample == slide)
+        centres = rng.choice(len(rows), -(-len(rows) // size), replace=False)
+        near = _nearest(spatial[rows], spatial[rows[centres]], min(size, len(rows)))
+        windows += list(np.sort(rows[near], axis=1))
+    return [windows[place] for place in rng.permutation(len(windows))]
+
+
+def tiles(spatial: np.ndarray, sample: np.ndarray, size: int) -> list[np.ndarray]:
+    """Windows that hold every spot once: slides halved across the longer side until ``size`` spots or fewer are left.
+
+    Parameters
+    ----------
+    spatial, sample
+        (N, 2) centres and (N,) slides.
+    size
+        Most spots of a window.
+
+    Returns
+    -------
+    Arrays of rows, each of one slide, ascending.
+    """
+    return [tile for slide in dict.fromkeys(sample) for tile in _halved(spatial, np.flatnonzero(sample == slide), size)]
+
+
+def exemplars(
+    queries: np.ndarray,
+    query_sample: np.ndarray,
+    candidates: np.ndarray,
+    candidate_sample: np.ndarray,
+    k: int,
+    same: np.ndarray | None = None,
+) -> np.ndarray:
+    """The candidates nearest to each query by Euclidean distance, none of them of the query's own slide.
+
+    Where all candidates are of one slide, that of the queries included, the slide has to do: then only the query itself
+    is left out.
+
+    Parameters
+    ----------
+    queries, query_sample
+        (Q, F) features and (Q,) slides.
+    candidates, candidate_sample
+        (M, F) features and (M,) slides.
+    k
+        How many.
+    same
+        (Q,) the candidate that is the query itself, -1 where none is.
+
+    Returns
+    -------
+    (Q, k) int64 rows of ``candidates``, nearest first; equal distances in the order of the rows.
+
+    Raises
+    ------
+    InputError
+        When a query has fewer than ``k`` candidates.
+    """
+    found = np.empty((len(queries), k), dtype=np.int64)
+    keys = candidates.astype(np.float64)
+    squares = np.einsum("mf,mf->m", keys, keys)
+    one_slide = len(set(candidate_sample)) == 1
+    _, number = np.unique(np.concatenate([query_sample, candidate_sample]), return_inverse=True)
+    query_slide, key_slide = np.split(number, [len(queries)])
+    step = max(1, BLOCK_BYTES // (8 * len(keys)))
+    for start in range(0, len(queries), step):
+        block = slice(start, start + step)
+        distance = squares - 2 * (queries[block].astype(np.float64) @ keys.T)  # squared, less the query's own square
+        if not one_slide:
+            distance[query_slide[block, None] == key_slide] = np.inf
+        elif same is not None:
+            itself = np.flatnonzero(same[block] >= 0)
+            distance[itself, same[block][itself]] = np.inf
+        allowed = int(np.isfinite(distance).sum(axis=1).min())
+        if allowed < k:
+            raise InputError("exemplars", "training spots to choose from", allowed, f"at least {k}")
+        found[block] = _smallest(distance, k)
+    return found
+
+
+def _nearest(spatial: np.ndarray, centres: np.ndarray, n: int) -> np.ndarray:
+    """(C, n) rows of ``spatial`` (N, 2) nearest to each of ``centres`` (C, 2), nearest first."""
+    return KDTree(spatial).query(centres, k=range(1, n + 1))[1]  # a plain k = 1 would drop the second axis
+
+
+def _halved(spatial: np.ndarray, rows: np.ndarray, size: int) -> list[np.ndarray]:
+    if len(rows) <= size:
+        return [rows]
+    longer = int(np.argmax(np.ptp(spatial[rows], axis=0)))
+    ranked = rows[np.argsort(spatial[rows, longer], kind="stable")]
+    halves = np.sort(ranked[: len(rows) // 2]), np.sort(ranked[len(rows) // 2 :])
+    return [tile for half in halves for tile in _halved(spatial, half, size)]
+
+
+def _smallest(values: np.ndarray, k: int) -> np.ndarray:
+    """(B, k) columns of the smallest ``values`` (B, M) of each row, smallest first, equal ones in their order."""
+    limits = np.partition(values, k - 1, axis=1)[:, k - 1]  # sorting whole rows would take most of the time
+    found = np.empty((len(values), k), dtype=np.int64)
+    for row, (of_row, limit) in enumerate(zip(values, limits, strict=True)):
+        near = np.flatnonzero(of_row <= limit)
+        found[row] = near[np.argsort(of_row[near], kind="stable")[:k]]
+    return found

@@ -1,0 +1,40 @@
+"""Predict one test slide by a trained regression method."""
+
+import json
+from pathlib import Path
+
+from spotwise.folds import read_fold
+from spotwise.jobs import job
+from spotwise.predictions import write_prediction
+from spotwise.regression import predict
+
+with job(snakemake.log[0]):
+    fold = read_fold(snakemake.input.fold)
+    trained = json.loads(Path(snakemake.input.summary).read_text(encoding="utf-8"))
+    embeddings = zip(snakemake.params.embedded, map(Path, snakemake.input.embeddings), strict=True)
+    write_prediction(
+        snakemake.output.prediction,
+        fold,
+        snakemake.wildcards.sample,
+        predict(
+            read_fold(snakemake.input.bank_fold),
+            snakemake.wildcards.sample,
+            Path(snakemake.input.patches),
+            snakemake.params.model,
+            snakemake.params.options,
+            Path(snakemake.input.weights),
+            trained,
+            snakemake.params.device,
+            snakemake.params.threads,
+            dict(embeddings),
+        ),
+        {
+            "predictor": snakemake.wildcards.predictor,
+            "method": snakemake.params.method,
+            "kind": "method",
+            "k": 0,
+            "k_used": 0,
+            "seed": int(snakemake.wildcards.seed),
+            "note": "encoder without pretrained weights" if trained["pretrained_loaded"] is False else "",
+        },
+    )
