@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal, get_args, get_origin, get_type_hints
 
 from timm.models.vision_transformer import Block, VisionTransformer
@@ -64,6 +65,19 @@ def check_fractions(method: str, **fractions: float) -> None:
     for name, fraction in fractions.items():
         if not 0 <= fraction < 1:
             raise InputError(method, name, fraction, "a fraction from 0 to below 1")
+
+
+def stages(method: str, name: str, value: str) -> tuple[int, ...]:
+    """The whole numbers of an option that gives one for each stage of a network, like ``6-12-24-16``.
+
+    Raises
+    ------
+    InputError
+        If the option's ``value`` is anything else, or a number is 0.
+    """
+    if not re.fullmatch(r"[1-9][0-9]*(-[1-9][0-9]*)*", value):
+        raise InputError(method, name, repr(value), "whole numbers above 0 joined by '-'")
+    return tuple(int(number) for number in value.split("-"))
 
 
 def vision_transformer(
@@ -202,7 +216,9 @@ class ResidualCrossAttention(nn.Module):
 
 
 class FusionBlock(nn.Module):
-    """Cross-modal fusion module of CMRCNet: a transformer block on the image tokens, then residual cross-attention.
+    """Cross-modal fusion module of CMRCNet: a transformer block on the masked tokens, then residual cross-attention.
+
+    The masked tokens are the image's, except where the expression is reconstructed (paper, Table 5).
 
     Parameters
     ----------
@@ -222,7 +238,7 @@ class FusionBlock(nn.Module):
         )
         self.cross_attention = ResidualCrossAttention(dim, heads, cross_dropout)
 
-    def forward(self, x: Tensor, genes: Tensor) -> Tensor:
-        """Image tokens (B, T, D) and gene tokens (B, S, D) -> image tokens (B, T, D)."""
+    def forward(self, x: Tensor, guide: Tensor) -> Tensor:
+        """Masked tokens (B, T, D) and the other modality's tokens (B, S, D) -> (B, T, D)."""
         x = self.image_block(x)
-        return x + self.cross_attention(x, genes)
+        return x + self.cross_attention(x, guide)

@@ -1,0 +1,364 @@
+"""CTransPath: a Swin transformer with a convolutional stem, pretrained on slides (Wang et al., Med Image Anal 2022).
+
+Its code (Xiyue-Wang/TransPath) needs an altered timm 0.5.4. Here a current timm builds the same network, and the
+published weights are renamed to its layout.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import huggingface_hub
+import timm
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from spotwise.errors import InputError, SetupError
+from spotwise.hest import TOKEN_VARIABLE
+from spotwise.losses import at_least_float32
+from spotwise.models.batch import Batch, Context
+from spotwise.models.encoders import _impatient_hub
+from spotwise.models.layers import check_choices, check_divisors, stages
+from spotwise.models.method import Method, Options
+from spotwise.spots import IMAGENET_MEAN, IMAGENET_STD
+
+# Where the weights are: a gated dataset. Neither its commit nor the file's hash is pinned, as neither could be checked
+# when this was written; a file of another layout is refused.
+REPO, FILE = "MahmoodLab/hest-bench", "fm_v1/ctranspath/ctranspath.pth"
+
+STRIDE = 4  # pixels a token
+# Computed, not learned; timm keeps them out of its layout
+COMPUTED = ("attn_mask", "relative_position_index")
+
+logger = logging.getLogger(__name__)
+
+
+class ConvStem(nn.Module):
+    """CTransPath's patch embedding: two strided convolutions and a projection, one token for 4 x 4 pixels.
+
+    The parameters are those that timm's Swin hands to any patch embedding.
+
+    Parameters
+    ----------
+    img_size
+        Side of an image in pixels. No other is taken: the attention masks behind the stem are made for it.
+    patch_size
+        4, what two strides of 2 give.
+    in_chans, embed_dim
+        Channels in and out; an eighth and a quarter of the latter in between.
+    norm_layer
+        Of the tokens.
+    strict_img_size, output_fmt
+        True and ``NHWC``, the only ways this stem has.
+    device, dtype
+        Of the parameters.
+    """
+
+    def __init__(
+        self,
+        img_size: int,
+        patch_size: int,
+        in_chans: int,
+        embed_dim: int,
+        norm_layer: type[nn.Module],
+        strict_img_size: bool = True,
+        output_fmt: str = "NHWC",
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ):
+        super().__init__()
+        if (patch_size, strict_img_size, output_fmt) != (STRIDE, True, "NHWC"):
+            raise ValueError(f"no such stem: patch_size {patch_size}, {strict_img_size=}, {output_fmt=}")
+        made = {"device": device, "dtype": dtype}
+        self.img_size = img_size
+        self.grid_size = (img_size // STRIDE, img_size // STRIDE)
+        eighth, quarter = embed_dim // 8, embed_dim // 4
+        self.proj = nn.Sequential(
+            nn.Conv2d(in_chans, eighth, kernel_size=3, stride=2, padding=1, bias=False, **made),
+            nn.BatchNorm2d(eighth, **made),
+            nn.ReLU(),
+            nn.Conv2d(eighth, quarter, kernel_size=3, stride=2, padding=1, bias=False, **made),
+            nn.BatchNorm2d(quarter, **made),
+            nn.ReLU(),
+            nn.Conv2d(quarter, embed_dim, kernel_size=1, **made),
+        )
+        self.norm = norm_layer(embed_dim, **made)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, H / 4, W / 4, D)."""
+        if images.shape[2:] != (self.img_size, self.img_size):
+            found = " x ".join(str(side) for side in images.shape[2:])
+            raise InputError("CTransPath", "images", f"{found} px", f"{self.img_size} x {self.img_size} px")
+        return self.norm(self.proj(images).permute(0, 2, 3, 1))
+
+
+def ctranspath_backbone(
+    image_size: int = 224,
+    embed_dim: int = 96,
+    depths: tuple[int, ...] = (2, 2, 6, 2),
+    heads: tuple[int, ...] = (3, 6, 12, 24),
+) -> nn.Module:
+    """CTransPath with random weights: images (B, 3, H, W) -> features (B, F), averaged over the tokens.
+
+    Parameters
+    ----------
+    image_size
+        Pixels, H = W, a multiple of 4. Windows are 7 x 7 tokens; where a stage has another number of tokens a side than
+        a multiple of 7, timm pads, or makes one smaller window.
+    embed_dim
+        Channels of the first stage; every stage doubles them, so that F is 768.
+    depths, heads
+        Blocks and attention heads of each stage.
+    """
+    return timm.create_model(
+        "swin_tiny_patch4_window7_224",
+        num_classes=0,
+        img_size=image_size,
+        embed_layer=ConvStem,
+        embed_dim=embed_dim,
+        depths=depths,
+        num_heads=heads,
+    )
+
+
+# Published weights
+
+
+def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of the published layout under timm's names: 200 entries -> 183.
+
+    Masks and indices, which timm computes, are left out. The published layout counts the merging of patches to the
+    stage before it, timm to the stage after it.
+    """
+    return {
+        re.sub(r"^layers\.(\d+)\.downsample\.", lambda stage: f"layers.{int(stage[1]) + 1}.downsample.", key): value
+        for key, value in state.items()
+        if not key.endswith(COMPUTED)
+    }
+
+
+def load_published(backbone: nn.Module, path: str | Path) -> None:
+    """Load a checkpoint of the published layout, as it is or under ``model``, into a backbone.
+
+    Parameters
+    ----------
+    backbone
+        A :func:`ctranspath_backbone` of the checkpoint's sizes.
+    path
+        ``ctranspath.pth``; opened as data, so that no code in it is run.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, it holds more than tensors, or its entries do not fit ``backbone`` one to one: the
+        first that is missing (by timm's name), unknown, or of another shape.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(path, "checkpoint", "no such file", "the published ctranspath.pth")
+    try:
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as problem:
+        # a damaged file, or one that holds code, surfaces as whatever the reader trips over
+        reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
+        raise InputError(path, "checkpoint", f"contents that cannot be read ({reason})", "tensors by name") from None
+    state = stored.get("model", stored) if isinstance(stored, Mapping) else stored
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InputError(path, "checkpoint", "something else", "tensors by name, as they are or under 'model'")
+    weights, expected = from_published(state), backbone.state_dict()
+    for key in [*expected, *weights]:
+        found = tuple(weights[key].shape) if key in weights else "nothing"
+        wanted = tuple(expected[key].shape) if key in expected else "nothing"
+        if found != wanted:
+            raise InputError(path, key, found, f"{wanted}, as CTransPath of these sizes has")
+    backbone.load_state_dict(weights)
+
+
+def _load_pretrained(backbone: nn.Module, pretrained: str, checkpoint: str) -> bool:
+    """Load a file, or else the published one from the hub; whether that was done."""
+    if pretrained == "no":
+        return False
+    if not checkpoint:
+        try:
+            checkpoint = _fetch()
+        # The hub's client and its transport raise classes without a common base that change with their versions.
+        except Exception as problem:
+            # The class says enough, and a message may repeat what was sent, the token included
+            reason = type(problem).__name__
+            if pretrained == "required":
+                raise SetupError(
+                    f"no pretrained weights for CTransPath ({reason} from {REPO}); accept that dataset's terms and set "
+                    f"{TOKEN_VARIABLE}, connect this machine, fill its cache from one that is connected, name a local "
+                    "ctranspath.pth as checkpoint, or set pretrained: when_reachable"
+                ) from None
+            logger.warning("CTransPath starts from random weights: %s from %s", reason, REPO)
+            return False
+    load_published(backbone, checkpoint)
+    return True
+
+
+def _fetch() -> str:
+    """The published weights in the hub's local cache."""
+    token = os.environ.get(TOKEN_VARIABLE, "").strip() or False  # None would make the client look for one on disk
+    with _impatient_hub():
+        return huggingface_hub.hf_hub_download(REPO, FILE, repo_type="dataset", token=token)
+
+
+def ctranspath_encoder(pretrained: str, checkpoint: str = "") -> tuple[nn.Module, bool]:
+    """CTransPath as a frozen encoder that gives (B, 768), and whether it has its pretrained weights.
+
+    Parameters
+    ----------
+    pretrained
+        ``no``; ``required``; or ``when_reachable``: random weights, with a warning, where none can be had.
+    checkpoint
+        A local ``ctranspath.pth``, which must then be there; ``""`` for the one on the Hugging Face hub, of a gated
+        dataset, with the token in ``HF_TOKEN``.
+
+    Raises
+    ------
+    InputError
+        If a file of weights is not there or does not fit.
+    SetupError
+        If pretrained weights are required and cannot be had.
+    """
+    backbone = ctranspath_backbone()
+    loaded = _load_pretrained(backbone, pretrained, checkpoint)
+    backbone.pretrained_cfg = {
+        "mean": IMAGENET_MEAN,
+        "std": IMAGENET_STD,
+        "input_size": (3, 224, 224),
+        "fixed_input_size": True,
+    }
+    return backbone, loaded
+
+
+# The method
+
+
+@dataclass(frozen=True)
+class CTransPathOptions(Options):
+    """Hyper-parameters of CTransPath; the defaults are the published network.
+
+    Raises
+    ------
+    InputError
+        For an unknown choice, depths or heads that are no list of numbers or not equally many, numbers that do not
+        divide their whole, or published weights required for another network.
+    """
+
+    # Weights to start from: random, the published ones if they can be had, or these or nothing.
+    pretrained: Literal["no", "when_reachable", "required"] = "when_reachable"
+    # A local file of weights in the published layout; empty for the one on the Hugging Face hub.
+    checkpoint: str = ""
+
+    # Side of an image in pixels; patches of another size are resized.
+    image_size: int = 224
+    # Channels of the first stage, which every stage doubles; blocks and attention heads of each stage.
+    embed_dim: int = 96
+    depths: str = "2-2-6-2"
+    heads: str = "3-6-12-24"
+
+    @property
+    def context(self) -> Context:
+        """Images of ``image_size`` pixels."""
+        return Context(image_px=self.image_size)
+
+    @property
+    def shape(self) -> tuple[int, int, tuple[int, ...], tuple[int, ...]]:
+        """Arguments of :func:`ctranspath_backbone`."""
+        depths, heads = (stages("CTransPath", name, getattr(self, name)) for name in ("depths", "heads"))
+        return self.image_size, self.embed_dim, depths, heads
+
+    @property
+    def published(self) -> bool:
+        """Whether the network is the one that was published with weights."""
+        return self.shape == CTransPathOptions().shape
+
+    def __post_init__(self):
+        check_choices("CTransPath", self)
+        for name, size, factor in (("image_size", self.image_size, STRIDE), ("embed_dim", self.embed_dim, 8)):
+            if size < factor or size % factor:
+                raise InputError("CTransPath", name, size, f"a multiple of {factor}")
+        _, _, depths, heads = self.shape
+        if len(depths) != len(heads):
+            raise InputError("CTransPath", "heads", repr(self.heads), f"{len(depths)} numbers, as many as depths has")
+        for stage, number in enumerate(heads):
+            channels = self.embed_dim * 2**stage
+            check_divisors("CTransPath", heads=(number, f"the channels of stage {stage + 1}", channels))
+        if self.pretrained == "required" and not (self.checkpoint or self.published):
+            raise InputError("CTransPath", "pretrained", "'required'", "a checkpoint, or the published sizes")
+
+
+class CTransPath(Method):
+    """CTransPath and a linear layer, both trained, under the mean squared error.
+
+    What CMRCNet's comparison did with CTransPath is not told; its text speaks of fine-tuning, and a linear layer on the
+    features is how the encoder's own repository fine-tunes. Frozen features under a ridge regression are the other
+    reading: :func:`ctranspath_encoder`. As spotwise has it:
+
+    * The layer's bias starts at the mean of the training expression, so that no step is spent on finding it; its
+      weights start at random as in any fine-tuning, since the features are pretrained and worth passing on at once
+      (ST-Net's start at 0 is ST-Net's).
+    * Images are those of every method, 0.5 um/px where they come from HEST; the weights are meant for 1 um/px.
+
+    Parameters
+    ----------
+    n_genes
+        Genes of the panel, G.
+    options
+        Hyper-parameters; kept as ``options``.
+
+    Attributes
+    ----------
+    pretrained_loaded : bool or None
+        Whether the backbone started from published weights; None for sizes without any.
+
+    Raises
+    ------
+    InputError
+        If a file of weights is not there or does not fit.
+    SetupError
+        If published weights are required and cannot be had.
+    """
+
+    def __init__(self, n_genes: int, options: CTransPathOptions = CTransPathOptions()):
+        super().__init__()
+        self.options = options
+        self.image_encoder = ctranspath_backbone(*options.shape)
+        if options.checkpoint or options.published:
+            self.pretrained_loaded = _load_pretrained(self.image_encoder, options.pretrained, options.checkpoint)
+        self.head = nn.Linear(self.image_encoder.head_hidden_size, n_genes)
+
+    @torch.no_grad()
+    def begin(self, expression: Tensor) -> None:
+        """Centre the predictions at the mean of the training expression (N, G)."""
+        self.head.bias.copy_(expression.mean(dim=0))
+
+    def loss(self, batch: Batch, mask_generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Mean squared error over spots and genes.
+
+        Parameters
+        ----------
+        batch
+            B spots.
+        mask_generator
+            Not used: nothing is masked.
+
+        Returns
+        -------
+        dict
+            ``total``, a differentiable scalar.
+        """
+        return {"total": functional.mse_loss(at_least_float32(self.predict(batch)), batch.expression)}
+
+    def predict(self, batch: Batch) -> Tensor:
+        """Expression (B, G) from the images."""
+        return self.head(self.image_encoder(batch.images))

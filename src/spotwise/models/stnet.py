@@ -1,0 +1,154 @@
+"""ST-Net: a DenseNet fine-tuned to regress expression (He et al., Nat Biomed Eng 2020; bryanhe/ST-Net)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from timm.models.densenet import DenseNet
+from torch import Tensor, nn
+from torch.nn import functional
+
+from spotwise.errors import InputError
+from spotwise.losses import at_least_float32
+from spotwise.models.batch import Batch, Context
+from spotwise.models.encoders import timm_encoder
+from spotwise.models.layers import check_choices, check_sizes, stages
+from spotwise.models.method import Method, Options
+from spotwise.spots import turn
+
+# DenseNet-121: its growth rate and blocks, and timm's name for the ImageNet weights that ST-Net starts from, which are
+# torchvision's; timm's plain `densenet121` has others.
+DENSENET_121 = (32, "6-12-24-16")
+WEIGHTS = "densenet121.tv_in1k"
+
+SYMMETRIES = 8  # of the square
+
+
+@dataclass(frozen=True)
+class STNetOptions(Options):
+    """Hyper-parameters of ST-Net; the defaults are DenseNet-121.
+
+    Raises
+    ------
+    InputError
+        For an unknown choice, blocks that are no list of numbers, images too small for them, or pretrained weights
+        required for another network than DenseNet-121.
+    """
+
+    # ImageNet weights to start from: none, those of DenseNet-121 if they can be had, or these or nothing.
+    pretrained: Literal["no", "when_reachable", "required"] = "when_reachable"
+
+    # Side of an image in pixels; patches of another size are resized.
+    image_size: int = 224
+    # DenseNet: channels that a layer adds (the stem makes twice as many), and the layers of each dense block.
+    growth_rate: int = 32
+    blocks: str = "6-12-24-16"
+
+    # Squared error: mean over spots and genes, or ST-Net's sum over the spots of a batch of the mean over genes.
+    loss: Literal["mean", "sum"] = "mean"
+    # Predict from the mean over the 8 symmetries of the square.
+    symmetries: bool = True
+
+    @property
+    def context(self) -> Context:
+        """Images of ``image_size`` pixels."""
+        return Context(image_px=self.image_size)
+
+    @property
+    def published(self) -> bool:
+        """Whether the network is DenseNet-121, for which there are pretrained weights."""
+        return (self.growth_rate, self.blocks) == DENSENET_121
+
+    def __post_init__(self):
+        check_choices("STNet", self)
+        check_sizes("STNet", growth_rate=self.growth_rate)
+        halvings = len(stages("STNet", "blocks", self.blocks)) + 1  # two by the stem, one between blocks
+        if self.image_size < 2**halvings:
+            raise InputError("STNet", "image_size", self.image_size, f"{2**halvings} or more with these blocks")
+        if self.pretrained == "required" and not self.published:
+            growth_rate, blocks = DENSENET_121
+            shape = f"'no', or growth_rate {growth_rate} and blocks {blocks}, which have weights"
+            raise InputError("STNet", "pretrained", "'required'", shape)
+
+
+class STNet(Method):
+    """DenseNet and a linear layer that begins as the mean expression of the training spots.
+
+    Differs from the released code in these points:
+
+    * Mean squared error, so that learning rates compare with the other methods'; ``loss="sum"`` is the original.
+    * Targets are the log-normalised expression that every method predicts, over the panel chosen on training slides;
+      released: the 250 genes with the highest mean over all slides, test slides included, log of smoothed shares.
+    * Images are normalised with ImageNet's statistics, which the pretrained weights expect, not with those of the
+      first training batches.
+    * The epoch is chosen on held-out spots of the training slides, as for every method, not by a nested
+      cross-validation over patients followed by a refit.
+
+    Parameters
+    ----------
+    n_genes
+        Genes of the panel, G.
+    options
+        Hyper-parameters; kept as ``options``.
+
+    Attributes
+    ----------
+    pretrained_loaded : bool or None
+        Whether the network started from pretrained weights; None for another network than DenseNet-121.
+
+    Raises
+    ------
+    SetupError
+        If pretrained weights are required and cannot be had.
+    """
+
+    def __init__(self, n_genes: int, options: STNetOptions = STNetOptions()):
+        super().__init__()
+        self.options = options
+        if options.published:
+            self.image_encoder, self.pretrained_loaded = timm_encoder(WEIGHTS, options.pretrained)
+        else:
+            blocks = stages("STNet", "blocks", options.blocks)
+            self.image_encoder = DenseNet(options.growth_rate, blocks, num_classes=0)
+        self.head = nn.Linear(self.image_encoder.head_hidden_size, n_genes)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    @torch.no_grad()
+    def begin(self, expression: Tensor) -> None:
+        """Start from the mean of the training expression (N, G), whatever the image."""
+        self.head.bias.copy_(expression.mean(dim=0))
+
+    def loss(self, batch: Batch, mask_generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Squared error of the spots' images as they are.
+
+        Parameters
+        ----------
+        batch
+            B spots.
+        mask_generator
+            Not used: nothing is masked.
+
+        Returns
+        -------
+        dict
+            Scalars: ``total``, differentiable; detached, with ``loss="sum"``, ``mse``, its mean over spots.
+        """
+        predicted = at_least_float32(self.head(self.image_encoder(batch.images)))
+        mse = functional.mse_loss(predicted, batch.expression)
+        if self.options.loss == "mean":
+            return {"total": mse}
+        return {"total": len(predicted) * mse, "mse": mse.detach()}
+
+    def predict(self, batch: Batch) -> Tensor:
+        """Expression (B, G) from the images, by default the mean over their symmetries."""
+        if not self.options.symmetries:
+            return self.head(self.image_encoder(batch.images))
+        upright = batch.images.permute(0, 2, 3, 1)  # (B, H, W, 3)
+        features = sum(
+            self.image_encoder(turn(upright, symmetry).permute(0, 3, 1, 2)) for symmetry in range(SYMMETRIES)
+        )
+        # The head is linear: its value at the mean is the mean of its values
+        return self.head(features / SYMMETRIES)
