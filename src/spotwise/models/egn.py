@@ -1,0 +1,317 @@
+"""EGN: exemplar-guided network (Yang et al., WACV 2023), version 1 of the released code.
+
+A vision transformer reads the spot's image. Every few layers a bridging block lets the spots most similar in the
+features of a frozen encoder, the exemplars, decide through their expression how much of each image token passes on.
+
+Shapes: B spots, T image tokens, K exemplars, D channels, F frozen features, G genes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from timm.layers import Mlp
+from timm.models.vision_transformer import Attention
+from torch import Tensor, nn
+from torch.nn import functional
+
+from spotwise.losses import at_least_float32
+from spotwise.models.batch import Batch, Context, Exemplars
+from spotwise.models.layers import check_divisors, check_sizes
+from spotwise.models.method import Method, Options, Sizes
+
+# Width of the hidden layer that compares query and exemplars, in channels of a bridge head
+COMPARISON_HEADS = 4
+# Of the pooling: what multiplies the scores before their softmax, and the share of the attended scores
+POOL_SHARPNESS, POOL_SHARE = 0.1, 0.5
+# Keeps the correlation with a constant gene finite
+EPSILON = 1e-8
+
+
+@dataclass(frozen=True)
+class EGNOptions(Options):
+    """Hyper-parameters of EGN; the defaults are the run of the released README.
+
+    Raises
+    ------
+    InputError
+        For a number outside its range, or one that does not divide its whole.
+    """
+
+    # Exemplars of a spot. Released: 6; paper: 9.
+    exemplars: int = 6
+
+    # Side of an image, to which patches are resized, and of a ViT patch, in pixels: 64 tokens.
+    image_size: int = 256
+    patch_size: int = 32
+    # Channels, layers and attention heads of the transformer; hidden channels of its MLPs.
+    dim: int = 1024
+    depth: int = 8
+    heads: int = 16
+    mlp_dim: int = 4096
+
+    # Residual layers that query and exemplars pass before the transformer.
+    projector_layers: int = 2
+    # Every how many layers there is a bridging block, and its heads (paper: 16) and their channels.
+    bridge_every: int = 2
+    bridge_heads: int = 8
+    bridge_head_dim: int = 64
+
+    # Weight of the correlation in the loss. Released: 0.5; paper: 1.
+    correlation_weight: float = 0.5
+
+    @property
+    def context(self) -> Context:
+        """Images of ``image_size`` pixels and the exemplars."""
+        return Context(image_px=self.image_size, exemplars=self.exemplars)
+
+    def __post_init__(self):
+        check_sizes(
+            "EGN",
+            exemplars=self.exemplars,
+            image_size=self.image_size,
+            depth=self.depth,
+            mlp_dim=self.mlp_dim,
+            projector_layers=self.projector_layers,
+            bridge_heads=self.bridge_heads,
+            bridge_head_dim=self.bridge_head_dim,
+            correlation_weight=self.correlation_weight,
+        )
+        check_divisors(
+            "EGN",
+            patch_size=(self.patch_size, "image_size", self.image_size),
+            heads=(self.heads, "dim", self.dim),
+            bridge_every=(self.bridge_every, "depth", self.depth),
+        )
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of an image, T."""
+        return (self.image_size // self.patch_size) ** 2
+
+
+class EGN(Method):
+    """Vision transformer with exemplar bridging blocks, and a linear head on its pooled tokens and the query.
+
+    Follows the released code where the paper differs: exemplars by a frozen encoder instead of one trained under a
+    StyleGAN decoder, exemplar expression the same in every block, the query's residual from before the update, layer
+    norm on updated exemplars, 0.5 on the correlation. Differs from the released code in these points:
+
+    * The token grid and the panel are of any size (released: 8 x 8 and 250).
+    * Parts whose gradient is nothing or always 0 are left out: an unused linear layer of every block, the unused last
+      row of the positional table, and the update of the exemplars in the last block, which nothing reads. With 250
+      genes and 2048 features, 130,989,306 parameters of 133,356,794.
+    * Expression is log-normalised like every method's, not scaled to [0, 1] per gene, and images are normalised like
+      every method's.
+    * A correlation that is not a number is not counted as -1: only a broken prediction gives one, and it should show.
+    * The learning rate falls once, by a cosine, without a warm-up and a restart every half epoch, and validation spots
+      choose the checkpoint, not the test slides.
+
+    Parameters
+    ----------
+    n_genes
+        Genes of the panel, G.
+    n_features
+        Width of the frozen features, F.
+    options
+        Hyper-parameters; kept as ``options``.
+    """
+
+    def __init__(self, n_genes: int, n_features: int, options: EGNOptions = EGNOptions()):
+        super().__init__()
+        self.options = options
+        dim = options.dim
+        self.patch_embedding = nn.Conv2d(3, dim, kernel_size=options.patch_size, stride=options.patch_size)
+        self.position = nn.Parameter(torch.randn(1, options.tokens, dim))
+        self.projector = Projector(n_genes, n_features, dim, options.projector_layers)
+        self.layers = nn.ModuleList(
+            Layer(options, bridged=number % options.bridge_every == 0, last=number == options.depth)
+            for number in range(1, options.depth + 1)
+        )
+        self.pool = AttentivePool(dim)
+        self.head = nn.Sequential(nn.LayerNorm(2 * dim), nn.Linear(2 * dim, n_genes))
+
+    @classmethod
+    def of(cls, sizes: Sizes, options: EGNOptions) -> EGN:
+        """A freshly initialised network for a fold and its frozen features."""
+        return cls(sizes.genes, sizes.features, options)
+
+    def predict(self, batch: Batch) -> Tensor:
+        """Expression (B, G) of spots from their images and exemplars."""
+        query, exemplars, values = self.projector(batch.exemplars)
+        # Added here and before every attention; drawn with standard deviation 1, as released
+        tokens = self.patch_embedding(batch.images).flatten(2).transpose(1, 2) + self.position  # (B, T, D)
+        for layer in self.layers:
+            tokens, query, exemplars = layer(tokens, self.position, query, exemplars, values)
+        return self.head(torch.cat((self.pool(tokens), query.squeeze(1)), dim=-1))
+
+    def loss(self, batch: Batch, mask_generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Squared error and one minus the correlation over the batch, averaged over genes.
+
+        Parameters
+        ----------
+        batch
+            B spots.
+        mask_generator
+            Not used, as nothing is random.
+
+        Returns
+        -------
+        dict
+            Scalars: ``total``, differentiable; detached, ``mse`` and ``pearson``, the mean correlation.
+        """
+        predicted, observed = at_least_float32(self.predict(batch)), at_least_float32(batch.expression)
+        mse = functional.mse_loss(predicted, observed)
+        pearson = batch_correlation(predicted, observed).mean()
+        return {
+            "total": mse + self.options.correlation_weight * (1 - pearson),
+            "mse": mse.detach(),
+            "pearson": pearson.detach(),
+        }
+
+
+def batch_correlation(predicted: Tensor, observed: Tensor) -> Tensor:
+    """Pearson correlation of each gene over the batch, (B, G) twice -> (G,); 0 where either is constant."""
+    predicted, observed = predicted - predicted.mean(dim=0), observed - observed.mean(dim=0)
+    norms = torch.linalg.vector_norm(predicted, dim=0) * torch.linalg.vector_norm(observed, dim=0)
+    return (predicted * observed).sum(dim=0) / (norms + EPSILON)
+
+
+class Projector(nn.Module):
+    """Frozen features and expression as tokens of D channels.
+
+    Parameters
+    ----------
+    n_genes, n_features, dim
+        G, F and D.
+    depth
+        Residual layers shared by query and exemplars.
+    """
+
+    def __init__(self, n_genes: int, n_features: int, dim: int, depth: int):
+        super().__init__()
+        self.query = nn.Linear(n_features, dim)
+        self.exemplars = nn.Linear(n_features + n_genes, dim)
+        self.values = nn.Linear(n_genes, dim)
+        self.layers = nn.ModuleList(nn.Sequential(nn.LayerNorm(dim), Mlp(dim, dim)) for _ in range(depth))
+
+    def forward(self, given: Exemplars) -> tuple[Tensor, Tensor, Tensor]:
+        """Query (B, 1, D), exemplars (B, K, D) and the values of their expression (B, K, D)."""
+        described = torch.cat((given.keys, given.expression), dim=-1)  # (B, K, F + G)
+        x = torch.cat((self.query(given.query).unsqueeze(1), self.exemplars(described)), dim=1)  # (B, 1 + K, D)
+        for layer in self.layers:
+            x = x + layer(x)
+        return x[:, :1], x[:, 1:], self.values(given.expression)
+
+
+class Layer(nn.Module):
+    """Transformer layer: attention that sees the positions, a bridging block in some, MLP; pre-norm.
+
+    Parameters
+    ----------
+    options
+        Sizes.
+    bridged
+        Whether the layer has a bridging block.
+    last
+        Whether no later layer has one.
+    """
+
+    def __init__(self, options: EGNOptions, bridged: bool, last: bool):
+        super().__init__()
+        dim = options.dim
+        self.attention = nn.Sequential(nn.LayerNorm(dim), Attention(dim, options.heads))
+        self.bridge = Bridge(options, last) if bridged else None
+        self.mlp = nn.Sequential(nn.LayerNorm(dim), Mlp(dim, options.mlp_dim))
+
+    def forward(
+        self, tokens: Tensor, position: Tensor, query: Tensor, exemplars: Tensor, values: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Tokens (B, T, D), query (B, 1, D) and exemplars (B, K, D), of the same shapes as given."""
+        tokens = tokens + self.attention(tokens + position)
+        if self.bridge is not None:
+            tokens, query, exemplars = self.bridge(tokens, query, exemplars, values)
+        return tokens + self.mlp(tokens), query, exemplars
+
+
+class Bridge(nn.Module):
+    """Exemplar bridging block: the query, updated by the exemplars, gates every token, in each head by one number.
+
+    Parameters
+    ----------
+    options
+        Sizes.
+    last
+        Whether no later block reads the exemplars.
+    """
+
+    def __init__(self, options: EGNOptions, last: bool):
+        super().__init__()
+        dim, inner = options.dim, options.bridge_heads * options.bridge_head_dim
+        self.heads = options.bridge_heads
+        self.update = ExemplarUpdate(dim, COMPARISON_HEADS * options.bridge_head_dim, last)
+        self.gate = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, self.heads * options.tokens))
+        self.content = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, inner))
+        self.to_tokens = nn.Linear(inner, dim, bias=False)
+        self.to_query = nn.Linear(inner, dim, bias=False)
+
+    def forward(
+        self, tokens: Tensor, query: Tensor, exemplars: Tensor, values: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Tokens (B, T, D), query (B, 1, D) and exemplars (B, K, D), of the same shapes as given."""
+        updated, exemplars = self.update(query, exemplars, values)
+        gate = self.gate(updated).sigmoid().unflatten(-1, (self.heads, -1)).transpose(1, 3)  # (B, T, heads, 1)
+        content = self.content(tokens).unflatten(-1, (self.heads, -1))  # (B, T, heads, channels)
+        gated = (gate * content).flatten(2)
+        # The updated query only makes the gates (paper: it is the residual, too)
+        return tokens + self.to_tokens(gated), query + self.to_query(gated.mean(dim=1, keepdim=True)), exemplars
+
+
+class ExemplarUpdate(nn.Module):
+    """Exchange between query and exemplars: each takes gated values of the exemplars' expression.
+
+    Parameters
+    ----------
+    dim, hidden
+        Channels, and those of the layer that compares the two.
+    last
+        Whether no later block reads the exemplars, which are then left as they are.
+    """
+
+    def __init__(self, dim: int, hidden: int, last: bool):
+        super().__init__()
+        self.compare = nn.Sequential(nn.Linear(2 * dim, hidden), nn.SiLU())
+        self.value = nn.Linear(dim, dim)
+        self.query_gate = nn.Linear(hidden, dim)
+        self.exemplar_gate = None if last else nn.Linear(hidden, dim)
+        self.norm = None if last else nn.LayerNorm(dim)
+
+    def forward(self, query: Tensor, exemplars: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Query (B, 1, D) and exemplars (B, K, D), of the same shapes as given."""
+        compared = self.compare(torch.cat((query - exemplars, exemplars), dim=-1))  # (B, K, hidden)
+        values = self.value(values)
+        updated = query + (self.query_gate(compared).sigmoid() * values).mean(dim=1, keepdim=True)
+        if self.norm is None:
+            return updated, exemplars
+        return updated, self.norm(exemplars + self.exemplar_gate(compared).sigmoid() * values)
+
+
+class AttentivePool(nn.Module):
+    """Class-specific residual attention (Zhu and Wu, ICCV 2021): mean score, and the mean weighted by the scores.
+
+    Parameters
+    ----------
+    dim
+        Channels.
+    """
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.score = nn.Linear(dim, dim)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, T, D) -> (B, D)."""
+        score = self.score(tokens)
+        weight = functional.softmax(POOL_SHARPNESS * score, dim=1)
+        return score.mean(dim=1) + POOL_SHARE * (weight * score).sum(dim=1)

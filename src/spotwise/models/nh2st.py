@@ -1,0 +1,373 @@
+"""NH2ST: an image regression taught beside its neighbourhood and its genes (dual-scale contrastive learning)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import timm
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from spotwise.errors import InputError
+from spotwise.losses import at_least_float32
+from spotwise.models.batch import Batch, Context, Neighbours
+from spotwise.models.encoders import timm_encoder
+from spotwise.models.layers import check_choices, check_divisors, check_fractions, check_sizes
+from spotwise.models.method import Method, Options
+
+
+@dataclass(frozen=True)
+class NH2STOptions(Options):
+    """Hyper-parameters of NH2ST; the defaults are those of the authors' command line.
+
+    Raises
+    ------
+    InputError
+        For an encoder that timm does not have, an unknown choice, a number outside its range, heads that do not divide
+        their channels, or hyperedges that need more spots than a neighbourhood has.
+    """
+
+    # Image trunk: the name of a convolutional timm model, of which pooling and head are left out.
+    encoder: str = "resnet18"
+    # Weights that the trunk starts from: random, pretrained if they can be had, or pretrained or nothing.
+    pretrained: Literal["no", "when_reachable", "required"] = "when_reachable"
+    # Side of an image in pixels; patches of another size are resized.
+    image_size: int = 224
+
+    # Spots of a neighbourhood, the spot itself included.
+    neighbours: int = 9
+    # Spots that a hyperedge joins to the one that it starts from: those of the neighbourhood most similar to it.
+    hyperedge_nearest: int = 3
+
+    # Channels of all codes, and of the hidden layers of hypergraph networks and decoder.
+    dim: int = 512
+    hypergraph_hidden: int = 1024
+    decoder_hidden: int = 256
+
+    # Fusion by cross-attention: layers, heads, hidden channels of the feed-forward blocks, dropout.
+    fusion_depth: int = 1
+    fusion_heads: int = 8
+    fusion_hidden: int = 512
+    dropout: float = 0.5
+
+    # Divides the cosines of the contrastive losses.
+    temperature: float = 0.05
+    # Multiplies the logits of all pairs that are of two spots; 1 is the usual contrastive loss.
+    negative_weight: float = 0.1
+    # Contrast the codes themselves and not the fused ones, each of which holds a copy of its partner.
+    contrast_before_fusion: bool = False
+    # Of the contrastive losses of patches and of neighbourhoods, beside a mean squared error of weight 1.
+    patch_weight: float = 1.0
+    neighbour_weight: float = 0.5
+
+    @property
+    def context(self) -> Context:
+        """Images of ``image_size`` pixels, and each spot's neighbourhood."""
+        return Context(image_px=self.image_size, neighbours=self.neighbours)
+
+    def __post_init__(self):
+        check_choices("NH2ST", self)
+        if not timm.is_model(self.encoder):
+            raise InputError("NH2ST", "encoder", repr(self.encoder), "the name of a timm model")
+        check_sizes(
+            "NH2ST",
+            image_size=self.image_size,
+            hyperedge_nearest=self.hyperedge_nearest,
+            hypergraph_hidden=self.hypergraph_hidden,
+            decoder_hidden=self.decoder_hidden,
+            fusion_depth=self.fusion_depth,
+            fusion_hidden=self.fusion_hidden,
+            temperature=self.temperature,
+            negative_weight=self.negative_weight,
+        )
+        check_divisors("NH2ST", fusion_heads=(self.fusion_heads, "dim", self.dim))
+        check_fractions("NH2ST", dropout=self.dropout)
+        if self.neighbours <= self.hyperedge_nearest:
+            raise InputError(
+                "NH2ST", "neighbours", self.neighbours, f"more than hyperedge_nearest ({self.hyperedge_nearest})"
+            )
+        for name in ("patch_weight", "neighbour_weight"):
+            if getattr(self, name) < 0:
+                raise InputError("NH2ST", name, getattr(self, name), "a number of at least 0")
+
+
+class NH2ST(Method):
+    """Image trunk and linear decoder, with contrastive losses of spots and of their neighbourhoods beside the error.
+
+    The prediction is decoded from the code of the query patch alone: trunk, projection, decoder. Neighbours, and the
+    expression as an input, count in training only, through the contrastive losses.
+
+    As in the source (MCPathology/NH2ST), odd as it may look: the logits of negatives are scaled by 0.1, so that even
+    collapsed codes have next to no contrastive loss; fused codes are contrasted, each of which holds a copy of its
+    partner; one network does all four fusions; each attends to a single key, so that queries and keys never learn;
+    neighbours are not augmented; batch normalisation sees the query patches of a batch together, and each
+    neighbourhood by itself.
+
+    Otherwise than in the source: the trunk starts from ImageNet weights, as the self-supervised histology weights of
+    Ciga et al. (2022) are not among timm's; four heads that are built but never called (513,000 parameters at 250
+    genes) are left out; expression is normalised as for all methods, and not smoothed over adjacent spots; a batch of
+    one spot keeps its shape; the best epoch is chosen on validation spots, not on the test fold.
+
+    Parameters
+    ----------
+    n_genes
+        Genes of the panel, G.
+    options
+        Hyper-parameters; kept as ``options``.
+
+    Attributes
+    ----------
+    pretrained_loaded : bool
+        Whether the trunk started from pretrained weights.
+
+    Raises
+    ------
+    SetupError
+        If pretrained weights are required and cannot be had.
+    """
+
+    def __init__(self, n_genes: int, options: NH2STOptions = NH2STOptions()):
+        super().__init__()
+        self.options = options
+        dim, hidden = options.dim, options.hypergraph_hidden
+        self.trunk, self.pretrained_loaded = timm_encoder(options.encoder, options.pretrained)
+        features = _map_size(self.trunk, options.image_size)
+        self.image_projection = nn.Linear(features, dim)
+        self.gene_encoder = nn.Sequential(nn.Linear(n_genes, dim), nn.Linear(dim, dim))
+        self.image_hypergraph = HypergraphEncoder(features, hidden, dim)
+        self.gene_hypergraph = HypergraphEncoder(dim, hidden, dim)
+        self.fusion: Fusion | None = None
+        if not options.contrast_before_fusion:
+            self.fusion = Fusion(
+                dim, options.fusion_depth, options.fusion_heads, options.fusion_hidden, options.dropout
+            )
+        self.decoder = nn.Sequential(nn.Linear(dim, options.decoder_hidden), nn.Linear(options.decoder_hidden, n_genes))
+
+    def training_only(self) -> list[nn.Module]:
+        """Everything but trunk, projection and decoder."""
+        parts = [self.gene_encoder, self.image_hypergraph, self.gene_hypergraph]
+        return parts if self.options.contrast_before_fusion else [*parts, self.fusion]
+
+    def predict(self, batch: Batch) -> Tensor:
+        """Expression (B, G) from the images of a batch and nothing else."""
+        return self.decoder(self.encode_images(batch.images))
+
+    def encode_images(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) -> codes (B, D)."""
+        return self.image_projection(self._maps(images))
+
+    def encode_neighbourhoods(self, neighbours: Neighbours) -> tuple[Tensor, Tensor]:
+        """Image codes and gene codes of B neighbourhoods, (B, D) each, over the same hyperedges."""
+        # one by one: batch normalisation sees a neighbourhood by itself
+        maps = torch.stack([self._maps(images) for images in neighbours.images])  # (B, n, P)
+        mixing = propagation(incidence(maps, self.options.hyperedge_nearest))
+        genes = self.gene_encoder(neighbours.expression)  # (B, n, D)
+        return self.image_hypergraph(maps, mixing), self.gene_hypergraph(genes, mixing)
+
+    def loss(self, batch: Batch, mask_generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Mean squared error and both contrastive losses.
+
+        Parameters
+        ----------
+        batch
+            B spots with their neighbourhoods.
+        mask_generator
+            Not used, as nothing is random in validation.
+
+        Returns
+        -------
+        dict
+            Scalars: ``total``, differentiable; detached, its unweighted parts ``mse``, ``patch_contrastive`` and
+            ``neighbour_contrastive``.
+        """
+        image = self.encode_images(batch.images)
+        mse = functional.mse_loss(at_least_float32(self.decoder(image)), batch.expression)
+        patch = self._contrast(image, self.gene_encoder(batch.expression))
+        neighbour = self._contrast(*self.encode_neighbourhoods(batch.neighbours))
+        return {
+            "total": mse + self.options.patch_weight * patch + self.options.neighbour_weight * neighbour,
+            "mse": mse.detach(),
+            "patch_contrastive": patch.detach(),
+            "neighbour_contrastive": neighbour.detach(),
+        }
+
+    def _maps(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) -> flattened maps of the trunk (B, P)."""
+        return self.trunk.forward_features(images).flatten(1)
+
+    def _contrast(self, image: Tensor, gene: Tensor) -> Tensor:
+        if self.fusion is not None:
+            image = self.fusion(image[:, None], gene[:, None])[:, 0]
+            gene = self.fusion(gene[:, None], image[:, None])[:, 0]  # with the fused image code
+        return pair_contrast(image, gene, self.options.temperature, self.options.negative_weight)
+
+
+@torch.no_grad()
+def _map_size(trunk: nn.Module, image_size: int) -> int:
+    """Values P of the trunk's last map."""
+    size = trunk.eval().forward_features(torch.zeros(1, 3, image_size, image_size)).numel()
+    trunk.train()
+    return size
+
+
+def pair_contrast(image: Tensor, gene: Tensor, temperature: float, negative_weight: float) -> Tensor:
+    """Cross-entropy of each image among the genes of its batch, its own being the right ones.
+
+    The logits are cosines over ``temperature``, those of other spots times ``negative_weight``. One direction only.
+
+    Parameters
+    ----------
+    image, gene
+        Codes, (B, D) each.
+    temperature, negative_weight
+        See above.
+
+    Returns
+    -------
+    Tensor
+        scalar, in float32 under autocast, too
+    """
+    with torch.autocast(image.device.type, enabled=False):
+        image, gene = (functional.normalize(at_least_float32(code), dim=-1) for code in (image, gene))
+        own = torch.eye(len(image), dtype=torch.bool, device=image.device)
+        logits = image @ gene.T / temperature
+        logits = torch.where(own, logits, negative_weight * logits)
+        return functional.cross_entropy(logits, torch.arange(len(image), device=image.device))
+
+
+@torch.no_grad()
+def incidence(nodes: Tensor, nearest: int) -> Tensor:
+    """Which of n nodes is on which of n hyperedges: each node starts one, on which are the nodes most similar to it.
+
+    Parameters
+    ----------
+    nodes
+        (B, n, P)
+    nearest
+        Nodes on a hyperedge beside the one that starts it; those of the largest cosine.
+
+    Returns
+    -------
+    Tensor
+        float (B, n, n) of zeros and ones, nodes by hyperedges.
+    """
+    n = nodes.shape[1]
+    with torch.autocast(nodes.device.type, enabled=False):
+        directions = functional.normalize(at_least_float32(nodes), dim=-1)
+        cosine = directions @ directions.mT
+    itself = torch.eye(n, dtype=torch.bool, device=nodes.device)
+    near = cosine.masked_fill(itself, -torch.inf).topk(nearest, dim=-1).indices  # (B, n, nearest)
+    on_edge = (near[..., None] == torch.arange(n, device=nodes.device)).any(dim=-2) | itself  # hyperedges by nodes
+    return on_edge.mT.to(cosine.dtype)
+
+
+def propagation(incidence: Tensor) -> Tensor:
+    """The matrix by which a hypergraph mixes its nodes: D^-1 H B^-1 H^T, whose rows sum to 1.
+
+    Parameters
+    ----------
+    incidence
+        H, (B, nodes, hyperedges).
+
+    Returns
+    -------
+    Tensor
+        (B, nodes, nodes)
+    """
+    of_node = incidence / incidence.sum(dim=-1, keepdim=True)  # D^-1 H
+    of_edge = incidence / incidence.sum(dim=-2, keepdim=True)  # H B^-1
+    return of_node @ of_edge.mT
+
+
+class HypergraphEncoder(nn.Module):
+    """Two hypergraph convolutions, D^-1 H B^-1 H^T X W + b and a ReLU each, and the mean over the nodes.
+
+    The convolution is that of Bai et al. (Pattern Recognition, 2021) without attention, initialised as in PyTorch
+    Geometric.
+
+    Parameters
+    ----------
+    features, hidden, dim
+        Channels in, between and out.
+    """
+
+    def __init__(self, features: int, hidden: int, dim: int):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(features, hidden), nn.Linear(hidden, dim)])
+        for layer in self.layers:
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, nodes: Tensor, mixing: Tensor) -> Tensor:
+        """Nodes (B, n, features) and their :func:`propagation` (B, n, n) -> (B, dim)."""
+        for layer in self.layers:
+            nodes = functional.relu(mixing @ layer(nodes))  # mixing leaves the bias as it is: its rows sum to 1
+        return nodes.mean(dim=1)
+
+
+class CrossAttention(nn.Module):
+    """Attention of tokens x to tokens y, both under one layer norm, added to x.
+
+    Parameters
+    ----------
+    dim, heads
+        Channels and attention heads.
+    dropout
+        Of what is added to x.
+    """
+
+    def __init__(self, dim: int, heads: int, dropout: float):
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(dim)
+        self.query = nn.Linear(dim, dim, bias=False)
+        self.key_value = nn.Linear(dim, 2 * dim, bias=False)
+        self.out = nn.Sequential(nn.Linear(dim, dim), nn.Dropout(dropout))
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, heads, T, D / heads)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """(B, T, D) and (B, S, D) -> (B, T, D)."""
+        query = self._split(self.query(self.norm(x)))
+        key, value = map(self._split, self.key_value(self.norm(y)).chunk(2, dim=-1))
+        # written out: a fused kernel leaves rounding where a single key makes gradients zero, and Adam scales it up
+        weights = (query @ key.mT * query.shape[-1] ** -0.5).softmax(dim=-1)
+        return x + self.out((weights @ value).transpose(1, 2).flatten(2))
+
+
+class Fusion(nn.Module):
+    """Layers of cross-attention and feed-forward block, both residual and normalised before, and a final layer norm.
+
+    Parameters
+    ----------
+    dim, depth, heads, hidden
+        Channels, layers, attention heads, hidden channels of the feed-forward blocks.
+    dropout
+        After the attention and after both layers of a feed-forward block.
+    """
+
+    def __init__(self, dim: int, depth: int, heads: int, hidden: int, dropout: float):
+        super().__init__()
+        self.attentions = nn.ModuleList(CrossAttention(dim, heads, dropout) for _ in range(depth))
+        self.feed_forwards = nn.ModuleList(
+            nn.Sequential(
+                nn.LayerNorm(dim),
+                nn.Linear(dim, hidden),
+                nn.GELU(),
+                nn.Dropout(dropout),
+                nn.Linear(hidden, dim),
+                nn.Dropout(dropout),
+            )
+            for _ in range(depth)
+        )
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """(B, T, D) and (B, S, D) -> (B, T, D)."""
+        for attend, feed_forward in zip(self.attentions, self.feed_forwards, strict=True):
+            x = attend(x, y)
+            x = x + feed_forward(x)
+        return self.norm(x)
