@@ -112,6 +112,23 @@ def test_total_adds_the_balanced_reconstruction_error():
     is_close(balance(combine(*soft_contrastive(*example()))) + balance(reconstruction), 0.851490)
 
 
+def test_cosine_error_equals_one_minus_the_cosine_of_each_spot_averaged():
+    found, wanted = random_embeddings(seed=6)
+    f, w = found.numpy(), wanted.numpy()
+    cosines = np.einsum("bd,bd->b", f, w) / np.sqrt((f**2).sum(axis=1) * (w**2).sum(axis=1))
+    assert np.ptp(cosines) > 0.5
+    np.testing.assert_allclose(reconstruction_error(found, wanted, how="cosine"), 1 - np.mean(cosines), rtol=1e-12)
+
+
+def test_cosine_error_is_0_to_2_and_blind_to_the_length_of_either_embedding():
+    found, wanted = random_embeddings(seed=8)
+    lengths = torch.arange(1, 7, dtype=torch.float64)[:, None]
+    is_close(reconstruction_error(3 * found, found, how="cosine"), 0)
+    is_close(reconstruction_error(found, -found, how="cosine"), 2)
+    unscaled = reconstruction_error(found, wanted, how="cosine")
+    torch.testing.assert_close(reconstruction_error(lengths * found, wanted / lengths, how="cosine"), unscaled)
+
+
 def test_temperature_multiplies_the_targets_exponent_in_cmrcnet():
     spots, images = soft_contrastive(*example(), temperature=0.5)
     is_close(spots, [1.411745, 1.346928, 1.392758])
@@ -177,9 +194,11 @@ def test_bfloat16_embeddings_are_compared_in_float32_under_autocast():
     image, gene = (8 * tensor.to(torch.bfloat16) for tensor in random_embeddings(seed=9))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         terms = soft_contrastive(image, gene)
-        error = reconstruction_error(image, gene)
+        errors = [reconstruction_error(image, gene, how=how) for how in ("mse", "cosine")]
+    exact_errors = [reconstruction_error(image.float(), gene.float(), how=how) for how in ("mse", "cosine")]
     expected = soft_contrastive(image.float(), gene.float())
-    assert error.dtype == torch.float32
+    assert errors == exact_errors
+    assert {error.dtype for error in errors} == {torch.float32}
     for term, exact in zip(terms, expected, strict=True):
         assert term.dtype == torch.float32
         torch.testing.assert_close(term, exact, rtol=0, atol=0)
@@ -207,6 +226,7 @@ def test_monitored_contrastive_term_is_the_same_in_every_reading():
         (lambda a, b: soft_contrastive(a, b, target_temperature="add"), "target_temperature"),
         (lambda a, b: combine(a, b, "product"), "combination"),
         (lambda a, b: balance(a, "never"), "log"),
+        (lambda a, b: reconstruction_error(a, b, how="sine"), "reconstruction_loss"),
     ],
 )
 def test_unknown_choices_are_refused_by_name(call, field):

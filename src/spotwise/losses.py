@@ -145,20 +145,32 @@ def balance(loss: Tensor, log: Literal["per_sample", "of_mean"] = "per_sample") 
 
 
 @_full_precision
-def reconstruction_error(reconstructed: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error between F_r and the embedding that it should equal (CMRCNet, Loss_r).
+def reconstruction_error(reconstructed: Tensor, target: Tensor, *, how: Literal["mse", "cosine"] = "mse") -> Tensor:
+    """How far F_r is from the embedding that it should equal (CMRCNet, Loss_r).
 
     Parameters
     ----------
     reconstructed, target
         (B, D) each.
+    how
+        ``mse``: mean squared error (released code, paper); ``cosine``: mean of 1 - cosine (paper, Table 5, which names
+        it without an equation).
 
     Returns
     -------
     Tensor
         scalar
+
+    Raises
+    ------
+    ValueError
+        For another ``how``.
     """
-    return functional.mse_loss(reconstructed, target)
+    if how == "mse":
+        return functional.mse_loss(reconstructed, target)
+    if how == "cosine":
+        return (1 - functional.cosine_similarity(reconstructed, target)).mean()
+    raise ValueError(f"reconstruction_loss: found {how!r}, expected mse or cosine")
 
 
 def spread(embedding: Tensor) -> Tensor:

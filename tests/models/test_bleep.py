@@ -75,12 +75,34 @@ def test_vit_embeddings_equal_cmrcnets_with_the_same_weights():
         torch.testing.assert_close(model.eval().embed_images(batch.images), cmrcnet.eval().embed_images(batch.images))
 
 
+def test_contrastive_only_cmrcnet_is_bleep_with_its_encoder_under_a_logarithm():
+    options = {name: value for name, value in SMALL_VIT.items() if name != "encoder"}
+    torch.manual_seed(0)
+    cmrcnet = CMRCNet(
+        N_GENES, CMRCNetOptions(**options, embedding_dim=32, reconstruction="none", log="of_mean", temperature=0.5)
+    )
+    bleep = small(temperature=0.5, target_temperature="multiply")
+    bleep.load_state_dict(cmrcnet.state_dict(), strict=True)
+    with torch.no_grad():
+        ours, theirs = (model.eval().loss(small_batch()) for model in (cmrcnet, bleep))
+    assert set(ours) == set(theirs)
+    torch.testing.assert_close(ours["total"], theirs["total"].log1p())
+
+
 @pytest.mark.parametrize("encoder", ["resnet18", "mobilenetv3_small_050", "vit_tiny_patch16_224"])
 def test_any_timm_encoder_fits_the_projection_head(encoder):
     model = BLEEP(N_GENES, BLEEPOptions(encoder=encoder, pretrained="no", embedding_dim=16)).eval()
     with torch.no_grad():
         assert model.embed_images(torch.randn(2, 3, 224, 224)).shape == (2, 16)
         assert model.embed_expression(torch.rand(2, N_GENES)).shape == (2, 16)
+
+
+@pytest.mark.parametrize("encoder", ["resnet18", "vit"])
+def test_images_of_another_size_are_asked_for_and_embedded(encoder):
+    options = BLEEPOptions(**{**SMALL_VIT, "encoder": encoder, "image_size": 96}, pretrained="no", embedding_dim=16)
+    assert options.context.image_px == 96
+    with torch.no_grad():
+        assert BLEEP(N_GENES, options).eval().embed_images(torch.randn(2, 3, 96, 96)).shape == (2, 16)
 
 
 def test_timms_vit_averages_its_patch_tokens_without_the_class_token():
@@ -224,6 +246,11 @@ def test_defaults_pass_the_check_of_the_configuration():
     ("options", "message"),
     [
         ({"encoder": "resnt50"}, "encoder: found 'resnt50', expected 'vit' or the name of a timm model"),
+        ({"encoder": "resnet50.imagenet"}, "encoder: found 'resnet50.imagenet', expected 'vit' or the name of a timm"),
+        ({"encoder": "vit_tiny_patch16_224", "image_size": 96}, "image_size: found 96, expected 224, the only size"),
+        ({"encoder": "vit_tiny_patch16_224", "image_size": 256}, "image_size: found 256, expected 224, the only size"),
+        ({"encoder": "vit_small_patch14_dinov2.lvd142m"}, "image_size: found 224, expected 518, the only size"),
+        ({"image_size": 0}, "image_size: found 0"),
         ({"pretrained": "maybe"}, "pretrained: found 'maybe', expected one of no, when_reachable, required"),
         ({"encoder": "vit", "pretrained": "required"}, "pretrained: found 'required', expected 'no'"),
         ({"encoder": "vit", "encoder_heads": 5}, r"encoder_heads: found 5, expected a divisor of encoder_dim \(768\)"),

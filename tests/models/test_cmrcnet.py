@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import asdict
+from pathlib import Path
 from zlib import crc32
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch import nn
 
 from spotwise.errors import InputError
-from spotwise.losses import balance, combine, reconstruction_error, soft_contrastive
-from spotwise.models import check_options
+from spotwise.losses import balance, combine, soft_contrastive
+from spotwise.models import check_options, cmrcnet
 from spotwise.models.batch import Batch
 from spotwise.models.cmrcnet import CMRCNet, CMRCNetOptions, Outputs
 
@@ -26,6 +29,15 @@ SMALL = {
     "gene_tokens": 4,
 }
 N_GENES = 12
+
+ABLATIONS_FILE = Path(__file__).parents[2] / "configs/ablations.yaml"
+ABLATIONS = [
+    {},
+    {"reconstruction": "none"},
+    {"reconstruction_loss": "cosine"},
+    {"reconstruction": "expression"},
+    {"reconstruction": "expression", "reconstruction_loss": "cosine", "mask_granularity": "token"},
+]
 
 # Where the released code keeps what ours calls otherwise, longest first.
 RELEASED_NAMES = {
@@ -109,6 +121,19 @@ def test_parameters_of_each_part_are_the_released_ones():
         525_568,
     ]
     assert n_parameters(model.fusion[0].cross_attention) == 263_168
+
+
+@pytest.mark.parametrize(
+    ("options", "total"),
+    [
+        ({}, 63_252_480),
+        ({"reconstruction": "expression"}, 63_252_480),  # the same modules, with exchanged inputs
+        ({"reconstruction": "none"}, 59_103_744 + 263_168 + 322_560),  # encoder and both projection heads
+        ({"reconstruction_loss": "cosine", "mask_granularity": "token", "detach_target": True}, 63_252_480),
+    ],
+)
+def test_parameters_of_the_ablations_are_those_of_the_modules_they_use(options, total):
+    assert n_parameters(unbuilt(**options)) == total
 
 
 def test_untied_fusion_adds_one_block():
@@ -309,6 +334,35 @@ def test_each_difference_between_the_readings_can_be_changed_alone(options, cont
         assert terms["contrastive"].item() == pytest.approx(0.878608, abs=1e-6)
 
 
+@pytest.mark.parametrize("reconstruction", ["image", "expression"])
+@pytest.mark.parametrize("detach_target", [False, True])
+def test_each_reconstruction_loss_compares_with_its_own_target_under_the_logarithm(
+    reconstruction, detach_target, monkeypatch
+):
+    found = EXAMPLE.reconstructed.numpy()
+    target = (EXAMPLE.image if reconstruction == "image" else EXAMPLE.gene).numpy()
+    cosines = (found * target).sum(axis=1) / np.linalg.norm(found, axis=1) / np.linalg.norm(target, axis=1)
+    for loss, expected in (("mse", ((found - target) ** 2).mean()), ("cosine", 1 - cosines.mean())):
+        options = {"reconstruction": reconstruction, "reconstruction_loss": loss, "detach_target": detach_target}
+        terms = losses_of(EXAMPLE, monkeypatch, **options)
+        assert terms["reconstruction"].item() == pytest.approx(expected, abs=1e-6)
+        assert terms["total"].item() == pytest.approx(0.628347 + math.log1p(expected), abs=2e-6)
+
+
+@pytest.mark.parametrize("log", ["per_sample", "of_mean"])
+def test_without_reconstruction_the_total_is_the_contrastive_loss_of_the_same_weights(log):
+    complete, contrastive_only = small(log=log).eval(), small(log=log, reconstruction="none").eval()
+    batch = small_batch()
+    with torch.no_grad():
+        outputs = contrastive_only(batch)
+        full, terms = complete.loss(batch, seeded(2)), contrastive_only.loss(batch)
+    assert outputs.reconstructed is None
+    assert terms["total"] == balance(combine(*soft_contrastive(outputs.image, outputs.gene)), log)
+    assert terms["total"].item() == pytest.approx((full["total"] - balance(full["reconstruction"])).item(), abs=1e-6)
+    assert set(full) - set(terms) == {"reconstruction"}
+    assert terms["contrastive"] == full["contrastive"]
+
+
 @pytest.mark.parametrize("reading", ["released", "paper"])
 def test_collapse_shows_as_the_logarithm_of_the_batch_in_both_readings(reading, monkeypatch):
     same = torch.ones(3, 4)
@@ -317,8 +371,9 @@ def test_collapse_shows_as_the_logarithm_of_the_batch_in_both_readings(reading, 
     assert (terms["image_spread"], terms["gene_spread"]) == (0, 0)
 
 
-def test_only_the_total_is_differentiable():
-    terms = small().loss(small_batch())
+@pytest.mark.parametrize("options", ABLATIONS, ids=str)
+def test_only_the_total_is_differentiable(options):
+    terms = small(**options).loss(small_batch())
     assert [name for name, value in terms.items() if value.requires_grad] == ["total"]
     assert all(value.shape == () for value in terms.values())
 
@@ -327,24 +382,38 @@ def test_only_the_total_is_differentiable():
 
 
 def backward(which, **options):
-    model = small(**options).train()
-    outputs = model(small_batch(8))
-    if which == "contrastive":
-        balance(combine(*soft_contrastive(outputs.image, outputs.gene))).backward()
-    else:
-        balance(reconstruction_error(outputs.reconstructed, outputs.image)).backward()
+    """Gradients of one of the two terms of the total, the other being a constant."""
+    model, constant = small(**options).train(), torch.ones(8)
+    with pytest.MonkeyPatch.context() as patch:
+        if which == "contrastive":
+            patch.setattr(cmrcnet, "reconstruction_error", lambda *_, **__: torch.ones(()))
+        else:
+            patch.setattr(cmrcnet, "soft_contrastive", lambda *_, **__: (constant, constant))
+        model.loss(small_batch(8))["total"].backward()
     return gradients(model)
 
 
 CONTRASTIVE_PARTS = ("image_encoder", "image_projection", "gene_projection")
-RECONSTRUCTION_PARTS = ("image_encoder", "image_projection", "image_latent", "gene_tokens", "first_attention", "fusion")
+BRANCH_PARTS = ("image_encoder", "image_latent", "gene_tokens", "first_attention", "fusion")
 
 
 @pytest.mark.parametrize(
-    ("which", "parts"), [("contrastive", CONTRASTIVE_PARTS), ("reconstruction", RECONSTRUCTION_PARTS)]
+    ("which", "options", "parts"),
+    [
+        ("contrastive", {}, CONTRASTIVE_PARTS),
+        ("contrastive", {"reconstruction": "expression"}, CONTRASTIVE_PARTS),
+        ("contrastive", {"reconstruction": "none"}, CONTRASTIVE_PARTS),
+        # The released loss never moves the gene encoder of the retrieval, the mirrored one never the image projection.
+        ("reconstruction", {}, (*BRANCH_PARTS, "image_projection")),
+        ("reconstruction", {"reconstruction_loss": "cosine"}, (*BRANCH_PARTS, "image_projection")),
+        ("reconstruction", {"reconstruction": "expression"}, (*BRANCH_PARTS, "gene_projection")),
+        # Both projections are reached through the target alone.
+        ("reconstruction", {"detach_target": True}, BRANCH_PARTS),
+        ("reconstruction", {"reconstruction": "expression", "detach_target": True}, BRANCH_PARTS),
+    ],
 )
-def test_each_loss_reaches_its_own_parts_and_no_other(which, parts):
-    for name, gradient in backward(which).items():
+def test_each_loss_reaches_its_own_parts_and_no_other(which, options, parts):
+    for name, gradient in backward(which, **options).items():
         assert gradient is (True if name.startswith(parts) else None), name
 
 
@@ -366,12 +435,14 @@ def test_detached_target_leaves_the_image_projection_to_the_contrastive_loss():
     assert not torch.allclose(head_gradient(), contrastive_only)
 
 
-@pytest.mark.parametrize("spots", [3, 50])
+@pytest.mark.parametrize("spots", [3, 4, 50])
 @pytest.mark.parametrize("modality", ["images", "expression"])
-def test_no_spot_sees_another(spots, modality):
-    """A batch as large as the number of tokens (50) would hide exchanged axes."""
-    model = small(image_size=224).double().eval()
-    batch = Batch(*(tensor.double() for tensor in small_batch(spots, size=224)))
+@pytest.mark.parametrize("reconstruction", ["image", "expression"])
+def test_no_spot_sees_another(spots, modality, reconstruction):
+    """A batch as large as the number of image tokens (50) or gene tokens (4) would hide exchanged axes."""
+    model = small(image_size=224, reconstruction=reconstruction).double().eval()
+    batch = small_batch(spots, size=224)
+    batch = Batch(batch.images.double(), batch.expression.double())
     changed = getattr(batch, modality).clone()
     changed[1] += torch.rand(changed[1].shape, generator=seeded(4), dtype=torch.float64)
     with torch.no_grad():
@@ -383,14 +454,68 @@ def test_no_spot_sees_another(spots, modality):
     assert not torch.equal(before.reconstructed[1], after.reconstructed[1])
 
 
+# The mirrored branch
+
+
+def branch_with(model, latent, genes, seed):
+    """F_r, with the given latent image tokens (B, T, D) and gene tokens (B, S, D) in place of the batch's own."""
+    handles = [
+        model.image_latent.register_forward_hook(lambda *_: latent),
+        model.gene_tokens.register_forward_hook(lambda *_: genes),
+    ]
+    with torch.no_grad():
+        reconstructed = model(small_batch(len(latent)), seeded(seed)).reconstructed
+    for handle in handles:
+        handle.remove()
+    return reconstructed
+
+
+@pytest.mark.parametrize("granularity", ["element", "token"])
+def test_reconstructing_the_expression_exchanges_image_and_gene_tokens(granularity):
+    """The weights being equal, each variant does with one modality's tokens what the other does with the other's."""
+    by_image = small(mask_granularity=granularity).eval()
+    by_gene = small(mask_granularity=granularity, reconstruction="expression").eval()
+    fifty, eight = torch.randn(3, 50, 32, generator=seeded(3)), torch.randn(3, 8, 32, generator=seeded(4))
+    expected = branch_with(by_image, latent=fifty, genes=eight, seed=5)
+    assert torch.equal(branch_with(by_gene, latent=eight, genes=fifty, seed=5), expected)
+    assert not torch.allclose(branch_with(by_gene, latent=fifty, genes=eight, seed=5), expected)
+
+
+def test_every_ablation_starts_from_the_weights_of_the_complete_network():
+    complete = small().state_dict()
+    for options in ABLATIONS:
+        for name, weights in small(**options).state_dict().items():
+            assert torch.equal(weights, complete[name]), name
+
+
+@pytest.mark.parametrize("options", ABLATIONS, ids=str)
+def test_no_ablation_shows_the_embeddings_the_other_modality(options):
+    model, batch = small(**options).eval(), small_batch()
+    with torch.no_grad():
+        one, other_genes, other_images = (
+            model(given, seeded(2))
+            for given in (
+                batch,
+                batch._replace(expression=batch.expression + 1),
+                batch._replace(images=batch.images + 1),
+            )
+        )
+    assert torch.equal(other_genes.image, one.image)
+    assert torch.equal(other_images.gene, one.gene)
+    if one.reconstructed is not None:
+        assert not torch.equal(other_genes.reconstructed, one.reconstructed)
+        assert not torch.equal(other_images.reconstructed, one.reconstructed)
+
+
 # Mask and dropout
 
 
-def masked_latent(model, batch, generator=None):
-    """The latent image before and after masking."""
+def masked_tokens(model, batch, generator=None):
+    """Tokens of the masked modality before and after masking."""
     seen = []
+    source = model.image_latent if model.options.reconstruction == "image" else model.gene_tokens
     handles = [
-        model.image_latent.register_forward_hook(lambda _, __, output: seen.append(output)),
+        source.register_forward_hook(lambda _, __, output: seen.append(output)),
         model.first_attention.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])),
     ]
     with torch.no_grad():
@@ -401,20 +526,44 @@ def masked_latent(model, batch, generator=None):
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.3, 0.5, 0.7])
-def test_masked_fraction_is_the_fraction_set_to_zero_and_nothing_is_rescaled(fraction):
-    latent, masked = masked_latent(small(masked_fraction=fraction, image_size=224), small_batch(32, size=224))
+@pytest.mark.parametrize("granularity", ["element", "token"])
+@pytest.mark.parametrize("reconstruction", ["image", "expression"])
+def test_masked_fraction_is_the_fraction_set_to_zero_and_nothing_is_rescaled(reconstruction, granularity, fraction):
+    model = small(reconstruction=reconstruction, mask_granularity=granularity, masked_fraction=fraction)
+    tokens, masked = masked_tokens(model, small_batch(256))
     zero = masked == 0
-    assert latent.all()
-    assert torch.equal(masked[~zero], latent[~zero])
-    sampling_error = math.sqrt(0.25 / latent.numel())
-    assert zero.float().mean().item() == pytest.approx(fraction, abs=4 * sampling_error)
+    assert tokens.all()
+    assert torch.equal(masked[~zero], tokens[~zero])
+    draws = tokens.numel() if granularity == "element" else tokens[..., 0].numel()
+    assert zero.float().mean().item() == pytest.approx(fraction, abs=4 * math.sqrt(0.25 / draws))
     if fraction:
         per_token = zero.float().mean(dim=-1)
-        assert 0 < per_token.min() < per_token.max() < 1  # single values, not whole tokens
+        if granularity == "element":
+            assert ((per_token > 0) & (per_token < 1)).float().mean() > 0.9  # single values, not whole tokens
+        else:
+            assert set(per_token.unique().tolist()) == {0, 1}
+            assert len(per_token.unique(dim=0)) > 8  # each spot has a draw of its own
 
 
-def test_mask_is_drawn_in_evaluation_too_and_moves_only_the_reconstruction():
-    model, batch = small().eval(), small_batch()
+@pytest.mark.parametrize("granularity", ["element", "token"])
+@pytest.mark.parametrize("reconstruction", ["image", "expression"])
+def test_masked_values_never_reach_the_reconstruction(reconstruction, granularity):
+    """Neither as a query nor, unmasked, as a key or value: F_r has no slope along any of them."""
+    model = small(reconstruction=reconstruction, mask_granularity=granularity).eval()
+    seen = []
+    source = model.image_latent if reconstruction == "image" else model.gene_tokens
+    source.register_forward_hook(lambda _, __, output: seen.append(output))
+    model.first_attention.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    reconstructed = model(small_batch(), seeded(2)).reconstructed
+    tokens, masked = seen
+    (slope,) = torch.autograd.grad(reconstructed.square().sum(), tokens)
+    assert not slope[masked == 0].any()
+    assert slope[masked != 0].bool().float().mean() > 0.9
+
+
+@pytest.mark.parametrize("reconstruction", ["image", "expression"])
+def test_mask_is_drawn_in_evaluation_too_and_moves_only_the_reconstruction(reconstruction):
+    model, batch = small(reconstruction=reconstruction).eval(), small_batch()
     with torch.no_grad():
         one, again, other = (model.loss(batch, seeded(seed)) for seed in (5, 5, 6))
     assert one == again
@@ -433,7 +582,7 @@ def test_mask_is_the_only_draw_in_evaluation():
     """Seeding, then keeping uniform draws below .5, as the released code does, predicts the mask."""
     model, batch = small().eval(), small_batch()
     torch.manual_seed(11)
-    latent, masked = masked_latent(model, batch)
+    latent, masked = masked_tokens(model, batch)
     torch.manual_seed(11)
     assert torch.equal(masked, latent * (torch.rand(latent.shape) < 0.5))
 
@@ -470,8 +619,9 @@ def test_embeddings_are_those_of_the_loss_and_not_normalised():
     torch.testing.assert_close(image.norm(dim=1), torch.full((3,), math.sqrt(32)), rtol=1e-3, atol=0)
 
 
-def test_losses_are_float32_and_finite_under_bfloat16_autocast():
-    model = small()
+@pytest.mark.parametrize("options", ABLATIONS, ids=str)
+def test_losses_are_float32_and_finite_under_bfloat16_autocast(options):
+    model = small(**options)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         terms = model.loss(small_batch(8))
     terms["total"].backward()
@@ -479,8 +629,9 @@ def test_losses_are_float32_and_finite_under_bfloat16_autocast():
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
 
 
-def test_a_few_steps_of_training_lower_the_loss():
-    model, batch = small(), small_batch(8)
+@pytest.mark.parametrize("options", ABLATIONS, ids=str)
+def test_a_few_steps_of_training_lower_the_loss(options):
+    model, batch = small(**options), small_batch(8)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
     history = []
     for _ in range(30):
@@ -489,7 +640,7 @@ def test_a_few_steps_of_training_lower_the_loss():
         terms["total"].backward()
         optimiser.step()
         history.append(terms)
-    for name in ("total", "reconstruction"):
+    for name in {"total", "reconstruction"} & set(terms):
         assert history[-1][name] < 0.8 * history[0][name]
 
 
@@ -507,6 +658,37 @@ def test_readings_set_every_switch():
     }
     assert (released.encoder_depth, released.encoder_heads, released.activation) == (8, 8, "elu")
     assert (paper.encoder_depth, paper.encoder_heads, paper.activation) == (12, 12, "selu")
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_each_entry_of_the_ablations_changes_one_thing_at_both_sizes(published):
+    """The file promises that the published sizes are what is left when its mapping `&small` is emptied."""
+    text = ABLATIONS_FILE.read_text(encoding="utf-8")
+    if published:
+        text, emptied = re.subn(r"options: &small \{.*\}", "options: &small {}", text)
+        assert emptied == 1
+    methods = yaml.safe_load(text)["methods"]
+    given = {name: asdict(CMRCNetOptions(**entry["options"]).resolved()) for name, entry in methods.items()}
+    released, paper = given.pop("CMRCNet"), given.pop("CMRCNet-paper")
+    if published:
+        assert (released, paper) == (asdict(CMRCNetOptions().resolved()), asdict(CMRCNetOptions("paper").resolved()))
+    changes = {
+        name: {key: value for key, value in options.items() if value != released[key]}
+        for name, options in given.items()
+    }
+    table_5 = [
+        {"reconstruction": "none"},
+        {"reconstruction_loss": "cosine", "masked_fraction": 0.3},
+        {"reconstruction_loss": "cosine"},
+        {"reconstruction_loss": "cosine", "masked_fraction": 0.7},
+        {"reconstruction_loss": "cosine", "reconstruction": "expression"},
+        {"masked_fraction": 0.3},
+        {"masked_fraction": 0.7},
+        {"reconstruction": "expression"},
+    ]
+    to_paper = [{key: value} for key, value in paper.items() if value != released[key] and key != "reading"]
+    left_open = [{"pairing": "paper"}, {"detach_target": True}, {"mask_granularity": "token"}]
+    assert list(changes.values()) == table_5 + to_paper + left_open
 
 
 def test_a_switch_outweighs_the_reading():
@@ -529,6 +711,9 @@ def test_defaults_pass_the_check_of_the_configuration():
         ({"temperature": 0.0}, "temperature: found 0.0"),
         ({"encoder_depth": -1}, "encoder_depth: found -1"),
         ({"reading": "mine"}, "reading: found 'mine', expected one of released, paper"),
+        ({"reconstruction": "both"}, "reconstruction: found 'both', expected one of image, expression, none"),
+        ({"reconstruction_loss": "l1"}, "reconstruction_loss: found 'l1', expected one of mse, cosine"),
+        ({"mask_granularity": "patch"}, "mask_granularity: found 'patch', expected one of element, token"),
         ({"activation": "relu"}, "activation: found 'relu', expected one of as_reading, elu, selu"),
     ],
 )

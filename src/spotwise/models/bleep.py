@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from spotwise.errors import InputError
 from spotwise.losses import combine, monitored, soft_contrastive
-from spotwise.models.batch import Batch
+from spotwise.models.batch import Batch, Context
 from spotwise.models.encoders import timm_encoder
 from spotwise.models.layers import (
     ProjectionHead,
@@ -21,19 +21,20 @@ from spotwise.models.layers import (
     check_sizes,
     vision_transformer,
 )
+from spotwise.models.method import Method, Options
 
 VIT = "vit"
 
 
 @dataclass(frozen=True)
-class BLEEPOptions:
+class BLEEPOptions(Options):
     """Hyper-parameters of BLEEP.
 
     Raises
     ------
     InputError
-        For an encoder that timm does not have, an unknown choice, a number outside its range, or heads that do not
-        divide their channels.
+        For an encoder that timm does not have, or not for this size of image, an unknown choice, a number outside its
+        range, or heads that do not divide their channels.
     """
 
     # Image encoder: the name of a timm model (BLEEP: resnet50), or `vit` for CMRCNet's encoder, trained from scratch.
@@ -41,8 +42,9 @@ class BLEEPOptions:
     # Weights that timm's encoder starts from: random, pretrained if they can be had, or pretrained or nothing.
     pretrained: Literal["no", "when_reachable", "required"] = "when_reachable"
 
-    # Of the encoder `vit`: side of an image and of a patch in pixels, channels, blocks, attention heads.
+    # Side of an image in pixels; patches of another size are resized. Many of timm's take one size only.
     image_size: int = 224
+    # Of the encoder `vit`: side of a patch in pixels, channels, blocks, attention heads.
     patch_size: int = 32
     encoder_dim: int = 768
     encoder_depth: int = 8
@@ -57,13 +59,17 @@ class BLEEPOptions:
     # What the temperature does in the targets: BLEEP's ResNet50 class divides by it, its ViT class multiplies.
     target_temperature: Literal["divide", "multiply"] = "divide"
 
+    @property
+    def context(self) -> Context:
+        """Images of ``image_size`` pixels."""
+        return Context(image_px=self.image_size)
+
     def __post_init__(self):
         check_choices("BLEEP", self)
-        check_sizes("BLEEP", embedding_dim=self.embedding_dim, temperature=self.temperature)
+        check_sizes("BLEEP", image_size=self.image_size, embedding_dim=self.embedding_dim, temperature=self.temperature)
         check_fractions("BLEEP", projection_dropout=self.projection_dropout)
         if self.encoder != VIT:
-            if not timm.is_model(self.encoder):
-                raise InputError("BLEEP", "encoder", repr(self.encoder), f"{VIT!r} or the name of a timm model")
+            self._check_timm_encoder()
             return
         if self.pretrained == "required":
             raise InputError("BLEEP", "pretrained", "'required'", f"'no': no weights were published for {VIT!r}")
@@ -74,8 +80,18 @@ class BLEEPOptions:
             patch_size=(self.patch_size, "image_size", self.image_size),
         )
 
+    def _check_timm_encoder(self) -> None:
+        try:
+            published = timm.get_pretrained_cfg(self.encoder, allow_unregistered=False)
+        except RuntimeError:  # timm's answer to an unknown name, and to an unknown tag of a known one
+            expected = f"{VIT!r} or the name of a timm model"
+            raise InputError("BLEEP", "encoder", repr(self.encoder), expected) from None
+        side = published.input_size[-1]
+        if published.fixed_input_size and side != self.image_size:
+            raise InputError("BLEEP", "image_size", self.image_size, f"{side}, the only size that {self.encoder} takes")
 
-class BLEEP(nn.Module):
+
+class BLEEP(Method):
     """Image encoder and two projection heads under BLEEP's contrastive loss.
 
     Parameters

@@ -1,7 +1,7 @@
 """CMRCNet: contrastive learning with cross-modal reconstruction (Liu et al., 2025, arXiv 2506.08854).
 
 The paper and the code that its authors released describe two different networks and losses. Both are here, as the two
-``reading``s, and each single difference has a switch of its own.
+``reading``s, and each single difference has a switch of its own. So have the ablations of the paper's Table 5.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from spotwise.losses import at_least_float32, balance, combine, monitored, reconstruction_error, soft_contrastive
-from spotwise.models.batch import Batch
+from spotwise.models.batch import Batch, Context
 from spotwise.models.layers import (
     FusionBlock,
     GeneTokens,
@@ -24,6 +24,7 @@ from spotwise.models.layers import (
     check_sizes,
     vision_transformer,
 )
+from spotwise.models.method import Method, Options
 
 # "two concatenated cross-modal fusion modules" (paper); the released code applies one module twice
 FUSION_PASSES = 2
@@ -50,7 +51,7 @@ _AS_READING = ("as_reading", 0)
 
 
 @dataclass(frozen=True)
-class CMRCNetOptions:
+class CMRCNetOptions(Options):
     """Hyper-parameters of CMRCNet.
 
     ``as_reading`` and 0 mean: as the reading has it.
@@ -78,12 +79,20 @@ class CMRCNetOptions:
     # Which cross-entropy meets the targets and which their transpose: as in the code, or as in the paper's equation.
     # The code's way in both readings, as it is BLEEP's and the paper says to follow BLEEP here.
     pairing: Literal["released", "paper"] = "released"
-    # Whether Loss_r may move its target, the image embedding (neither reading detaches it).
-    detach_target: bool = False
 
-    # Fraction of the latent image values set to zero (the released code's `mask_prob` is the fraction kept).
+    # Which embedding is reconstructed, from masked tokens of its own modality and the other modality's tokens: the
+    # image's (both readings), the expression's, or none, which leaves the contrastive loss alone (Table 5).
+    reconstruction: Literal["image", "expression", "none"] = "image"
+    # Loss_r as mean squared error (both readings) or as 1 - cosine (Table 5).
+    reconstruction_loss: Literal["mse", "cosine"] = "mse"
+    # Whether Loss_r treats the embedding to reconstruct as a constant (in neither reading).
+    detach_target: bool = False
+    # Fraction of the tokens' values set to zero (the released code's `mask_prob` is the fraction kept).
     masked_fraction: float = 0.5
-    # Divides the logits and multiplies the exponent of the targets.
+    # Whether values are masked one by one (both readings) or by whole tokens.
+    mask_granularity: Literal["element", "token"] = "element"
+
+    # Divides the logits of Loss_c and multiplies the exponent of its targets.
     temperature: float = 1.0
 
     # Side of an image and of a ViT patch, in pixels: 224 and 32 give 49 tokens and the class token.
@@ -107,6 +116,11 @@ class CMRCNetOptions:
     fusion_dropout: float = 0.1
     # Dropout of queries and keys in the residual cross-attention.
     cross_dropout: float = 0.25
+
+    @property
+    def context(self) -> Context:
+        """Images of ``image_size`` pixels."""
+        return Context(image_px=self.image_size)
 
     def __post_init__(self):
         check_choices("CMRCNet", self)
@@ -147,16 +161,20 @@ class Outputs(NamedTuple):
     image, gene
         F'_img and F_gene, the embeddings of both modalities, (B, D) each.
     reconstructed
-        F_r, the image embedding as read from the masked image and the expression, (B, D).
+        F_r, one of the two as read from its masked modality and the other one, (B, D); ``None`` without reconstruction.
     """
 
     image: Tensor
     gene: Tensor
-    reconstructed: Tensor
+    reconstructed: Tensor | None
 
 
-class CMRCNet(nn.Module):
+class CMRCNet(Method):
     """The network of the paper's Fig. 1, with its losses.
+
+    Where the expression is reconstructed, the modalities exchange places in the reconstruction branch: masked gene
+    tokens are its queries, image tokens its keys and values, and the gene embedding is the target. This is our reading:
+    the paper names the variant in Table 5 without describing it, and its authors' code does not have it.
 
     Parameters
     ----------
@@ -175,13 +193,20 @@ class CMRCNet(nn.Module):
         )
         self.image_projection = ProjectionHead(options.encoder_dim, dim, options.projection_dropout)
         self.gene_projection = ProjectionHead(n_genes, dim, options.projection_dropout)
-        self.image_latent = nn.Linear(options.encoder_dim, dim)
-        self.gene_tokens = GeneTokens(n_genes, options.gene_tokens, dim, options.activation, options.token_dropout)
-        self.first_attention = nn.MultiheadAttention(dim, options.attention_heads, batch_first=True)
-        self.fusion = nn.ModuleList(
-            FusionBlock(dim, options.fusion_heads, options.fusion_dropout, options.cross_dropout)
-            for _ in range(1 if options.fusion == "tied" else FUSION_PASSES)
-        )
+        if options.reconstruction != "none":
+            self.image_latent = nn.Linear(options.encoder_dim, dim)
+            self.gene_tokens = GeneTokens(n_genes, options.gene_tokens, dim, options.activation, options.token_dropout)
+            self.first_attention = nn.MultiheadAttention(dim, options.attention_heads, batch_first=True)
+            self.fusion = nn.ModuleList(
+                FusionBlock(dim, options.fusion_heads, options.fusion_dropout, options.cross_dropout)
+                for _ in range(1 if options.fusion == "tied" else FUSION_PASSES)
+            )
+
+    def training_only(self) -> list[nn.Module]:
+        """The reconstruction, whose branch no retrieval passes."""
+        if self.options.reconstruction == "none":
+            return []
+        return [self.image_latent, self.gene_tokens, self.first_attention, self.fusion]
 
     def embed_images(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) -> embeddings (B, D), not normalised."""
@@ -192,7 +217,7 @@ class CMRCNet(nn.Module):
         return self.gene_projection(expression)
 
     def forward(self, batch: Batch, mask_generator: torch.Generator | None = None) -> Outputs:
-        """Embed both modalities, and reconstruct the image embedding from the masked image and the expression.
+        """Embed both modalities, and reconstruct the embedding of one from its masked tokens and the other's tokens.
 
         Parameters
         ----------
@@ -203,14 +228,13 @@ class CMRCNet(nn.Module):
             mask is drawn in evaluation mode too (released code).
         """
         tokens = self.image_encoder(batch.images)  # (B, 50, 768)
-        return Outputs(
-            self._embed_tokens(tokens),
-            self.embed_expression(batch.expression),
-            self._reconstruct(tokens, batch.expression, mask_generator),
-        )
+        image, gene = self._embed_tokens(tokens), self.embed_expression(batch.expression)
+        if self.options.reconstruction == "none":
+            return Outputs(image, gene, None)
+        return Outputs(image, gene, self._reconstruct(tokens, batch.expression, mask_generator))
 
     def loss(self, batch: Batch, mask_generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Loss_total = log(1 + Loss_c) + log(1 + Loss_r), and what to watch during training.
+        """Loss_total = log(1 + Loss_c) + log(1 + Loss_r), the latter with a reconstruction; and what to watch.
 
         Parameters
         ----------
@@ -220,35 +244,38 @@ class CMRCNet(nn.Module):
         Returns
         -------
         dict
-            Scalars: ``total``, differentiable; detached, ``contrastive`` (see :func:`spotwise.losses.monitored`),
-            ``reconstruction`` (the plain mean squared error), ``image_spread`` and ``gene_spread``.
+            Scalars: ``total``, differentiable; detached, those of :func:`spotwise.losses.monitored` and, unless nothing
+            is reconstructed, ``reconstruction``, which is Loss_r.
         """
         options = self.options
         outputs = self(batch, mask_generator)
         spot_ce, image_ce = soft_contrastive(
             outputs.image, outputs.gene, temperature=options.temperature, pairing=options.pairing
         )
-        contrastive = combine(spot_ce, image_ce, options.combination)
-        target = outputs.image.detach() if options.detach_target else outputs.image
-        reconstruction = reconstruction_error(outputs.reconstructed, target)
-        return {
-            "total": balance(contrastive, options.log) + balance(reconstruction),
-            "reconstruction": reconstruction.detach(),
-            **monitored(outputs.image, outputs.gene, spot_ce, image_ce),
-        }
+        total = balance(combine(spot_ce, image_ce, options.combination), options.log)
+        watched = monitored(outputs.image, outputs.gene, spot_ce, image_ce)
+        if outputs.reconstructed is None:
+            return {"total": total, **watched}
+        target = outputs.image if options.reconstruction == "image" else outputs.gene
+        if options.detach_target:
+            target = target.detach()
+        reconstruction = reconstruction_error(outputs.reconstructed, target, how=options.reconstruction_loss)
+        return {"total": total + balance(reconstruction), "reconstruction": reconstruction.detach(), **watched}
 
     def _embed_tokens(self, tokens: Tensor) -> Tensor:
         return self.image_projection(tokens.mean(dim=1))  # the class token counts as one of the 50
 
     def _reconstruct(self, tokens: Tensor, expression: Tensor, mask_generator: torch.Generator | None) -> Tensor:
         genes = self.gene_tokens(expression)  # (B, 8, 256)
-        latent = self._mask(self.image_latent(tokens), mask_generator)  # (B, 50, 256)
-        latent, _ = self.first_attention(latent, genes, genes, need_weights=False)
+        latent = self.image_latent(tokens)  # (B, 50, 256)
+        x, guide = (latent, genes) if self.options.reconstruction == "image" else (genes, latent)
+        x, _ = self.first_attention(self._mask(x, mask_generator), guide, guide, need_weights=False)
         for step in range(FUSION_PASSES):
-            latent = self.fusion[step % len(self.fusion)](latent, genes)
-        return at_least_float32(latent).mean(dim=1)
+            x = self.fusion[step % len(self.fusion)](x, guide)
+        return at_least_float32(x).mean(dim=1)
 
-    def _mask(self, latent: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Set single values to zero, each by a draw of its own, without rescaling the others (released code)."""
-        draws = torch.rand(latent.shape, generator=generator, device=latent.device)
-        return latent.masked_fill(draws >= 1 - self.options.masked_fraction, 0)
+    def _mask(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Set values or whole tokens of (B, T, D) to zero, each by a draw of its own, without rescaling the others."""
+        shape = x.shape if self.options.mask_granularity == "element" else (*x.shape[:2], 1)
+        draws = torch.rand(shape, generator=generator, device=x.device)
+        return x.masked_fill(draws >= 1 - self.options.masked_fraction, 0)
