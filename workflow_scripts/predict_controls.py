@@ -1,5 +1,6 @@
 """Predict one test slide without looking at it: every control."""
 
+from spotwise.ceiling import read_ceiling
 from spotwise.folds import read_fold
 from spotwise.jobs import job
 from spotwise.models import load
@@ -7,13 +8,15 @@ from spotwise.predictions import write_prediction
 
 with job(snakemake.log[0]):
     fold = read_fold(snakemake.input.fold)
-    seed = int(snakemake.wildcards.seed)
+    sample, seed = snakemake.wildcards.sample, int(snakemake.wildcards.seed)
+    ceiling = read_ceiling(snakemake.input.ceiling, fold.genes) if snakemake.input.get("ceiling") else None
     for name, path in zip(snakemake.params.controls, snakemake.output.predictions, strict=True):
+        control = load(name)()
         write_prediction(
             path,
             fold,
-            snakemake.wildcards.sample,
-            load(name)().predict(fold, snakemake.wildcards.sample, seed),
+            sample,
+            control.predict(fold, sample, seed, ceiling),
             {
                 "predictor": name,
                 "method": name,
@@ -21,6 +24,6 @@ with job(snakemake.log[0]):
                 "k": 0,
                 "k_used": 0,
                 "seed": seed,
-                "note": "",
+                "note": control.note(fold, sample),
             },
         )

@@ -12,11 +12,12 @@ from spotwise.retrieval import read_embeddings, retrieve
 
 with job(snakemake.log[0]) as logger:
     fold = read_fold(snakemake.input.fold)
+    bank_fold = read_fold(snakemake.input.bank_fold)
     bank = read_embeddings(snakemake.input.bank)
     queries = read_embeddings(snakemake.input.queries)
     queries = queries[np.flatnonzero(fold.sample[queries.row] == snakemake.wildcards.sample)]
     predicted, k_used = retrieve(
-        queries, bank, fold.expression[bank.row], snakemake.params.k, snakemake.params.matching == "weighted"
+        queries, bank, bank_fold.expression[bank.row], snakemake.params.k, snakemake.params.matching == "weighted"
     )
     if k_used < snakemake.params.k:
         logger.warning("K = %d of a bank of %d spots: the whole bank is averaged", snakemake.params.k, k_used)

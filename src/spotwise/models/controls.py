@@ -1,33 +1,66 @@
-"""Predictors that see no image. What a method does not gain over them, it has not learnt from the slide."""
+"""Predictors that see no image. What a method does not gain over them, it has not learnt from the slide.
+
+Two of them, :class:`Oracle` and :class:`NoiseCeiling`, read the truth: bounds that no method can pass, not rivals.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial import KDTree
 
 from spotwise.contracts import TEST
 from spotwise.folds import Fold
 
 
+class Control(ABC):
+    """What the controls have in common."""
+
+    @abstractmethod
+    def predict(self, fold: Fold, sample: str, seed: int, ceiling: np.ndarray | None) -> np.ndarray:
+        """Predict a test slide.
+
+        Parameters
+        ----------
+        fold
+            The fold.
+        sample
+            The test slide; N spots.
+        seed
+            Of whatever is random.
+        ceiling
+            (G,) noise ceiling of each gene of the panel on the slide, NaN where the slide does not measure it. Only
+            :class:`NoiseCeiling` uses it; ``None`` where it was not worked out.
+
+        Returns
+        -------
+        (N, G) float32 log-normalised expression, finite.
+        """
+
+    def note(self, fold: Fold, sample: str) -> str:
+        """What a reader of the scores has to know of this prediction; mostly nothing."""
+        return ""
+
+
 @dataclass(frozen=True)
-class TrainMean:
+class TrainMean(Control):
     """Every spot is the mean of the training spots. Constant by construction, so that its PCC is 0."""
 
-    def predict(self, fold: Fold, sample: str, seed: int) -> np.ndarray:
-        """Predicted expression (N, G) float32 of ``sample``."""
-        mean = fold.expression[fold.bank].mean(axis=0, dtype=np.float64).astype(np.float32)
-        return np.tile(mean, (len(fold.rows(TEST, sample=sample)), 1))
+    def predict(self, fold: Fold, sample: str, seed: int, ceiling: np.ndarray | None) -> np.ndarray:
+        """As :meth:`Control.predict`."""
+        return np.tile(_training_mean(fold).astype(np.float32), (len(fold.rows(TEST, sample=sample)), 1))
 
 
 @dataclass(frozen=True)
-class RandomRetrieval:
+class RandomRetrieval(Control):
     """Every spot is the mean of ``k`` random training spots: retrieval without looking."""
 
     k: int = 50
 
-    def predict(self, fold: Fold, sample: str, seed: int) -> np.ndarray:
-        """Predicted expression (N, G) float32 of ``sample``."""
+    def predict(self, fold: Fold, sample: str, seed: int, ceiling: np.ndarray | None) -> np.ndarray:
+        """As :meth:`Control.predict`."""
         bank = fold.expression[fold.bank]
         rng = np.random.default_rng(seed)
         return np.stack(
@@ -39,23 +72,146 @@ class RandomRetrieval:
 
 
 @dataclass(frozen=True)
-class LibrarySize:
+class LibrarySize(Control):
     """Every gene is a straight line in the spot's log total counts, fitted within the training slides.
 
     It is told the measured depth of the test spots, which no image method knows; it shows how much of a PCC may be
     mere sequencing depth. Depth is centred per slide, as slides differ in it by an order of magnitude.
     """
 
-    def predict(self, fold: Fold, sample: str, seed: int) -> np.ndarray:
-        """Predicted expression (N, G) float32 of ``sample``."""
+    def predict(self, fold: Fold, sample: str, seed: int, ceiling: np.ndarray | None) -> np.ndarray:
+        """As :meth:`Control.predict`."""
         bank = fold.bank
         depth = np.log1p(fold.total_counts.astype(np.float64))
-        for slide in set(fold.sample):
-            rows = np.flatnonzero(fold.sample == slide)
+        for rows in _slides(fold.sample):
             above_first = depth[rows] - depth[rows[0]]  # exactly 0 where all are equal, which a mean is not
             depth[rows] = above_first - above_first.mean()
-        expression = fold.expression[bank].astype(np.float64)
-        mean = expression.mean(axis=0)
+        mean = _training_mean(fold)
         x = depth[bank]
-        slope = x @ (expression - mean) / max(x @ x, np.finfo(float).tiny)
+        slope = x @ (fold.expression[bank] - mean) / max(x @ x, np.finfo(float).tiny)
         return (mean + np.outer(depth[fold.rows(TEST, sample=sample)], slope)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Coordinates(Control):
+    """Every gene is a polynomial in the spot's place on its slide, fitted by least squares within the training slides.
+
+    It shows how much of a PCC is mere layout: the same side of the tissue on every slide. A place is measured from the
+    middle of the slide's spots in units of their extent, so that slides of any size and resolution lie over each other.
+    """
+
+    degree: int = 3
+
+    def predict(self, fold: Fold, sample: str, seed: int, ceiling: np.ndarray | None) -> np.ndarray:
+        """As :meth:`Control.predict`."""
+        bank, terms, mean = fold.bank, self._terms(fold), _training_mean(fold)
+        weights = np.linalg.lstsq(terms[bank], fold.expression[bank] - mean, rcond=None)[0]
+        return (mean + terms[fold.rows(TEST, sample=sample)] @ weights).astype(np.float32)
+
+    def _terms(self, fold: Fold) -> np.ndarray:
+        """Polynomial terms (N, T) of each spot's place, centred per slide: no term tells one slide from another."""
+        place = np.empty((len(fold.spatial), 2))
+        for rows in _slides(fold.sample):
+            spatial = fold.spatial[rows]
+            extent = np.ptp(spatial, axis=0)
+            place[rows] = (spatial - spatial.min(axis=0)) / np.where(extent > 0, extent, 1) - 0.5
+        x, y = place.T
+        powers = range(self.degree + 1)
+        terms = np.stack([x**i * y**j for i in powers for j in powers if 0 < i + j <= self.degree], axis=1)
+        for rows in _slides(fold.sample):
+            terms[rows] -= terms[rows].mean(axis=0)
+        return terms
+
+
+@dataclass(frozen=True)
+class NeighbourSlide(Control):
+    """Every spot is the spot at its place on another slide of the same patient; the mean over such training slides.
+
+    Places are measured from the slide's mean in units of its pitch, without any registration. Where the sections of a
+    patient are neighbours, this copy scores high without an image; a method that only matches it has learnt nothing
+    that carries over to other patients. Where training has no slide of the patient, as always under the patient
+    protocol, it is the training mean.
+    """
+
+    def predict(self, fold: Fold, sample: str, seed: int, ceiling: np.ndarray | None) -> np.ndarray:
+        """As :meth:`Control.predict`."""
+        others = self._others(fold, sample)
+        if not others:
+            return TrainMean().predict(fold, sample, seed, ceiling)
+        here = _in_pitches(fold.spatial[fold.rows(TEST, sample=sample)])
+        copies = [fold.expression[there][KDTree(_in_pitches(fold.spatial[there])).query(here)[1]] for there in others]
+        return np.mean(copies, axis=0, dtype=np.float64).astype(np.float32)
+
+    def note(self, fold: Fold, sample: str) -> str:
+        """Says where it falls back to the training mean."""
+        return "" if self._others(fold, sample) else "no training slide of the patient: training mean"
+
+    @staticmethod
+    def _others(fold: Fold, sample: str) -> list[np.ndarray]:
+        """Rows of each training slide of the patient of ``sample``."""
+        patient = fold.patient[fold.rows(TEST, sample=sample)[0]]
+        rows = fold.bank[fold.patient[fold.bank] == patient]
+        return [rows[slide] for slide in _slides(fold.sample[rows])]
+
+
+@dataclass(frozen=True)
+class Oracle(Control):
+    """The truth itself: a bound, not a predictor. Its PCC is 1 wherever the truth varies.
+
+    A table in which it scores less loses something between prediction and score. A gene that the slide does not
+    measure is its training mean.
+    """
+
+    def predict(self, fold: Fold, sample: str, seed: int, ceiling: np.ndarray | None) -> np.ndarray:
+        """As :meth:`Control.predict`."""
+        observed = fold.expression[fold.rows(TEST, sample=sample)]
+        return np.where(np.isnan(observed), _training_mean(fold), observed).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class NoiseCeiling(Control):
+    """A simulated best predictor, made from the truth: a bound, not a predictor.
+
+    It scores on every gene what a method would that knew the true expression of each spot and missed nothing but the
+    noise of its measurement: a correlation of the ceiling ``c`` (:mod:`spotwise.ceiling`). With the truth's deviations
+    from their mean ``z``, of standard deviation ``s``, and noise ``w`` as long as ``z`` and orthogonal to it,
+
+        x = mean + c (c z + sqrt(1 - c^2) w)
+
+    has PCC c. It varies by c s, as the true expression does of which z is one noisy measurement, whose share c^2 of
+    the variance is no noise. Its error z - x has the variance (1 - c^2)^2 s^2 + c^2 (1 - c^2) s^2, so that its RMSE is
+    s sqrt(1 - c^2), the noise alone. A gene of constant truth is predicted constant; one that the slide does not
+    measure is its training mean.
+    """
+
+    def predict(self, fold: Fold, sample: str, seed: int, ceiling: np.ndarray | None) -> np.ndarray:
+        """As :meth:`Control.predict`."""
+        observed = fold.expression[fold.rows(TEST, sample=sample)].astype(np.float64)
+        predicted = np.tile(_training_mean(fold), (len(observed), 1))
+        measured = np.isfinite(ceiling) & np.isfinite(observed).all(axis=0)
+        truth, c = observed[:, measured], ceiling[measured]
+        mean = truth.mean(axis=0)
+        z = truth - mean
+        smallest = np.finfo(float).tiny
+        w = np.random.default_rng(seed).standard_normal(z.shape)
+        w -= w.mean(axis=0)
+        w -= z * ((z * w).sum(axis=0) / np.maximum((z * z).sum(axis=0), smallest))
+        w *= np.linalg.norm(z, axis=0) / np.maximum(np.linalg.norm(w, axis=0), smallest)
+        predicted[:, measured] = mean + c * (c * z + np.sqrt(1 - c**2) * w)
+        return predicted.astype(np.float32)
+
+
+def _training_mean(fold: Fold) -> np.ndarray:
+    """Mean of the training spots, (G,) float64."""
+    return fold.expression[fold.bank].mean(axis=0, dtype=np.float64)
+
+
+def _slides(sample: np.ndarray) -> list[np.ndarray]:
+    """Places in ``sample`` (N,) of each slide's spots."""
+    return [np.flatnonzero(sample == slide) for slide in dict.fromkeys(sample)]
+
+
+def _in_pitches(spatial: np.ndarray) -> np.ndarray:
+    """Spot centres (N, 2) from their mean, in units of the usual distance between nearest spots."""
+    pitch = np.median(KDTree(spatial).query(spatial, k=[2])[0])
+    return (spatial - spatial.mean(axis=0)) / (pitch or 1.0)

@@ -1,0 +1,16 @@
+"""Find what the noise of the counts of one sample lets any method reach, gene by gene."""
+
+import anndata
+
+from spotwise.ceiling import noise_ceiling
+from spotwise.files import atomic
+from spotwise.folds import slide_of
+from spotwise.jobs import job
+
+with job(snakemake.log[0]) as logger:
+    counts = anndata.read_h5ad(snakemake.input.counts)
+    spots = slide_of(counts, snakemake.input.patches).barcode
+    table = noise_ceiling(counts, snakemake.params.target_sum, spots)
+    logger.info("%d spots, mean ceiling of %d genes: %.3f", len(spots), len(table), table["ceiling"].mean())
+    with atomic(snakemake.output.ceiling) as temporary:
+        table.to_csv(temporary, sep="\t", index=False)
