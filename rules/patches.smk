@@ -38,7 +38,7 @@ rule embed_patches:
         "../envs/torch.yaml"
     threads: config["training"]["threads"]
     resources:
-        mem_mb=8000,
+        mem_mb=lambda wildcards, attempt: 16000 * attempt,
         gpu=GPU,
     params:
         encoder=encoder_setting("timm"),

@@ -237,8 +237,8 @@ def test_a_mistyped_key_is_named_and_its_meaning_guessed(small, path, meant):
         (
             "controls",
             ["Trainmean"],
-            "controls: found 'Trainmean', expected one of Coordinates, LibrarySize, NeighbourSlide, NoiseCeiling, Oracle, "
-            "RandomRetrieval, TrainMean",
+            "controls: found 'Trainmean', expected one of Coordinates, LibrarySize, NeighbourSlide, NoiseCeiling, "
+            "Oracle, RandomRetrieval, TrainMean",
         ),
         ("controls", ["CMRCNet"], "controls: found 'CMRCNet'"),
         ("cohorts", {"twoo": {}}, "cohorts.twoo: found no sample of it"),

@@ -10,10 +10,13 @@ from safetensors.torch import save_model
 from spotwise import embedding
 from spotwise.contracts import BARCODES, IMAGES, TEST
 from spotwise.embedding import build_bank, embed_patches
+from spotwise.errors import InputError
 from spotwise.folds import write_fold
-from spotwise.models import build, encoders, restore
+from spotwise.models import build, encoders, pathology, restore
+from spotwise.models.method import Sizes
+from spotwise.models.pathology import ClassTokenAndPatchMean, Published
 from spotwise.retrieval import read_embeddings
-from spotwise.spots import Spots
+from spotwise.spots import Spots, resize
 
 VIT = {"image_size": 32, "patch_size": 16, "encoder_dim": 16, "encoder_depth": 1, "encoder_heads": 2}
 VIT |= {"embedding_dim": 16}
@@ -28,7 +31,7 @@ CPU = torch.device("cpu")
 def trained(request, tmp_path, fold):
     """A method that was moved away from its initialisation, and its weights on disk."""
     torch.manual_seed(0)
-    model = build(request.param, len(fold.genes), METHODS[request.param])
+    model = build(request.param, Sizes.of(fold), METHODS[request.param])
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -82,7 +85,7 @@ def test_the_bank_holds_no_tested_spot_and_every_row_has_length_1(trained, fold,
 def test_a_restored_method_embeds_as_the_trained_one(trained, fold):
     name, model, weights = trained
     torch.manual_seed(99)
-    back = restore(name, len(fold.genes), METHODS[name], weights)
+    back = restore(name, Sizes.of(fold), METHODS[name], weights)
     assert not back.training
     images, expression = torch.randn(4, 3, 32, 32), torch.randn(4, len(fold.genes))
     with torch.inference_mode():
@@ -110,9 +113,9 @@ def _no_hub(monkeypatch):
 @pytest.mark.parametrize("pretrained", ["required", "when_reachable"])
 def test_restoring_asks_for_no_published_weights(tmp_path, pretrained):
     settings = {"encoder": "resnet10t", "embedding_dim": 16}
-    model = build("BLEEP", 5, {**settings, "pretrained": "no"})
+    model = build("BLEEP", Sizes(5), {**settings, "pretrained": "no"})
     save_model(model, str(tmp_path / "weights.safetensors"))
-    back = restore("BLEEP", 5, {**settings, "pretrained": pretrained}, tmp_path / "weights.safetensors")
+    back = restore("BLEEP", Sizes(5), {**settings, "pretrained": pretrained}, tmp_path / "weights.safetensors")
     images = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
         assert torch.equal(back.embed_images(images), model.eval().embed_images(images))
@@ -142,3 +145,36 @@ def test_frozen_features_equal_a_direct_forward_in_the_order_of_the_patches(
         assert file["embedding"].dtype == np.float32
         assert file[BARCODES].asstr()[:].ravel().tolist() == [f"A-patch{row}" for row in range(len(images))]
         assert (file.attrs["encoder"], bool(file.attrs["pretrained"])) == (encoder, False)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """A pathology encoder that takes images of 24 px only, with a normalisation of its own."""
+    sizes = {"patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 2, "reg_tokens": 4}
+    encoder = Published("lab/small", sizes, ClassTokenAndPatchMean, px=24, mean=(0.7, 0.6, 0.5), std=(0.1, 0.2, 0.3))
+    monkeypatch.setattr(pathology, "PATHOLOGY", {"Small": encoder})
+    torch.manual_seed(7)
+    return encoder.build().eval()
+
+
+@pytest.mark.usefixtures("_no_hub")
+def test_patches_are_shown_in_the_size_and_colours_that_the_encoder_knows(small, patch_files, tmp_path):
+    """By weights from a file, which are the encoder's published ones as far as the file says."""
+    save_model(small, str(tmp_path / "small.safetensors"))
+    output = tmp_path / "A-embedded.h5"
+    embed_patches(patch_files["A"], "Small", "required", "cpu", 1, output, str(tmp_path / "small.safetensors"))
+    with h5py.File(patch_files["A"]) as stored, h5py.File(output) as file:
+        images = (resize(stored[IMAGES][:], 24) / 255 - [0.7, 0.6, 0.5]) / [0.1, 0.2, 0.3]
+        with torch.inference_mode():
+            direct = small(torch.from_numpy(np.float32(images).transpose(0, 3, 1, 2)))
+        assert file["embedding"].shape == (len(images), 32)
+        np.testing.assert_allclose(file["embedding"][:], direct, rtol=1e-4, atol=1e-4)
+        assert (file.attrs["encoder"], bool(file.attrs["pretrained"])) == ("Small", True)
+
+
+def test_features_that_the_encoder_does_not_pool_are_refused(small, patch_files, tmp_path, monkeypatch):
+    small.forward_head = lambda tokens: tokens
+    monkeypatch.setattr(embedding, "frozen_encoder", lambda *_: (small, False))
+    with pytest.raises(InputError, match=r"found features \(37, 14, 16\), expected an encoder that pools its own"):
+        embed_patches(patch_files["A"], "hf-hub:lab/tokens", "no", "cpu", 1, tmp_path / "A-embedded.h5")
+    assert not (tmp_path / "A-embedded.h5").exists()

@@ -1,20 +1,23 @@
-"""Claims about methods on frozen features: the ridge regression, and the join of features to spots."""
+"""Claims about methods on frozen features: the ridge regression, and what is fitted and predicted of a fold."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import h5py
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge as Regression
-from sklearn.model_selection import LeaveOneGroupOut
+from sklearn.model_selection import GridSearchCV, LeaveOneGroupOut
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from spotwise.contracts import TEST
 from spotwise.errors import InputError, SetupError
-from spotwise.frozen import features_of, fit, predict, pretrained
+from spotwise.features import features_of, pretrained
+from spotwise.frozen import fit, predict
+from spotwise.models import load, options
 from spotwise.models.ridge import Ridge, RidgeOptions
 
 N, D, G = 120, 15, 6
@@ -35,28 +38,83 @@ def world():
     return features, expression.astype(np.float32), slide, rng.uniform(0, 1e4, size=(N, 2))
 
 
-def test_predictions_equal_sklearns_pipeline_at_the_chosen_penalty(world):
-    features, expression, *_ = world
-    weights, report = Ridge(OPTIONS).fit(*world)
+def predicted(options, weights, features):
+    """By what was fitted; the training spots' expression is withheld, as a regression does not need it."""
+    return Ridge(options).predict(weights, features, None)
+
+
+@pytest.mark.parametrize("components", [0, 3, 4, 256])
+def test_a_fit_equals_sklearns_search_over_the_whole_pipeline(world, components):
+    """Scaler and components fitted inside each inner training part: the search refits all three steps."""
+    features, expression, slide, _ = world
+    search = GridSearchCV(
+        make_pipeline(StandardScaler(), PCA(components if 0 < components < D else D, svd_solver="full"), Regression()),
+        {"ridge__alpha": np.logspace(0, 6, 7)},
+        cv=LeaveOneGroupOut(),
+        scoring="neg_mean_squared_error",
+    ).fit(features.astype(np.float64), expression, groups=slide)
+    options = replace(OPTIONS, components=components)
+    weights, report = Ridge(options).fit(*world)
+    np.testing.assert_allclose(report["inner_mse"], -search.cv_results_["mean_test_score"], rtol=1e-6)
+    assert report["alpha"] == pytest.approx(search.best_params_["ridge__alpha"])
+    assert report["components"] == (components if 0 < components < D else D)
+    assert report["ridge_protocol"] == "grouped"
+    assert {name: value.shape for name, value in weights.items()} == {"weights": (D, G), "bias": (G,)}
+    assert predicted(options, weights, features).dtype == np.float32
+    np.testing.assert_allclose(predicted(options, weights, features), search.predict(features), atol=5e-5)
+
+
+def test_there_are_never_more_components_than_spots(world):
+    few = np.arange(0, N, 13)
+    options = RidgeOptions(components=256)
+    weights, report = Ridge(options).fit(*(array[few] for array in world))
+    assert report["components"] == len(few) < D
     pipeline = make_pipeline(StandardScaler(), Regression(report["alpha"]))
-    expected = pipeline.fit(features.astype(np.float64), expression).predict(features)
-    predicted = Ridge.predict(weights, features)
-    assert predicted.dtype == np.float32
-    np.testing.assert_allclose(predicted, expected, atol=2e-5)
+    expected = pipeline.fit(world[0][few].astype(np.float64), world[1][few]).predict(world[0])
+    np.testing.assert_allclose(predicted(options, weights, world[0]), expected, atol=5e-5)
+
+
+def test_the_hest_protocol_equals_the_benchmarks_steps(world):
+    features, expression, *_ = world
+    options = RidgeOptions(protocol="hest", components=4)
+    weights, report = Ridge(options).fit(*world)
+    assert report["alpha"] == 100 / 12800
+    assert report["ridge_protocol"] == "hest"
+    assert "inner_mse" not in report
+    standard = (features - features.mean(axis=0, dtype=np.float64)) / features.std(axis=0, dtype=np.float64)
+    _, _, axes = np.linalg.svd(standard, full_matrices=False)
+    scores = standard @ axes[:4].T
+    slopes = np.linalg.solve(scores.T @ scores + np.eye(4) * 100 / 12800, scores.T @ expression)
+    benchmark = Regression(100 / 12800, solver="lsqr", fit_intercept=False, max_iter=1000).fit(scores, expression)
+    found = predicted(options, weights, features)
+    np.testing.assert_allclose(found, benchmark.predict(scores), atol=5e-5)
+    np.testing.assert_allclose(found, scores @ slopes, atol=2e-3)  # LSQR stops at a tolerance of 1e-4
+
+
+def test_predictions_of_the_hest_protocol_lack_the_mean_and_correlate_nonetheless(world):
+    features, expression, slide, spatial = world
+    raised = expression + np.float32(100)
+    hest = predicted(
+        RidgeOptions(), Ridge(RidgeOptions(protocol="hest")).fit(features, raised, slide, spatial)[0], features
+    )
+    honest = predicted(RidgeOptions(), Ridge(RidgeOptions()).fit(features, raised, slide, spatial)[0], features)
+    np.testing.assert_allclose(hest.mean(axis=0), 0, atol=1e-3)
+    np.testing.assert_allclose(honest.mean(axis=0), raised.mean(axis=0), rtol=1e-5)
+    assert min(np.corrcoef(hest[:, gene], raised[:, gene])[0, 1] for gene in range(G)) > 0.5
 
 
 def test_the_penalty_is_that_of_the_lowest_error_on_slides_left_out(world):
     features, expression, slide, _ = world
-    standard = StandardScaler().fit_transform(features.astype(np.float64))
     alphas = np.logspace(0, 6, 7)
     errors = np.zeros(7)
-    for train, held in LeaveOneGroupOut().split(standard, groups=slide):
+    for one in "ABC":
+        held = slide == one
+        mean, spread = features[~held].mean(axis=0, dtype=np.float64), features[~held].std(axis=0, dtype=np.float64)
+        x, unseen = (features[~held] - mean) / spread, (features[held] - mean) / spread
+        y = expression[~held] - expression[~held].mean(axis=0, dtype=np.float64)
         for number, alpha in enumerate(alphas):
-            # ridge with an intercept, by its normal equations
-            x, y = standard[train], expression[train].astype(np.float64)
-            gram = (x - x.mean(0)).T @ (x - x.mean(0)) + alpha * np.eye(D)
-            slope = np.linalg.solve(gram, (x - x.mean(0)).T @ (y - y.mean(0)))
-            missed = expression[held] - (y.mean(0) + (standard[held] - x.mean(0)) @ slope)
+            slope = np.linalg.solve(x.T @ x + alpha * np.eye(D), x.T @ y)  # the normal equations
+            missed = expression[held] - (expression[~held].mean(axis=0, dtype=np.float64) + unseen @ slope)
             errors[number] += np.mean(missed**2) / 3
     _, report = Ridge(OPTIONS).fit(*world)
     np.testing.assert_allclose(report["alphas"], alphas)
@@ -81,7 +139,7 @@ def test_noise_is_met_with_the_largest_penalties():
     features, expression = rng.normal(size=(300, 40)), rng.normal(size=(300, G))
     weights, report = Ridge(RidgeOptions()).fit(features, expression, slide, np.zeros((300, 2)))
     assert report["alpha"] >= 1000
-    assert np.std(Ridge.predict(weights, features), axis=0).max() < 0.05
+    assert np.std(predicted(RidgeOptions(), weights, features), axis=0).max() < 0.05
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 1234.567])
@@ -92,14 +150,15 @@ def test_a_feature_constant_in_training_says_nothing_in_the_test(world, value):
     wider, _ = Ridge(OPTIONS).fit(with_constant, *rest)
     unseen = with_constant.copy()
     unseen[:, -1] = np.random.default_rng(3).normal(size=N) * 100
-    np.testing.assert_allclose(Ridge.predict(wider, unseen), Ridge.predict(weights, features), atol=1e-5)
+    np.testing.assert_allclose(predicted(OPTIONS, wider, unseen), predicted(OPTIONS, weights, features), atol=1e-5)
 
 
 def test_the_scale_of_a_feature_does_not_matter(world):
     features, *rest = world
     weights, _ = Ridge(OPTIONS).fit(features, *rest)
     rescaled, _ = Ridge(OPTIONS).fit(features * 256, *rest)
-    np.testing.assert_allclose(Ridge.predict(rescaled, features * 256), Ridge.predict(weights, features), atol=1e-5)
+    found, expected = predicted(OPTIONS, rescaled, features * 256), predicted(OPTIONS, weights, features)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_the_only_training_slide_is_judged_by_blocks_of_it():
@@ -147,39 +206,63 @@ def test_features_are_those_of_each_spots_patch(fold, embedded):
             np.testing.assert_array_equal(joined[at], file["embedding"][fold.patch[row]])
 
 
-def run(fold, embedded, folder):
+def shuffled(fold):
+    """The same spots in another order, slides and roles mixed."""
+    order = np.random.default_rng(6).permutation(len(fold.barcode))
+    values = {field.name: getattr(fold, field.name) for field in fields(fold)}
+    return replace(
+        fold, **{name: value[order] for name, value in values.items() if np.ndim(value) and len(value) == len(order)}
+    )
+
+
+METHODS = {"Ridge": {"n_alphas": 5}, "KNNImage": {"k": 4}}
+
+
+def run(fold, embedded, folder, method="Ridge"):
     from spotwise.folds import write_fold
 
     folder.mkdir()
     write_fold(folder / "fold.h5", fold)
     trained = {slide: embedded[slide] for slide in ("A", "B")}  # none of a tested slide
     weights, summary = folder / "weights.safetensors", folder / "summary.json"
-    fit(folder / "fold.h5", trained, "Ridge", {"n_alphas": 5}, 1, weights, summary)
+    fit(folder / "fold.h5", trained, method, METHODS[method], 1, weights, summary)
     return json.loads(summary.read_text())
 
 
-def test_a_fitted_method_predicts_each_tested_slide_in_the_folds_order(fold, embedded, tmp_path):
-    summary = run(fold, embedded, tmp_path / "run")
+@pytest.mark.parametrize("name", METHODS)
+def test_a_fitted_method_predicts_each_tested_slide_in_the_folds_order(fold, embedded, tmp_path, name):
+    fold = shuffled(fold)
+    summary = run(fold, embedded, tmp_path / "run", name)
     bank = fold.bank
-    fitted, report = Ridge(RidgeOptions(n_alphas=5)).fit(
+    method = load(name)(options(name, METHODS[name]))
+    fitted, report = method.fit(
         features_of(fold, bank, embedded), fold.expression[bank], fold.sample[bank], fold.spatial[bank]
     )
-    assert summary["alpha"] == report["alpha"]
-    assert (summary["spots"], summary["genes"]) == (len(bank), len(fold.genes))
+    assert {key: summary[key] for key in report} == report
+    assert (summary["spots"], summary["genes"], summary["protocol"]) == (len(bank), len(fold.genes), fold.protocol)
     for sample in ("C", "D"):
-        predicted = predict(fold, sample, embedded[sample], "Ridge", tmp_path / "run/weights.safetensors", summary)
-        rows = fold.rows(TEST, sample=sample)
-        np.testing.assert_allclose(predicted, Ridge.predict(fitted, features_of(fold, rows, embedded)), rtol=1e-6)
+        found = predict(fold, sample, embedded[sample], name, tmp_path / "run/weights.safetensors", summary)
+        features = features_of(fold, fold.rows(TEST, sample=sample), embedded)
+        np.testing.assert_allclose(found, method.predict(fitted, features, fold.expression[bank]), rtol=1e-6)
 
 
-def test_nothing_of_a_tested_slide_decides_the_fit(fold, embedded, tmp_path):
-    run(fold, embedded, tmp_path / "run")
+@pytest.mark.parametrize("name", METHODS)
+def test_nothing_of_a_tested_slide_decides_a_fit_or_a_prediction(fold, embedded, tmp_path, name):
     expression = fold.expression.copy()
     expression[fold.role == TEST] = np.nan
-    run(replace(fold, expression=expression), embedded, tmp_path / "blind")
-    seen, blind = (load_file(tmp_path / name / "weights.safetensors") for name in ("run", "blind"))
-    for name in ("weights", "bias"):
-        np.testing.assert_array_equal(seen[name], blind[name])
+    blind = replace(fold, expression=expression)
+    summary = run(fold, embedded, tmp_path / "run", name)
+    assert run(blind, embedded, tmp_path / "blind", name) == summary
+    stored = [tmp_path / folder / "weights.safetensors" for folder in ("run", "blind")]
+    seen, unseen = map(load_file, stored)
+    assert seen.keys() == unseen.keys()
+    for entry, value in seen.items():
+        np.testing.assert_array_equal(value, unseen[entry])
+    found = [
+        predict(which, "C", embedded["C"], name, weights, summary)
+        for which, weights in zip((fold, blind), stored, strict=True)
+    ]
+    np.testing.assert_array_equal(*found)
 
 
 def without_weights(path):
@@ -203,7 +286,17 @@ def test_features_of_different_encoder_weights_are_not_mixed(fold, embedded, tmp
         run(fold, embedded, tmp_path / "mixed")
 
 
-@pytest.mark.parametrize("options", [{"n_alphas": 0}, {"n_blocks": 1}, {"smallest_alpha": 0.0}, {"largest_alpha": 0.1}])
-def test_penalties_that_cannot_be_searched_are_refused(options):
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"n_alphas": 0},
+        {"n_blocks": 1},
+        {"smallest_alpha": 0.0},
+        {"largest_alpha": 0.1},
+        {"components": -1},
+        {"protocol": "HEST"},
+    ],
+)
+def test_options_that_make_no_sense_are_refused(given):
     with pytest.raises(InputError, match="Ridge"):
-        RidgeOptions(**options)
+        RidgeOptions(**given)

@@ -21,6 +21,7 @@ from spotwise.contracts import BARCODES, IMAGES, TEST
 from spotwise.errors import CollapseError, SetupError
 from spotwise.folds import Fold, read_fold, write_fold
 from spotwise.models.method import Sizes
+from spotwise.spots import Spots
 from spotwise.training import COLLAPSE_EPOCHS, TIMINGS, Run, TrainingOptions, check_collapse, learning_rates, train
 
 METHOD = {"image_size": 32, "patch_size": 16, "encoder_dim": 16, "encoder_depth": 1, "encoder_heads": 2}
@@ -95,6 +96,40 @@ def outputs(out):
 @pytest.fixture(scope="module")
 def reference(world, tmp_path_factory):
     return trained(world, tmp_path_factory.mktemp("reference"))
+
+
+SMALL = {
+    "STNet": {"pretrained": "no", "image_size": 32, "growth_rate": 4, "blocks": "1-1"},
+    "HisToGene": {"window": 20, "image_size": 8, "dim": 8, "layers": 1, "heads": 2},
+    "NH2ST": {"encoder": "test_byobnet", "pretrained": "no", "image_size": 32, "neighbours": 4, "dim": 8}
+    | {"hypergraph_hidden": 8, "decoder_hidden": 8, "fusion_heads": 2, "fusion_hidden": 8},
+}
+
+
+@pytest.mark.parametrize("method", SMALL)
+def test_an_interrupted_regression_ends_with_the_same_bits(world, tmp_path, method, monkeypatch):
+    options = replace(OPTIONS, epochs=3, save_every_minutes=1e-9)
+
+    def run(out):
+        train(**arguments(world, out, options=options, method=SMALL[method]) | {"method": method})
+        return outputs(out)
+
+    whole = run(tmp_path / "whole")
+    batch, asked = Spots.batch, 0
+
+    def cut_short(spots, *given):
+        nonlocal asked
+        asked += 1
+        if asked == 9:
+            raise KeyboardInterrupt
+        return batch(spots, *given)
+
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(Spots, "batch", cut_short)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "cut")
+    assert run(tmp_path / "cut") == whole
+    assert json.loads((tmp_path / "cut/summary.json").read_text())["started_times"] == 2
 
 
 CHILD = """
@@ -209,6 +244,14 @@ def test_a_loss_that_stays_at_the_logarithm_of_the_batch_stops_the_training():
     check_collapse(epochs([level] * (COLLAPSE_EPOCHS - 1) + [0.98 * level]), 64)
     with pytest.raises(CollapseError, match=r"ln\(64\) = 4.159"):
         check_collapse(epochs([9.0, *[level] * COLLAPSE_EPOCHS]), 64)
+
+
+@pytest.mark.parametrize("term", ["train_total", "val_total"])
+def test_a_loss_that_is_no_number_stops_any_training(term):
+    row = {"epoch": 1, "train_total": 1.0, "val_total": 1.0}  # of a regression: no contrastive term
+    check_collapse([row], 16)
+    with pytest.raises(CollapseError, match=f"epoch 1: {term} is nan"):
+        check_collapse([row | {term: math.nan}], 16)
 
 
 @pytest.mark.parametrize(("image", "gene", "named"), [(1e-5, 1, "image"), (1, 0, "gene"), (float("nan"), 1, "image")])

@@ -13,4 +13,5 @@ with job(snakemake.log[0]):
         snakemake.params.device,
         snakemake.params.threads,
         Path(snakemake.output.embedding),
+        snakemake.params.checkpoint,
     )

@@ -11,20 +11,24 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 class Pipeline:
-    """A working folder with a configuration; ``config`` may be changed between runs."""
+    """A working folder with a configuration; ``config`` may be changed between runs.
 
-    def __init__(self, folder: Path, config: dict):
+    ``repository`` is where the workflow lies.
+    """
+
+    def __init__(self, folder: Path, config: dict, repository: Path = REPOSITORY):
         self.folder = folder
         self.config = config
+        self.repository = repository
 
     def snakemake(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
         """Run Snakemake here; output in ``.stdout``, errors and progress with it."""
         (self.folder / "config.yaml").write_text(yaml.safe_dump(self.config, sort_keys=False), encoding="utf-8")
-        command = [sys.executable, "-m", "snakemake", *arguments, "--snakefile", str(REPOSITORY / "Snakefile")]
+        command = [sys.executable, "-m", "snakemake", *arguments, "--snakefile", str(self.repository / "Snakefile")]
         command += ["--directory", str(self.folder), "--configfile", str(self.folder / "config.yaml")]
         return subprocess.run(
             command,
-            cwd=REPOSITORY,
+            cwd=self.repository,
             env=os.environ | environment,
             text=True,
             stdout=subprocess.PIPE,

@@ -10,10 +10,17 @@ pytestmark = pytest.mark.skipif(not TABLE.exists(), reason="needs the results of
 
 
 @pytest.mark.parametrize("protocol", ["paper", "patient"])
-@pytest.mark.parametrize("control", ["TrainMean", "RandomRetrieval", "LibrarySize"])
-def test_cmrcnet_learns_the_demos_link_beyond_every_control(protocol, control):
+@pytest.mark.parametrize("control", ["TrainMean", "RandomRetrieval", "LibrarySize", "Coordinates", "NeighbourSlide"])
+def test_methods_learn_the_demos_link_beyond_every_control(protocol, control):
     hvg = pd.read_csv(TABLE).set_index(["protocol", "predictor"])["HVG_top50"][protocol]
-    assert hvg["CMRCNet-50"] > hvg[control] + 0.15
+    for method in ("CMRCNet-50", "STNet", "Ridge", "KNNImage"):
+        assert hvg[method] > hvg[control] + 0.15
+
+
+@pytest.mark.parametrize("protocol", ["paper", "patient"])
+def test_nobody_passes_the_noise_ceiling_and_the_oracle_is_perfect(protocol):
+    hvg = pd.read_csv(TABLE).set_index(["protocol", "predictor"])["HVG_top50"][protocol]
+    assert hvg.drop(["NoiseCeiling", "Oracle"]).max() < hvg["NoiseCeiling"] < hvg["Oracle"] == pytest.approx(1)
 
 
 def test_the_report_is_there():

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.workflow
 
 PATIENT = {"DEMO1": "1", "DEMO2": "1", "DEMO3": "2", "DEMO4": "3"}
 K = [10, 500]
+CONTROLS = ["TrainMean", "RandomRetrieval", "LibrarySize", "Coordinates", "NeighbourSlide", "NoiseCeiling", "Oracle"]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def folds(pipeline, protocol):
 
 def test_everything_asked_for_is_there(tiny):
     table = pd.read_csv(tiny.results / "tables/table1.csv")
-    expected = ["CMRCNet-10", "CMRCNet-500", "Ridge", "TrainMean", "RandomRetrieval", "LibrarySize"]
+    expected = ["CMRCNet-10", "CMRCNet-500", "STNet", "Ridge", "KNNImage", *CONTROLS]
     for protocol in ("paper", "patient"):
         assert table.loc[table["protocol"] == protocol, "predictor"].tolist() == expected
         figures = {path.name for path in (tiny.results / f"figures/demo/{protocol}").iterdir()}

@@ -1,25 +1,36 @@
-"""Image encoders from timm, with their published weights where these can be had."""
+"""Image encoders: timm's and those of pathology by name, with their published weights where these can be had."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 
 import huggingface_hub
 import timm
-from torch import nn
+from timm.models import load_state_dict
+from torch import Tensor, nn
 
 from spotwise.errors import InputError, SetupError
+from spotwise.hest import TOKEN_VARIABLE
+from spotwise.models.pathology import PATHOLOGY, Published, published
 
 # How long the server of pretrained weights may take to say anything at all
 PROBE_SECONDS = 5
+
+REFUSED = (401, 403)  # status of an answer to no token, a wrong one, or one without access
+
+WEIGHTS = "pytorch_model.bin"  # in the repository of each pathology encoder
+CTRANSPATH = "ctranspath"
 
 logger = logging.getLogger(__name__)
 
 
 def timm_encoder(name: str, pretrained: str) -> tuple[nn.Module, bool]:
-    """A timm model that gives pooled features (B, F), and whether it has its pretrained weights.
+    """A timm model to train, features averaged over the image (B, F), and whether it has its pretrained weights.
 
     Parameters
     ----------
@@ -37,24 +48,167 @@ def timm_encoder(name: str, pretrained: str) -> tuple[nn.Module, bool]:
     """
     if not timm.is_model(name):
         raise InputError("encoder", "timm", repr(name), "the name of a timm model")
+    return _pretrained_or_random(name, pretrained, partial(_timm_model, name, global_pool="avg"))
+
+
+def frozen_encoder(name: str, pretrained: str, checkpoint: str = "") -> tuple[nn.Module, bool]:
+    """An encoder as it was published, pooled features (B, F), and whether it has its pretrained weights.
+
+    Its ``pretrained_cfg`` holds ``mean``, ``std`` and ``input_size`` of the images, and whether no other size will do
+    (``fixed_input_size``); its ``num_features`` is F.
+
+    Parameters
+    ----------
+    name
+        A key of ``PATHOLOGY``, ``ctranspath``, the name of a timm model, or ``hf-hub:<owner>/<name>`` for a model on
+        the Hugging Face hub that says how timm builds it.
+    pretrained
+        As in :func:`timm_encoder`.
+    checkpoint
+        A local file with the weights, ``.safetensors`` or torch's, which must fit entry by entry; ``""`` for the
+        published ones. It is opened as data: no code in it is run.
+
+    Raises
+    ------
+    InputError
+        If there is no encoder of that name, or the checkpoint is contradicted, not there, or of another encoder.
+    SetupError
+        If pretrained weights are required and cannot be had, or the hub does not tell how to build the encoder.
+    """
+    if checkpoint and pretrained == "no":
+        raise InputError(
+            "encoder", "pretrained", "'no' with a checkpoint", "when_reachable or required, or no checkpoint"
+        )
+    if name.lower() == CTRANSPATH:
+        from spotwise.models.ctranspath import ctranspath_encoder
+
+        return ctranspath_encoder(pretrained, checkpoint)
+    source, create = _source(name)
+    if not checkpoint:
+        return _pretrained_or_random(source, pretrained, create)
+    module = create(pretrained=False)
+    load_checkpoint(module, checkpoint, name)
+    return module, True
+
+
+def _source(name: str) -> tuple[str, Callable[..., nn.Module]]:
+    """Whose weights a frozen encoder's are, a repository or a timm model, and what builds it."""
+    if known := published(name):
+        return known.repository, partial(_pathology_model, known)
+    if ":" in name:
+        return name.partition(":")[2], partial(_hub_model, name)
+    try:
+        timm.get_pretrained_cfg(name, allow_unregistered=False)
+    except RuntimeError:  # timm's answer to an unknown name, and to an unknown tag of a known one
+        expected = f"{', '.join(PATHOLOGY)}, {CTRANSPATH}, the name of a timm model, or hf-hub:<owner>/<name>"
+        raise InputError("encoder", "timm", repr(name), expected) from None
+    return name, partial(_timm_model, name)
+
+
+def _timm_model(name: str, pretrained: bool, **pooling: str) -> nn.Module:
+    return timm.create_model(name, pretrained=pretrained, num_classes=0, **pooling)
+
+
+def _hub_model(name: str, pretrained: bool) -> nn.Module:
+    """A timm model that its repository describes, so that the hub (or its cache) is needed for random weights, too."""
+    if pretrained:
+        return _timm_model(name, pretrained=True)
+    try:
+        with _impatient_hub():
+            return _timm_model(name, pretrained=False)
+    except Exception as problem:  # as in _pretrained_or_random, and whatever timm makes of a strange description
+        reason, remedy = _told(problem, name.partition(":")[2])
+        raise SetupError(f"timm cannot build {name} ({type(problem).__name__}: {reason}); {remedy}") from None
+
+
+def _pathology_model(encoder: Published, pretrained: bool) -> nn.Module:
+    weights = _fetch(encoder.repository) if pretrained else None  # first, as a giant takes long to build
+    module = encoder.build()
+    if weights is not None:
+        load_checkpoint(module, weights, encoder.repository)
+    return module
+
+
+def _fetch(repository: str) -> str:
+    """The weights of a repository, in the hub's local cache."""
+    token = os.environ.get(TOKEN_VARIABLE, "").strip() or False  # None would make the client look for one on disk
+    return huggingface_hub.hf_hub_download(repository, WEIGHTS, token=token)
+
+
+# Weights
+
+
+def load_checkpoint(module: nn.Module, path: str | Path, name: str) -> None:
+    """Load a file of weights in the published layout; a timm model's classifier is left out.
+
+    Parameters
+    ----------
+    module
+        The encoder ``name``.
+    path
+        ``.safetensors``, or torch's with nothing but tensors, as they are or under ``state_dict`` or ``model``.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, it cannot be read, or an entry is missing, unknown, or of another shape.
+    """
+    if not Path(path).is_file():
+        raise InputError(path, "checkpoint", "no such file", f"the weights of {name}")
+    try:
+        weights = load_state_dict(str(path), weights_only=True)
+    except Exception as problem:  # a damaged file, or one with code, surfaces as whatever its reader trips over
+        reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
+        raise InputError(path, "checkpoint", f"contents that cannot be read ({reason})", "tensors by name") from None
+    weights, expected = _of_encoder(module, weights), module.state_dict()
+    for entry in [*expected, *weights]:
+        found = tuple(weights[entry].shape) if entry in weights else "nothing"
+        wanted = tuple(expected[entry].shape) if entry in expected else "nothing"
+        if found != wanted:
+            raise InputError(path, entry, found, f"{wanted}, as in {name}")
+    module.load_state_dict(weights)
+
+
+def _of_encoder(module: nn.Module, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The entries of a published checkpoint that belong to the encoder."""
+    if hasattr(module, "from_published"):
+        return module.from_published(weights)
+    classifier = module.pretrained_cfg.get("classifier") or ()
+    heads = (classifier,) if isinstance(classifier, str) else classifier
+    return {name: value for name, value in weights.items() if name.rpartition(".")[0] not in heads}
+
+
+def _pretrained_or_random(source: str, pretrained: str, create: Callable[..., nn.Module]) -> tuple[nn.Module, bool]:
+    """An encoder with its published weights, or with random ones where these are wanted or allowed."""
     if pretrained != "no":
         try:
             with _impatient_hub():
-                return _create(name, pretrained=True), True
+                return create(pretrained=True), True
+        except InputError:  # weights were had, but do not fit
+            raise
         # The hub's client, its transport and timm raise classes without a common base that change with their versions.
         except Exception as problem:
-            reason = " ".join(str(problem).split())
+            reason, remedy = _told(problem, source)
             if pretrained == "required":
-                raise SetupError(
-                    f"no pretrained weights for {name} ({reason}); connect this machine, fill its cache from one that "
-                    "is connected, or set pretrained: when_reachable"
-                ) from problem
-            logger.warning("%s starts from random weights, as none could be had: %s", name, reason)
-    return _create(name, pretrained=False), False
+                # `from None`: the client's errors carry the request, and with it the token
+                raise SetupError(f"no pretrained weights for {source} ({reason}); {remedy}") from None
+            logger.warning("%s starts from random weights, as none could be had: %s", source, reason)
+    return create(pretrained=False), False
 
 
-def _create(name: str, pretrained: bool) -> nn.Module:
-    return timm.create_model(name, pretrained=pretrained, num_classes=0, global_pool="avg")
+def _told(problem: Exception, source: str) -> tuple[str, str]:
+    """What went wrong, in one line without the token, and what to do."""
+    status = getattr(getattr(problem, "response", None), "status_code", None)
+    if status in REFUSED:
+        page = f"{huggingface_hub.constants.ENDPOINT}/{source}"
+        return f"the hub refuses them, status {status}", (
+            f"accept the terms at {page} and set {TOKEN_VARIABLE} to a token of that account, or name a local file as "
+            "checkpoint"
+        )
+    reason, token = " ".join(str(problem).split()), os.environ.get(TOKEN_VARIABLE, "").strip()
+    return (reason.replace(token, "<token>") if token else reason), (
+        "connect this machine, fill its cache from one that is connected, or set pretrained: when_reachable"
+    )
 
 
 @contextmanager

@@ -1,0 +1,81 @@
+"""Retrieval in the features of a frozen image encoder, without any learning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.preprocessing import StandardScaler
+
+from spotwise.errors import InputError
+from spotwise.retrieval import average, nearest, unit_rows
+
+
+@dataclass(frozen=True)
+class KNNImageOptions:
+    """Hyper-parameters of :class:`KNNImage`.
+
+    Attributes
+    ----------
+    k
+        Training spots to average; all of them where there are fewer.
+    """
+
+    k: int = 50
+
+    def __post_init__(self):
+        if self.k < 1:
+            raise InputError("KNNImage", "k", self.k, "at least 1")
+
+
+class KNNImage:
+    """Mean expression of the ``k`` training spots whose standardised features have the highest cosine similarity.
+
+    What BLEEP and CMRCNet do at inference, with image features on both sides: what they do not gain over it, they have
+    not learnt from expression.
+    """
+
+    def __init__(self, options: KNNImageOptions):
+        self.options = options
+
+    @staticmethod
+    def n_parameters(features: int, genes: int) -> int:
+        """Nothing is learnt."""
+        return 0
+
+    def fit(
+        self, features: np.ndarray, expression: np.ndarray, sample: np.ndarray, spatial: np.ndarray
+    ) -> tuple[dict[str, np.ndarray], dict[str, object]]:
+        """Keep the features (N, D) of the training spots, standardised over them; the rest is not looked at.
+
+        Returns
+        -------
+        weights, report
+            ``bank`` (N, D) unit rows, ``mean`` and ``scale`` (D,), float32; and ``k``, ``k_used``.
+        """
+        scaler = StandardScaler().fit(features.astype(np.float64))
+        weights = {"mean": scaler.mean_.astype(np.float32), "scale": scaler.scale_.astype(np.float32)}
+        weights["bank"] = _standard_unit_rows(weights, features)
+        return weights, {"k": self.options.k, "k_used": self._k_used(weights)}
+
+    def predict(self, weights: dict[str, np.ndarray], features: np.ndarray, expression: np.ndarray) -> np.ndarray:
+        """Predicted expression (n, G) float32.
+
+        Parameters
+        ----------
+        weights
+            What :meth:`fit` returned.
+        features
+            (n, D) of the spots to predict.
+        expression
+            (N, G) of the training spots, in the order of their features.
+        """
+        matches = nearest(_standard_unit_rows(weights, features), weights["bank"], self._k_used(weights))
+        return average(expression, matches)
+
+    def _k_used(self, weights: dict[str, np.ndarray]) -> int:
+        return min(self.options.k, len(weights["bank"]))
+
+
+def _standard_unit_rows(weights: dict[str, np.ndarray], features: np.ndarray) -> np.ndarray:
+    return unit_rows((features.astype(np.float32) - weights["mean"]) / weights["scale"])

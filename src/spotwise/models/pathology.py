@@ -1,0 +1,174 @@
+"""Published encoders of pathology images, rebuilt from timm's parts so that their weights load entry by entry.
+
+Sizes, pooling and normalisation are those of the model cards on the Hugging Face hub; TRIDENT (mahmoodlab/TRIDENT,
+``patch_encoder_models/load.py``) loads the same weights strictly into networks of these sizes. CONCH's are those of its
+repository (mahmoodlab/CONCH, ``open_clip_custom``). The weights are gated, and under licences of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from timm.layers import SwiGLUPacked
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from spotwise.spots import IMAGENET_MEAN, IMAGENET_STD
+
+BIOPTIMUS_MEAN, BIOPTIMUS_STD = (0.707223, 0.578729, 0.703617), (0.211883, 0.230117, 0.177517)
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+
+LAYER_SCALE = {"init_values": 1e-5}
+SWIGLU = {"mlp_layer": SwiGLUPacked, "act_layer": nn.SiLU}
+VIT_HUGE = (
+    {"patch_size": 14, "embed_dim": 1280, "depth": 32, "num_heads": 16, "mlp_ratio": 5.3375} | LAYER_SCALE | SWIGLU
+)
+VIT_GIANT = {"embed_dim": 1536, "depth": 40, "num_heads": 24, "mlp_ratio": 5.33334} | LAYER_SCALE | SWIGLU
+
+
+class ClassTokenAndPatchMean(VisionTransformer):
+    """A vision transformer pooled as Virchow is: class token and mean of the patch tokens, register tokens left out."""
+
+    def __init__(self, **sizes):
+        super().__init__(**sizes)
+        self.num_features = self.head_hidden_size = 2 * self.embed_dim
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """(B, T, D) -> (B, 2 D)."""
+        return torch.cat([x[:, 0], x[:, self.num_prefix_tokens :].mean(dim=1)], dim=1)
+
+
+class AttentionPool(nn.Module):
+    """Attention of one learned query to all tokens (mahmoodlab/CONCH, ``AttentionalPooler``).
+
+    Parameters
+    ----------
+    dim, tokens_dim
+        Channels out, and of the tokens.
+    heads
+        Attention heads.
+    """
+
+    def __init__(self, dim: int, tokens_dim: int, heads: int = 8):
+        super().__init__()
+        self.query = nn.Parameter(torch.randn(1, dim))
+        self.attn = nn.MultiheadAttention(dim, heads, kdim=tokens_dim, vdim=tokens_dim, batch_first=True)
+        self.ln_q = nn.LayerNorm(dim)
+        self.ln_k = nn.LayerNorm(tokens_dim)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, T, tokens_dim) -> (B, dim)."""
+        keys = self.ln_k(tokens)
+        query = self.ln_q(self.query).expand(len(tokens), -1, -1)
+        return self.attn(query, keys, keys, need_weights=False)[0][:, 0]
+
+
+class CONCHVision(nn.Module):
+    """CONCH's image tower up to the features that its authors use for probing: before the projection to the text.
+
+    Modules are named as in CONCH's checkpoint, below its ``visual``.
+
+    Parameters
+    ----------
+    dim
+        Channels of the features.
+    sizes
+        Of the vision transformer.
+    """
+
+    def __init__(self, dim: int = 512, **sizes):
+        super().__init__()
+        self.trunk = VisionTransformer(**sizes)
+        self.attn_pool_contrast = AttentionPool(dim, self.trunk.embed_dim)
+        self.ln_contrast = nn.LayerNorm(dim)
+        self.num_features = dim
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, dim)."""
+        return self.ln_contrast(self.attn_pool_contrast(self.trunk.forward_features(images)))
+
+    def from_published(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What CONCH's checkpoint holds of this module; its text, captions and projection to the text are left out."""
+        mine = tuple(f"visual.{name}." for name, _ in self.named_children())
+        return {name.removeprefix("visual."): value for name, value in weights.items() if name.startswith(mine)}
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published encoder.
+
+    Attributes
+    ----------
+    repository
+        On the Hugging Face hub; the weights are its ``pytorch_model.bin``.
+    sizes
+        Arguments of ``network`` beyond ``img_size``.
+    network
+        Class; timm's own pools by the class token.
+    px
+        Side of the images.
+    mean, std
+        Of their RGB values in [0, 1].
+    """
+
+    repository: str
+    sizes: Mapping[str, object]
+    network: type[nn.Module] = VisionTransformer
+    px: int = 224
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+
+    def build(self) -> nn.Module:
+        """The encoder with random weights, (B, 3, px, px) -> (B, D); ``pretrained_cfg`` as on timm's models."""
+        module = self.network(img_size=self.px, num_classes=0, **self.sizes)
+        module.pretrained_cfg = {
+            "mean": self.mean,
+            "std": self.std,
+            "input_size": (3, self.px, self.px),
+            "fixed_input_size": True,
+        }
+        return module
+
+
+_H_OPTIMUS = {
+    "sizes": VIT_GIANT | {"patch_size": 14, "reg_tokens": 4, "no_embed_class": True},
+    "mean": BIOPTIMUS_MEAN,
+    "std": BIOPTIMUS_STD,
+}
+
+PATHOLOGY: Mapping[str, Published] = {
+    "UNI": Published(
+        "MahmoodLab/UNI",
+        {"patch_size": 16, "embed_dim": 1024, "depth": 24, "num_heads": 16} | LAYER_SCALE,
+    ),
+    "UNI2-h": Published(
+        "MahmoodLab/UNI2-h",
+        VIT_GIANT | {"patch_size": 14, "depth": 24, "reg_tokens": 8, "no_embed_class": True},
+    ),
+    "Virchow": Published("paige-ai/Virchow", VIT_HUGE, ClassTokenAndPatchMean),
+    "Virchow2": Published("paige-ai/Virchow2", VIT_HUGE | {"reg_tokens": 4}, ClassTokenAndPatchMean),
+    "H-optimus-0": Published("bioptimus/H-optimus-0", **_H_OPTIMUS),
+    "H-optimus-1": Published("bioptimus/H-optimus-1", **_H_OPTIMUS),
+    # Its card cuts the central 224 of 256 px at 0.5 um a pixel, which is what a patch shows already.
+    "Prov-GigaPath": Published("prov-gigapath/prov-gigapath", VIT_GIANT | {"patch_size": 16}),
+    "CONCH": Published(
+        "MahmoodLab/CONCH",
+        {"patch_size": 16, "embed_dim": 768, "depth": 12, "num_heads": 12},
+        CONCHVision,
+        px=448,
+        mean=CLIP_MEAN,
+        std=CLIP_STD,
+    ),
+}
+
+
+def published(name: str) -> Published | None:
+    """The encoder of a short name, or of ``hf-hub:<its repository>``, in upper or lower case; None for others."""
+    wanted = name.lower()
+    for short, encoder in PATHOLOGY.items():
+        repository = encoder.repository.lower()
+        if wanted in (short.lower(), f"hf-hub:{repository}", f"hf_hub:{repository}"):
+            return encoder
+    return None

@@ -1,0 +1,53 @@
+"""The claim of docs/adding-a-method.md: one file, one line, one entry."""
+
+import re
+import shutil
+
+import pandas as pd
+import pytest
+import yaml
+from pipeline import REPOSITORY, Pipeline, example
+
+pytestmark = pytest.mark.workflow
+
+WORKFLOW = ("Snakefile", "config.yaml", "rules", "schemas", "report", "resources", "src", "workflow_scripts")
+
+
+def blocks(language):
+    """The code blocks of the page in one language."""
+    page = (REPOSITORY / "docs/adding-a-method.md").read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """Table 1 of a tiny demo run, by a copy of the workflow to which the page's method was added as the page says."""
+    repository, folder = tmp_path_factory.mktemp("repository"), tmp_path_factory.mktemp("run")
+    for name in WORKFLOW:
+        here, there = REPOSITORY / name, repository / name
+        shutil.copytree(here, there) if here.is_dir() else shutil.copy(here, there)
+    file, line = blocks("python")
+    (repository / "src/spotwise/models/colour.py").write_text(file, encoding="utf-8")
+    registry = repository / "src/spotwise/models/__init__.py"
+    before, marker, after = registry.read_text(encoding="utf-8").partition('    "TrainMean": Entry(')
+    assert marker
+    registry.write_text(before + line + marker + after, encoding="utf-8")
+    config = example("demo", folder)
+    config["data"]["generated"]["spots_across"] = 9
+    config["expression"]["hvg_per_slide"] = 60
+    config["protocols"] = ["patient"]
+    config["controls"] = ["TrainMean", "RandomRetrieval"]
+    config["methods"] = yaml.safe_load(blocks("yaml")[0])
+    pipeline = Pipeline(folder, config, repository)
+    pipeline.run("results/demo/tables/table1.csv")
+    return pd.read_csv(pipeline.results / "tables/table1.csv").set_index("predictor")
+
+
+def test_the_pages_method_stands_in_the_table_and_beats_the_controls(table):
+    assert table.index.tolist() == ["Colour", "TrainMean", "RandomRetrieval"]
+    assert table.loc["Colour", "HVG_top50"] > table.loc["RandomRetrieval", "HVG_top50"] + 0.1
+
+
+def test_the_pages_method_is_as_short_as_it_says():
+    code = [line for line in blocks("python")[0].splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    assert len(code) <= 45
