@@ -83,6 +83,10 @@ def encoder_setting(key):
     return setting
 
 
+def encoder_checkpoint(wildcards):
+    return config["encoders"][wildcards.encoder]["checkpoint"] or []
+
+
 # --- Folds ---------------------------------------------------------------------------------------------------------
 
 
@@ -107,6 +111,11 @@ def training_options(wildcards):
     """What decides a training's result; the rest is read by the job, as changing it must not train again."""
     options = config["training"] | entry(wildcards)["training"]
     return {key: value for key, value in options.items() if key not in ("memory", "save_every_minutes")}
+
+
+def method_checkpoint(wildcards):
+    """The local file that a method's encoder starts from, where its options name one."""
+    return model_options(wildcards).get("checkpoint") or []
 
 
 def embeddings_of(wildcards, samples):

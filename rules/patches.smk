@@ -28,6 +28,7 @@ rule extract_patches:
 rule embed_patches:
     input:
         patches=sample_patches,
+        checkpoint=encoder_checkpoint,
     output:
         embedding="<results>/embeddings/{encoder}/{sample}.h5",
     log:

@@ -147,6 +147,6 @@ if config["controls"]:
             controls=config["controls"],
             code=code_version("models/controls", "ceiling", "predictions", "folds"),
         message:
-            "Predict {wildcards.sample} without looking at it, {wildcards.protocol} protocol, fold {wildcards.fold}, seed {wildcards.seed}"
+            "Predict {wildcards.sample} by the controls, {wildcards.protocol} protocol, fold {wildcards.fold}, seed {wildcards.seed}"
         script:
             "../workflow_scripts/predict_controls.py"

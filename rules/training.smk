@@ -6,6 +6,7 @@ rule train:
         fold=training_fold,
         patches=training_patches,
         embeddings=exemplar_embeddings,
+        checkpoint=method_checkpoint,
     output:
         weights=f"{MODEL}/weights.safetensors",
         history=f"{MODEL}/history.tsv",

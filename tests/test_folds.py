@@ -332,6 +332,13 @@ def test_a_fold_written_twice_is_the_same_file(fold, tmp_path):
     assert (tmp_path / "first.h5").read_bytes() == (tmp_path / "second.h5").read_bytes()
 
 
+def test_the_owner_is_the_patient_only_where_patients_are_left_out_and_several_train():
+    for plan, fold in folds(PATIENT):
+        several = len({PATIENTS[sample] for sample in plan.train}) > 1
+        assert fold.owner().tolist() == (fold.patient if several else fold.sample).tolist()
+    assert all(fold.owner() is fold.sample for _, fold in folds(PAPER))
+
+
 # --- array positions --------------------------------------------------------------------------------------------------
 
 
@@ -347,8 +354,9 @@ def test_array_positions_are_those_of_the_file_counted_from_zero():
     assert array_positions(lognorm).tolist() == [[0, 0], [2, 0], [0, 3]]
 
 
-def test_array_positions_without_columns_count_the_steps_between_spots():
+@pytest.mark.parametrize("columns", [{}, {"array_row": ["?"] * 24, "array_col": range(24)}])
+def test_array_positions_without_columns_of_numbers_count_the_steps_between_spots(columns):
     row, column = (index.ravel() for index in np.indices((4, 6)))
     jitter = np.random.default_rng(0).normal(0, 5, (24, 2))
-    lognorm = placed(np.stack([900 + 130 * column, 4000 + 130 * row], axis=1) + jitter)
+    lognorm = placed(np.stack([900 + 130 * column, 4000 + 130 * row], axis=1) + jitter, **columns)
     assert array_positions(lognorm).tolist() == np.stack([row, column], axis=1).tolist()

@@ -147,7 +147,7 @@ def test_best_method_is_bold_and_second_underlined_but_never_a_control():
     assert line_of(text, "| B ") == "| B | **0.400** | **0.400** | **0.400** | 0 of 4 |"
     assert line_of(text, "| C ") == "| C | <u>0.300</u> | <u>0.300</u> | <u>0.300</u> | 0 of 4 |"
     assert line_of(text, "| A ") == "| A | 0.200 | 0.200 | 0.200 | 0 of 4 |"
-    assert line_of(text, "Oracle") == "| *Oracle* | 0.900 | 0.900 | 0.900 | 0 of 4 |"
+    assert line_of(text, "| *Oracle*") == "| *Oracle* | 0.900 | 0.900 | 0.900 | 0 of 4 |"
     assert line_of(tables.console(table), "  B ").count("*") == 3
     assert "*" not in line_of(tables.console(table), "(Oracle)")
 

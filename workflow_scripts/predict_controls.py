@@ -1,4 +1,4 @@
-"""Predict one test slide without looking at it: every control."""
+"""Predict one test slide by every control: without its image, or, for the bounds, from its truth."""
 
 from spotwise.ceiling import read_ceiling
 from spotwise.folds import read_fold

@@ -16,7 +16,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from spotwise.expression import normalise
+from spotwise.expression import depth_target, normalise
 from spotwise.metrics import GENES_PER_BLOCK, pearson_per_gene
 
 
@@ -53,12 +53,10 @@ def noise_ceiling(
         correlation of the expected measurement with one measurement: the square root of the reliability
         2 r / (1 + r), 0 where the halves do not correlate.
     """
-    if target_sum is None:
-        totals = np.asarray(counts.X.sum(axis=1, dtype=np.float64)).ravel()
-        target_sum = float(np.median(totals[totals > 0]))
+    target = depth_target(counts.X, target_sum)
     matrix = sparse.csr_matrix(counts.X if spots is None else counts[spots].X)
     rng = np.random.default_rng(seed)
-    r_half = np.mean([_correlate_halves(matrix, target_sum, rng) for _ in range(repeats)], axis=0)
+    r_half = np.mean([_correlate_halves(matrix, target, rng) for _ in range(repeats)], axis=0)
     r = np.maximum(r_half, 0)
     return pd.DataFrame({"gene": counts.var_names, "r_half": r_half, "ceiling": np.sqrt(2 * r / (1 + r))})
 

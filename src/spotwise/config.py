@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from spotwise.contracts import PATIENT
 from spotwise.errors import InputError, one_of
@@ -96,7 +97,7 @@ def _check_methods(config: Mapping, where: str) -> None:
         for key, idle, why in (
             ("neighbours", [], None if registered.kind == "retrieval" else "retrieves no spots"),
             ("matching", ["average"], None if registered.kind == "retrieval" else "retrieves no spots"),
-            ("harmony", False, None if registered.trained else "is not trained on expression of its own"),
+            ("harmony", False, None if registered.trained else "is fitted on uncorrected expression"),
             ("training", {}, None if registered.trained else "is fitted, not trained"),
         ):
             if why and settings[key] != idle:
@@ -109,6 +110,9 @@ def _check_methods(config: Mapping, where: str) -> None:
         if not registered.uses_encoder and "encoder" in settings:
             raise InputError(where, f"{field}.encoder", repr(settings["encoder"]), f"none: {model} has its own encoder")
         check_options(model, settings["options"], f"{where}: {field}.options")
+        _check_file(settings["options"].get("checkpoint"), where, f"{field}.options.checkpoint")
+    for name, encoder in config["encoders"].items():
+        _check_file(encoder["checkpoint"], where, f"encoders.{name}.checkpoint")
     for name in config["controls"]:
         if name not in REGISTRY or REGISTRY[name].kind != "control":
             known = sorted(key for key, entry in REGISTRY.items() if entry.kind == "control")
@@ -119,6 +123,11 @@ def _check_methods(config: Mapping, where: str) -> None:
         raise InputError(where, "methods", f"two predictors named {twice[0]}", "names that stay apart with their K")
 
 
+def _check_file(path: str | None, where: str, field: str) -> None:
+    if path and not Path(path).is_file():
+        raise InputError(where, field, f"no file {path}", "a file with an encoder's weights")
+
+
 def predictors(config: Mapping) -> list[Predictor]:
     """Every predictor of the run, methods first, in the order of the configuration."""
     found = []
@@ -127,7 +136,9 @@ def predictors(config: Mapping) -> list[Predictor]:
         if kind == "retrieval":
             for matching, suffix in (("average", ""), ("weighted", "-weighted")):
                 if matching in settings["matching"]:
-                    found += [Predictor(f"{name}-{k}{suffix}", name, kind, k, matching) for k in settings["neighbours"]]
+                    # the weight of a single match is 1 either way
+                    several = [k for k in settings["neighbours"] if k > 1 or matching == settings["matching"][0]]
+                    found += [Predictor(f"{name}-{k}{suffix}", name, kind, k, matching) for k in several]
         else:
             found.append(Predictor(name, name, kind))
     return found + [Predictor(name, name, "control") for name in config["controls"]]

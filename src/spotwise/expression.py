@@ -271,13 +271,21 @@ def normalise(adata: AnnData, target_sum: float | None = None) -> AnnData:
 
     result = adata.copy()
     result.X = sparse.csr_matrix(result.X, dtype=np.float32)
-    if target_sum is None:
-        # scanpy's own median counts empty spots in for CSR, and leaves them out for dense matrices
-        totals = np.asarray(result.X.sum(axis=1, dtype=np.float64)).ravel()
-        target_sum = float(np.median(totals[totals > 0]))
-    sc.pp.normalize_total(result, target_sum=target_sum)
+    sc.pp.normalize_total(result, target_sum=depth_target(result.X, target_sum))
     sc.pp.log1p(result)
     return result
+
+
+def depth_target(counts: sparse.spmatrix | np.ndarray, target_sum: float | None) -> float:
+    """Counts that every spot of a slide (N, G) is scaled to: ``target_sum``, or the slide's median depth for None.
+
+    Spots without counts are left out of the median; scanpy's own counts them in for CSR, and leaves them out for dense
+    matrices.
+    """
+    if target_sum is not None:
+        return target_sum
+    totals = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
+    return float(np.median(totals[totals > 0]))
 
 
 def select_genes(

@@ -12,7 +12,19 @@ import h5py
 import numpy as np
 from scipy.spatial import KDTree
 
-from spotwise.contracts import BARCODES, DROPPED, IMAGES, PAPER, PATCH_PX, SPATIAL, TEST, TOTAL_COUNTS, TRAIN, VAL
+from spotwise.contracts import (
+    BARCODES,
+    DROPPED,
+    IMAGES,
+    PAPER,
+    PATCH_PX,
+    PATIENT,
+    SPATIAL,
+    TEST,
+    TOTAL_COUNTS,
+    TRAIN,
+    VAL,
+)
 from spotwise.errors import InputError
 from spotwise.files import atomic
 from spotwise.slides import match_patches, read_patches_index
@@ -78,6 +90,14 @@ class Fold:
         As in the released inference: the whole training slides, never a test spot.
         """
         return self.rows(TRAIN, VAL)
+
+    def owner(self) -> np.ndarray:
+        """(N,) what may not be divided where training spots stand in for tested ones: the patient, or the slide.
+
+        The patient under ``patient``, where training holds several; otherwise the slide.
+        """
+        several = len(set(self.patient[self.bank])) > 1
+        return self.patient if self.protocol == PATIENT and several else self.sample
 
     def reference(self, sample: str) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance per gene of the slides that the protocol allows for choosing evaluation genes.
@@ -151,13 +171,15 @@ def slide_of(lognorm: AnnData, patches: str | Path) -> Slide:
 def array_positions(lognorm: AnnData) -> np.ndarray:
     """Row and column of each spot on its slide's array, from 0, (N, 2) int64.
 
-    ``obs["array_row"]`` and ``obs["array_col"]`` where the file has them; otherwise the spot centres, counted in steps
-    of the usual distance between nearest spots.
+    ``obs["array_row"]`` and ``obs["array_col"]`` where the file has numbers there; otherwise the spot
+    centres, counted in steps of the usual distance between nearest spots.
     """
-    if {"array_row", "array_col"} <= set(lognorm.obs):
-        position = lognorm.obs[["array_row", "array_col"]].to_numpy()
-        if np.isfinite(position.astype(np.float64)).all():
+    try:
+        position = lognorm.obs[["array_row", "array_col"]].to_numpy(dtype=np.float64)
+        if np.isfinite(position).all():
             return (position - position.min(axis=0)).round().astype(np.int64)
+    except (KeyError, ValueError):
+        pass  # no such columns, or no numbers in them
     centres = np.asarray(lognorm.obsm[SPATIAL], dtype=np.float64)[:, ::-1]  # row is y
     if len(centres) == 1:
         return np.zeros((1, 2), dtype=np.int64)

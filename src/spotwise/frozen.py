@@ -46,7 +46,7 @@ def fit(
     loaded = pretrained(embeddings)
     with threadpool_limits(threads):
         fitted, report = load(method)(options(method, method_options)).fit(
-            features_of(fold, rows, embeddings), fold.expression[rows], fold.sample[rows], fold.spatial[rows]
+            features_of(fold, rows, embeddings), fold.expression[rows], fold.owner()[rows], fold.spatial[rows]
         )
     with atomic(weights) as temporary:
         save_file({name: np.ascontiguousarray(value) for name, value in fitted.items()}, temporary)

@@ -15,7 +15,7 @@ import yaml
 from torch import nn
 
 from spotwise.config import prepare
-from spotwise.errors import InputError
+from spotwise.errors import InputError, SetupError
 from spotwise.models import REGISTRY, build, load, without_pretraining
 from spotwise.models.encoders import frozen_encoder
 from spotwise.models.method import Sizes
@@ -92,12 +92,13 @@ def main() -> None:
     parser.add_argument("config", nargs="?", default="config.yaml", type=Path, help="configuration (config.yaml)")
     parser.add_argument("--genes", default=GENES, type=int, help="genes of the panel (1000)")
     given = parser.parse_args()
-    config = yaml.safe_load(given.config.read_text(encoding="utf-8"))
     try:
+        config = yaml.safe_load(given.config.read_text(encoding="utf-8"))
         prepare(config, str(given.config))
-    except InputError as error:
+        counts = count(config, given.genes)
+    except (InputError, SetupError, OSError, yaml.YAMLError) as error:
         parser.exit(1, f"{error}\n")
-    print(table(count(config, given.genes)), end="")
+    print(table(counts), end="")
 
 
 if __name__ == "__main__":

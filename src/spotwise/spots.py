@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional
 
 from spotwise import neighbourhoods
-from spotwise.contracts import IMAGES, PATIENT
+from spotwise.contracts import IMAGES
 from spotwise.errors import InputError
 from spotwise.features import features_of
 from spotwise.folds import Fold
@@ -161,9 +161,7 @@ class _ExemplarBank:
         queries, keys = features_of(fold, rows, embeddings), features_of(fold, bank, embeddings)
         place = {row: number for number, row in enumerate(bank)}
         same = np.array([place.get(row, -1) for row in rows])
-        # A tested patient has no slide in training: neither may a training spot learn from its own patient's.
-        by_patient = fold.protocol == PATIENT and len(set(fold.patient[bank])) > 1
-        owner = fold.patient if by_patient else fold.sample
+        owner = fold.owner()
         self.nearest = torch.from_numpy(neighbourhoods.exemplars(queries, owner[rows], keys, owner[bank], k, same))
         self.queries, self.keys = torch.from_numpy(queries).to(device), torch.from_numpy(keys).to(device)
         self.expression = torch.from_numpy(fold.expression[bank]).to(device)

@@ -25,7 +25,8 @@ LEGEND = (
     "folds and seeds; ± is the standard deviation over folds. HEG and HVG: the measured panel genes with the highest "
     "mean and the highest variance; marker: the cohort's marker genes that were measured. Constant genes: mean number "
     "per slide, of the measured panel genes, whose prediction or truth does not vary; they score 0. Best method "
-    "**bold**, second best <u>underlined</u>; controls see no image and do not compete."
+    "**bold**, second best <u>underlined</u>. In italics, not competing: controls, which see no image, and bounds "
+    "made from the truth (NoiseCeiling: what a predictor of the true rates would reach; Oracle: the truth itself)."
 )
 
 

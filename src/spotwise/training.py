@@ -135,19 +135,22 @@ def train(
         Folder for the resumable state, removed when the training is done.
     weights, history, summary
         Outputs: ``weights.safetensors``, ``history.tsv`` (one row per epoch) and ``summary.json``.
+    embeddings
+        Embedded patches by sample, for methods that use the features of a frozen encoder.
 
     Raises
     ------
     SetupError
-        No GPU where one is asked for; another process trains the same.
+        No GPU where one is asked for; another process trains the same; slides embedded with and without weights.
     CollapseError
-        The contrastive loss stays at ln(batch), or the embeddings become one point.
+        The loss is no number, a contrastive loss stays at ln(batch), or the embeddings become one point.
     """
     started = time.monotonic()
     device = devices.choose(options.device)
     devices.make_deterministic(options.threads)
     fold = read_fold(fold_path)
     context = method_options_of(method, method_options).context
+    features_pretrained = pretrained(embeddings) if embeddings else None
     training, validation = (
         Spots(
             fold,
@@ -166,11 +169,12 @@ def train(
         patches=_hash_of(training, validation),
         method=method,
         method_options=dict(method_options),
+        checkpoint=_file_hash(method_options.get("checkpoint")),
         options=options.decisive,
         seed=seed,
         code=code,
         device=devices.name(device),
-        versions=versions("torch", "timm"),
+        versions=versions("torch", "timm", "numpy", "scipy"),
     )
     state = State(state_root, key)
     with state.locked():
@@ -199,7 +203,7 @@ def train(
                 "parameters": sum(p.numel() for p in run.model.parameters()),
                 "best_epoch": run.best_epoch,
                 "best_val_loss": run.best_loss,
-                "pretrained_loaded": pretrained(embeddings) if embeddings else run.pretrained_loaded,
+                "pretrained_loaded": features_pretrained if embeddings else run.pretrained_loaded,
                 "started_times": run.attempt,
                 "device": devices.name(device),
                 "peak_gpu_memory_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
@@ -403,6 +407,13 @@ def _hash_of(*spots: Spots) -> str:
         digest.update(str(tuple(content.shape)).encode())
         digest.update(content.cpu().contiguous().numpy().data)
     return digest.hexdigest()
+
+
+def _file_hash(path: object) -> str:
+    if not path:
+        return ""
+    with open(str(path), "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _as_tsv(history: list[dict[str, float]]) -> str:

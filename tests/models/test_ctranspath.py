@@ -27,8 +27,8 @@ from spotwise.models.ctranspath import (
     ctranspath_backbone,
     ctranspath_encoder,
     from_published,
-    load_published,
 )
+from spotwise.models.encoders import load_checkpoint
 
 SMALL = {"image_size": 56, "embed_dim": 16, "depths": "2-2-2", "heads": "1-2-4"}
 SMALL_SHAPE = (56, 16, (2, 2, 2), (1, 2, 4))
@@ -222,7 +222,7 @@ def test_a_loaded_checkpoint_gives_the_outputs_of_its_network(checkpoint, wrappe
     backbone, images = ctranspath_backbone(*SMALL_SHAPE).eval(), small_batch().images
     with torch.inference_mode():
         assert not torch.allclose(backbone(images), network(images))
-        load_published(backbone, path)
+        load_checkpoint(backbone, path, "CTransPath")
         assert torch.equal(backbone(images), network(images))
 
 
@@ -262,7 +262,7 @@ def damaged(checkpoint, change):
 def test_a_checkpoint_that_does_not_fit_is_one_clear_line(checkpoint, change, message):
     path = damaged(checkpoint, change)
     with pytest.raises(InputError, match=re.escape(f"{path}: {message}")) as refused:
-        load_published(ctranspath_backbone(*SMALL_SHAPE), path)
+        load_checkpoint(ctranspath_backbone(*SMALL_SHAPE), path, "CTransPath")
     assert "\n" not in str(refused.value)
 
 
@@ -271,7 +271,7 @@ def test_a_refused_checkpoint_leaves_the_network_as_it_was(checkpoint):
     backbone = ctranspath_backbone(*SMALL_SHAPE)
     before = {key: value.clone() for key, value in backbone.state_dict().items()}
     with pytest.raises(InputError):
-        load_published(backbone, path)
+        load_checkpoint(backbone, path, "CTransPath")
     assert all(torch.equal(value, before[key]) for key, value in backbone.state_dict().items())
 
 
@@ -279,7 +279,7 @@ def test_weights_already_in_timms_layout_are_refused(checkpoint):
     path, network = checkpoint
     torch.save(network.state_dict(), path)
     with pytest.raises(InputError, match=r"layers\.1\.downsample\.norm\.weight: found nothing"):
-        load_published(ctranspath_backbone(*SMALL_SHAPE), path)
+        load_checkpoint(ctranspath_backbone(*SMALL_SHAPE), path, "CTransPath")
 
 
 class Runs:
@@ -296,7 +296,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path):
     path = tmp_path / "ctranspath.pth"
     torch.save({"model": Runs(tmp_path / "trace")}, path)
     with pytest.raises(InputError, match=r"checkpoint: found contents that cannot be read") as refused:
-        load_published(ctranspath_backbone(*SMALL_SHAPE), path)
+        load_checkpoint(ctranspath_backbone(*SMALL_SHAPE), path, "CTransPath")
     assert "\n" not in str(refused.value)
     assert not (tmp_path / "trace").exists()
 
@@ -306,7 +306,7 @@ def test_a_file_that_is_no_checkpoint_is_one_clear_line(tmp_path, content):
     path = tmp_path / "ctranspath.pth"
     path.write_bytes(content)
     with pytest.raises(InputError, match=f"^{re.escape(str(path))}: checkpoint: found") as refused:
-        load_published(ctranspath_backbone(*SMALL_SHAPE), path)
+        load_checkpoint(ctranspath_backbone(*SMALL_SHAPE), path, "CTransPath")
     assert "\n" not in str(refused.value)
 
 
@@ -368,13 +368,17 @@ def test_random_weights_replace_unreachable_ones_with_one_line_of_warning(hub, c
     assert not loaded
     assert not is_seed(backbone, 3)
     (message,) = caplog.messages
-    assert message == "CTransPath starts from random weights: FileNotFoundError from MahmoodLab/hest-bench"
+    assert message == (
+        "CTransPath starts from random weights, as none could be had at datasets/MahmoodLab/hest-bench: "
+        "no such file for <token>"
+    )
 
 
 @pytest.mark.parametrize("build", [ctranspath_encoder, lambda p: CTransPath(GENES, CTransPathOptions(pretrained=p))])
 def test_required_weights_that_cannot_be_had_stop_the_run_and_tell_no_token(hub, build):
     hub.has_weights = False
-    with pytest.raises(SetupError, match=r"no pretrained weights for CTransPath \(FileNotFoundError") as stopped:
+    expected = r"no pretrained weights for CTransPath at datasets/MahmoodLab/hest-bench \(no such file for <token>\); "
+    with pytest.raises(SetupError, match=expected + r".*a local file where checkpoint.*when_reachable$") as stopped:
         build("required")
     assert TOKEN not in str(stopped.value)
     assert stopped.value.__suppress_context__
@@ -431,8 +435,8 @@ def test_unreachable_hub_costs_seconds_not_a_minute(monkeypatch, tmp_path):
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     started = time.monotonic()
-    with pytest.raises(OSError, match="cache"):
-        ctranspath._fetch()
+    with pytest.raises(SetupError, match=r"hest-bench \([^)]*cache.*\); connect this machine"):
+        ctranspath_encoder("required")
     assert time.monotonic() - started < encoders.PROBE_SECONDS
 
 
@@ -444,8 +448,13 @@ def test_a_gated_hub_without_a_token_is_told_as_such(monkeypatch, tmp_path):
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         monkeypatch.setattr(constants, "ENDPOINT", gated.url)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-        with pytest.raises(SetupError, match=r"\(GatedRepoError from MahmoodLab/hest-bench\).*terms.*HF_TOKEN"):
-            ctranspath._load_pretrained(ctranspath_backbone(*SMALL_SHAPE), "required", "")
+        expected = (
+            r"no pretrained weights for CTransPath at datasets/MahmoodLab/hest-bench "
+            r"\(the hub refuses them, status 401\); "
+            rf"accept the terms at {gated.url}/datasets/MahmoodLab/hest-bench and set HF_TOKEN .* a local file"
+        )
+        with pytest.raises(SetupError, match=expected):
+            ctranspath_encoder("required")
     assert any(path.endswith(f"/resolve/main/{ctranspath.FILE}") for _, path, _ in gated.requests)
 
 

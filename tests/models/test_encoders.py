@@ -312,7 +312,8 @@ class Hub:
     def head(self, *_, **__):
         """Be there."""
 
-    def download(self, repository, file, token=None):
+    def download(self, repository, file, repo_type, token):
+        assert repo_type == "model"
         self.asked.append((repository, file, token))
         if self.problem:
             raise self.problem
@@ -353,7 +354,7 @@ def test_random_weights_need_no_hub():
 def test_a_gated_repository_is_one_line_that_says_what_to_do(hub, status):
     hub.problem = RefusalError(status, "Client Error. (Request ID: x)\n\nCannot access gated repo\nPlease log in.")
     expected = (
-        rf"no pretrained weights for lab/token \(the hub refuses them, status {status}\); "
+        rf"no pretrained weights for Token at lab/token \(the hub refuses them, status {status}\); "
         r"accept the terms at https?://\S+/lab/token and set HF_TOKEN to a token of that account"
     )
     with pytest.raises(SetupError, match=expected) as caught:
@@ -370,7 +371,10 @@ def test_weights_that_cannot_be_had_are_random_and_said_to_be_where_that_is_allo
     assert not loaded
     assert isinstance(module, nn.Module)
     (message,) = caplog.messages
-    assert message.startswith("lab/token starts from random weights")
+    assert (
+        message
+        == "Token starts from random weights, as none could be had at lab/token: the hub refuses them, status 403"
+    )
 
 
 @pytest.mark.usefixtures("small")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -116,11 +117,12 @@ def predictor_looks(scores: pd.DataFrame, order: Sequence[str], methods: Sequenc
     control = runs["kind"].eq(CONTROL)
     drawn, controls = runs.loc[~control, "method"].unique(), runs.loc[control, "method"].unique()
     colours = method_colours([*(name for name in methods if name not in controls), *drawn], controls)
-    looks, seen = {}, dict.fromkeys(colours, 0)
+    looks, seen = {}, Counter()
     for predictor, method in runs["method"].items():
-        white, hatch = VARIANTS[seen[method] % len(VARIANTS)]
-        looks[predictor] = Look(lighten(colours[method], white), hatch)
-        seen[method] += 1
+        colour = colours[method]  # methods that share a spare colour differ by hatch, too
+        white, hatch = VARIANTS[seen[colour] % len(VARIANTS)]
+        looks[predictor] = Look(lighten(colour, white), hatch)
+        seen[colour] += 1
     return looks
 
 

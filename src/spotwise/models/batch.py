@@ -20,7 +20,8 @@ class Context:
         Nearest spots of the same slide to show with each spot, itself included and first; 0 for none. They are shown in
         training and validation only: predictions never see a measured neighbour.
     exemplars
-        Training spots of other slides to show with each spot, those with the most similar frozen features; 0 for none.
+        Training spots of other slides (under ``patient``, of other patients) to show with each spot, those with the
+        most similar frozen features; 0 for none. Where training has one slide only, they are of that one.
     window
         0: a batch is any spots. Otherwise a batch is a window of at most so many contiguous spots of one slide.
     """

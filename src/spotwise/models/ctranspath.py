@@ -6,25 +6,21 @@ published weights are renamed to its layout.
 
 from __future__ import annotations
 
-import logging
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Literal
 
-import huggingface_hub
 import timm
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from spotwise.errors import InputError, SetupError
-from spotwise.hest import TOKEN_VARIABLE
+from spotwise.errors import InputError
 from spotwise.losses import at_least_float32
 from spotwise.models.batch import Batch, Context
-from spotwise.models.encoders import _impatient_hub
+from spotwise.models.encoders import from_hub, pretrained_or_random
 from spotwise.models.layers import check_choices, check_divisors, stages
 from spotwise.models.method import Method, Options
 from spotwise.spots import IMAGENET_MEAN, IMAGENET_STD
@@ -36,8 +32,6 @@ REPO, FILE = "MahmoodLab/hest-bench", "fm_v1/ctranspath/ctranspath.pth"
 STRIDE = 4  # pixels a token
 # Computed, not learned; timm keeps them out of its layout
 COMPUTED = ("attn_mask", "relative_position_index")
-
-logger = logging.getLogger(__name__)
 
 
 class ConvStem(nn.Module):
@@ -107,6 +101,8 @@ def ctranspath_backbone(
 ) -> nn.Module:
     """CTransPath with random weights: images (B, 3, H, W) -> features (B, F), averaged over the tokens.
 
+    Its ``from_published`` is :func:`from_published`, so that checkpoints of the published layout load.
+
     Parameters
     ----------
     image_size
@@ -117,7 +113,7 @@ def ctranspath_backbone(
     depths, heads
         Blocks and attention heads of each stage.
     """
-    return timm.create_model(
+    backbone = timm.create_model(
         "swin_tiny_patch4_window7_224",
         num_classes=0,
         img_size=image_size,
@@ -126,6 +122,8 @@ def ctranspath_backbone(
         depths=depths,
         num_heads=heads,
     )
+    backbone.from_published = from_published
+    return backbone
 
 
 # Published weights
@@ -142,73 +140,6 @@ def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         for key, value in state.items()
         if not key.endswith(COMPUTED)
     }
-
-
-def load_published(backbone: nn.Module, path: str | Path) -> None:
-    """Load a checkpoint of the published layout, as it is or under ``model``, into a backbone.
-
-    Parameters
-    ----------
-    backbone
-        A :func:`ctranspath_backbone` of the checkpoint's sizes.
-    path
-        ``ctranspath.pth``; opened as data, so that no code in it is run.
-
-    Raises
-    ------
-    InputError
-        If there is no such file, it holds more than tensors, or its entries do not fit ``backbone`` one to one: the
-        first that is missing (by timm's name), unknown, or of another shape.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(path, "checkpoint", "no such file", "the published ctranspath.pth")
-    try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as problem:
-        # a damaged file, or one that holds code, surfaces as whatever the reader trips over
-        reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
-        raise InputError(path, "checkpoint", f"contents that cannot be read ({reason})", "tensors by name") from None
-    state = stored.get("model", stored) if isinstance(stored, Mapping) else stored
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(path, "checkpoint", "something else", "tensors by name, as they are or under 'model'")
-    weights, expected = from_published(state), backbone.state_dict()
-    for key in [*expected, *weights]:
-        found = tuple(weights[key].shape) if key in weights else "nothing"
-        wanted = tuple(expected[key].shape) if key in expected else "nothing"
-        if found != wanted:
-            raise InputError(path, key, found, f"{wanted}, as CTransPath of these sizes has")
-    backbone.load_state_dict(weights)
-
-
-def _load_pretrained(backbone: nn.Module, pretrained: str, checkpoint: str) -> bool:
-    """Load a file, or else the published one from the hub; whether that was done."""
-    if pretrained == "no":
-        return False
-    if not checkpoint:
-        try:
-            checkpoint = _fetch()
-        # The hub's client and its transport raise classes without a common base that change with their versions.
-        except Exception as problem:
-            # The class says enough, and a message may repeat what was sent, the token included
-            reason = type(problem).__name__
-            if pretrained == "required":
-                raise SetupError(
-                    f"no pretrained weights for CTransPath ({reason} from {REPO}); accept that dataset's terms and set "
-                    f"{TOKEN_VARIABLE}, connect this machine, fill its cache from one that is connected, name a local "
-                    "ctranspath.pth as checkpoint, or set pretrained: when_reachable"
-                ) from None
-            logger.warning("CTransPath starts from random weights: %s from %s", reason, REPO)
-            return False
-    load_published(backbone, checkpoint)
-    return True
-
-
-def _fetch() -> str:
-    """The published weights in the hub's local cache."""
-    token = os.environ.get(TOKEN_VARIABLE, "").strip() or False  # None would make the client look for one on disk
-    with _impatient_hub():
-        return huggingface_hub.hf_hub_download(REPO, FILE, repo_type="dataset", token=token)
 
 
 def ctranspath_encoder(pretrained: str, checkpoint: str = "") -> tuple[nn.Module, bool]:
@@ -229,8 +160,7 @@ def ctranspath_encoder(pretrained: str, checkpoint: str = "") -> tuple[nn.Module
     SetupError
         If pretrained weights are required and cannot be had.
     """
-    backbone = ctranspath_backbone()
-    loaded = _load_pretrained(backbone, pretrained, checkpoint)
+    backbone, loaded = _with_weights((), pretrained, checkpoint)
     backbone.pretrained_cfg = {
         "mean": IMAGENET_MEAN,
         "std": IMAGENET_STD,
@@ -238,6 +168,13 @@ def ctranspath_encoder(pretrained: str, checkpoint: str = "") -> tuple[nn.Module
         "fixed_input_size": True,
     }
     return backbone, loaded
+
+
+def _with_weights(shape: tuple, pretrained: str, checkpoint: str) -> tuple[nn.Module, bool]:
+    """A backbone of the arguments ``shape``, and whether its weights are a file's, local or published."""
+    build = partial(ctranspath_backbone, *shape)
+    create = partial(from_hub, build, REPO, file=FILE, repo_type="dataset")
+    return pretrained_or_random("CTransPath", pretrained, create, checkpoint, f"datasets/{REPO}")
 
 
 # The method
@@ -332,9 +269,12 @@ class CTransPath(Method):
     def __init__(self, n_genes: int, options: CTransPathOptions = CTransPathOptions()):
         super().__init__()
         self.options = options
-        self.image_encoder = ctranspath_backbone(*options.shape)
         if options.checkpoint or options.published:
-            self.pretrained_loaded = _load_pretrained(self.image_encoder, options.pretrained, options.checkpoint)
+            self.image_encoder, self.pretrained_loaded = _with_weights(
+                options.shape, options.pretrained, options.checkpoint
+            )
+        else:
+            self.image_encoder = ctranspath_backbone(*options.shape)
         self.head = nn.Linear(self.image_encoder.head_hidden_size, n_genes)
 
     @torch.no_grad()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from spotwise.errors import InputError, SetupError
 from spotwise.hest import TOKEN_VARIABLE
-from spotwise.models.pathology import PATHOLOGY, Published, published
+from spotwise.models.pathology import PATHOLOGY, published
 
 # How long the server of pretrained weights may take to say anything at all
 PROBE_SECONDS = 5
@@ -48,7 +48,7 @@ def timm_encoder(name: str, pretrained: str) -> tuple[nn.Module, bool]:
     """
     if not timm.is_model(name):
         raise InputError("encoder", "timm", repr(name), "the name of a timm model")
-    return _pretrained_or_random(name, pretrained, partial(_timm_model, name, global_pool="avg"))
+    return pretrained_or_random(name, pretrained, partial(_timm_model, name, global_pool="avg"))
 
 
 def frozen_encoder(name: str, pretrained: str, checkpoint: str = "") -> tuple[nn.Module, bool]:
@@ -83,18 +83,14 @@ def frozen_encoder(name: str, pretrained: str, checkpoint: str = "") -> tuple[nn
         from spotwise.models.ctranspath import ctranspath_encoder
 
         return ctranspath_encoder(pretrained, checkpoint)
-    source, create = _source(name)
-    if not checkpoint:
-        return _pretrained_or_random(source, pretrained, create)
-    module = create(pretrained=False)
-    load_checkpoint(module, checkpoint, name)
-    return module, True
+    page, create = _source(name)
+    return pretrained_or_random(name, pretrained, create, checkpoint, page)
 
 
 def _source(name: str) -> tuple[str, Callable[..., nn.Module]]:
-    """Whose weights a frozen encoder's are, a repository or a timm model, and what builds it."""
+    """The page of a frozen encoder on the hub, none for timm's own, and what builds it."""
     if known := published(name):
-        return known.repository, partial(_pathology_model, known)
+        return known.repository, partial(from_hub, known.build, known.repository)
     if ":" in name:
         return name.partition(":")[2], partial(_hub_model, name)
     try:
@@ -102,7 +98,7 @@ def _source(name: str) -> tuple[str, Callable[..., nn.Module]]:
     except RuntimeError:  # timm's answer to an unknown name, and to an unknown tag of a known one
         expected = f"{', '.join(PATHOLOGY)}, {CTRANSPATH}, the name of a timm model, or hf-hub:<owner>/<name>"
         raise InputError("encoder", "timm", repr(name), expected) from None
-    return name, partial(_timm_model, name)
+    return "", partial(_timm_model, name)
 
 
 def _timm_model(name: str, pretrained: bool, **pooling: str) -> nn.Module:
@@ -116,26 +112,73 @@ def _hub_model(name: str, pretrained: bool) -> nn.Module:
     try:
         with _impatient_hub():
             return _timm_model(name, pretrained=False)
-    except Exception as problem:  # as in _pretrained_or_random, and whatever timm makes of a strange description
+    except Exception as problem:  # as in pretrained_or_random, and whatever timm makes of a strange description
         reason, remedy = _told(problem, name.partition(":")[2])
         raise SetupError(f"timm cannot build {name} ({type(problem).__name__}: {reason}); {remedy}") from None
 
 
-def _pathology_model(encoder: Published, pretrained: bool) -> nn.Module:
-    weights = _fetch(encoder.repository) if pretrained else None  # first, as a giant takes long to build
-    module = encoder.build()
-    if weights is not None:
-        load_checkpoint(module, weights, encoder.repository)
-    return module
-
-
-def _fetch(repository: str) -> str:
-    """The weights of a repository, in the hub's local cache."""
-    token = os.environ.get(TOKEN_VARIABLE, "").strip() or False  # None would make the client look for one on disk
-    return huggingface_hub.hf_hub_download(repository, WEIGHTS, token=token)
-
-
 # Weights
+
+
+def pretrained_or_random(
+    name: str, pretrained: str, create: Callable[..., nn.Module], checkpoint: str = "", page: str = ""
+) -> tuple[nn.Module, bool]:
+    """An encoder, and whether it has its pretrained weights.
+
+    Parameters
+    ----------
+    name
+        That messages give it.
+    pretrained
+        As in :func:`timm_encoder`.
+    create
+        Builds it, with published weights if called with ``pretrained=True``.
+    checkpoint
+        A local file to take the weights from instead; ``""`` for none. Not read where ``pretrained`` is ``no``.
+    page
+        Path on the hub at which the published weights are offered, for messages; ``""`` for timm's own.
+
+    Raises
+    ------
+    InputError
+        If a file of weights is not there, cannot be read or does not fit: random ones never replace it.
+    SetupError
+        If pretrained weights are required and cannot be had.
+    """
+    if pretrained == "no":
+        return create(pretrained=False), False
+    if checkpoint:
+        module = create(pretrained=False)
+        load_checkpoint(module, checkpoint, name)
+        return module, True
+    try:
+        with _impatient_hub():
+            return create(pretrained=True), True
+    except InputError:  # weights were had, but do not fit
+        raise
+    # The hub's client, its transport and timm raise classes without a common base that change with their versions.
+    except Exception as problem:
+        reason, remedy = _told(problem, page)
+        at = f" at {page}" if page else ""
+        if pretrained == "required":
+            # `from None`: the client's errors carry the request, and with it the token
+            raise SetupError(f"no pretrained weights for {name}{at} ({reason}); {remedy}") from None
+        logger.warning("%s starts from random weights, as none could be had%s: %s", name, at, reason)
+    return create(pretrained=False), False
+
+
+def from_hub(
+    build: Callable[[], nn.Module], repository: str, pretrained: bool, file: str = WEIGHTS, repo_type: str = "model"
+) -> nn.Module:
+    """What ``build`` makes, with the weights in a repository's ``file`` if ``pretrained``."""
+    weights = None
+    if pretrained:  # first, as a giant takes long to build
+        token = os.environ.get(TOKEN_VARIABLE, "").strip() or False  # None would make the client look for one on disk
+        weights = huggingface_hub.hf_hub_download(repository, file, repo_type=repo_type, token=token)
+    module = build()
+    if weights is not None:
+        load_checkpoint(module, weights, repository)
+    return module
 
 
 def load_checkpoint(module: nn.Module, path: str | Path, name: str) -> None:
@@ -144,7 +187,7 @@ def load_checkpoint(module: nn.Module, path: str | Path, name: str) -> None:
     Parameters
     ----------
     module
-        The encoder ``name``.
+        The encoder ``name``; its ``from_published``, where it has one, picks its entries and gives them its names.
     path
         ``.safetensors``, or torch's with nothing but tensors, as they are or under ``state_dict`` or ``model``.
 
@@ -160,6 +203,8 @@ def load_checkpoint(module: nn.Module, path: str | Path, name: str) -> None:
     except Exception as problem:  # a damaged file, or one with code, surfaces as whatever its reader trips over
         reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
         raise InputError(path, "checkpoint", f"contents that cannot be read ({reason})", "tensors by name") from None
+    if not all(isinstance(value, Tensor) for value in weights.values()):
+        raise InputError(path, "checkpoint", "something else", "tensors by name, as they are or under 'model'")
     weights, expected = _of_encoder(module, weights), module.state_dict()
     for entry in [*expected, *weights]:
         found = tuple(weights[entry].shape) if entry in weights else "nothing"
@@ -178,36 +223,20 @@ def _of_encoder(module: nn.Module, weights: Mapping[str, Tensor]) -> Mapping[str
     return {name: value for name, value in weights.items() if name.rpartition(".")[0] not in heads}
 
 
-def _pretrained_or_random(source: str, pretrained: str, create: Callable[..., nn.Module]) -> tuple[nn.Module, bool]:
-    """An encoder with its published weights, or with random ones where these are wanted or allowed."""
-    if pretrained != "no":
-        try:
-            with _impatient_hub():
-                return create(pretrained=True), True
-        except InputError:  # weights were had, but do not fit
-            raise
-        # The hub's client, its transport and timm raise classes without a common base that change with their versions.
-        except Exception as problem:
-            reason, remedy = _told(problem, source)
-            if pretrained == "required":
-                # `from None`: the client's errors carry the request, and with it the token
-                raise SetupError(f"no pretrained weights for {source} ({reason}); {remedy}") from None
-            logger.warning("%s starts from random weights, as none could be had: %s", source, reason)
-    return create(pretrained=False), False
-
-
-def _told(problem: Exception, source: str) -> tuple[str, str]:
+def _told(problem: Exception, page: str) -> tuple[str, str]:
     """What went wrong, in one line without the token, and what to do."""
     status = getattr(getattr(problem, "response", None), "status_code", None)
     if status in REFUSED:
-        page = f"{huggingface_hub.constants.ENDPOINT}/{source}"
+        address = f"{huggingface_hub.constants.ENDPOINT}/{page}"
         return f"the hub refuses them, status {status}", (
-            f"accept the terms at {page} and set {TOKEN_VARIABLE} to a token of that account, or name a local file as "
-            "checkpoint"
+            f"accept the terms at {address} and set {TOKEN_VARIABLE} to a token of that account, or name a local file "
+            "as checkpoint"
         )
-    reason, token = " ".join(str(problem).split()), os.environ.get(TOKEN_VARIABLE, "").strip()
+    reason = " ".join(str(problem).split()) or type(problem).__name__
+    token = os.environ.get(TOKEN_VARIABLE, "").strip()
     return (reason.replace(token, "<token>") if token else reason), (
-        "connect this machine, fill its cache from one that is connected, or set pretrained: when_reachable"
+        "connect this machine, fill its cache from one that is connected, name a local file where checkpoint is an "
+        "option, or set pretrained: when_reachable"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal, get_args, get_origin, get_type_hints
 
+import timm
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
@@ -65,6 +66,15 @@ def check_fractions(method: str, **fractions: float) -> None:
     for name, fraction in fractions.items():
         if not 0 <= fraction < 1:
             raise InputError(method, name, fraction, "a fraction from 0 to below 1")
+
+
+def is_timm_model(name: str) -> bool:
+    """Whether timm has a model of that name, and where it ends in a tag (``resnet50.tv_in1k``), of that tag."""
+    try:
+        timm.get_pretrained_cfg(name, allow_unregistered=False)
+    except RuntimeError:
+        return False
+    return True
 
 
 def stages(method: str, name: str, value: str) -> tuple[int, ...]:

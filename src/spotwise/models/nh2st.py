@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import timm
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -14,7 +13,7 @@ from spotwise.errors import InputError
 from spotwise.losses import at_least_float32
 from spotwise.models.batch import Batch, Context, Neighbours
 from spotwise.models.encoders import timm_encoder
-from spotwise.models.layers import check_choices, check_divisors, check_fractions, check_sizes
+from spotwise.models.layers import check_choices, check_divisors, check_fractions, check_sizes, is_timm_model
 from spotwise.models.method import Method, Options
 
 
@@ -69,7 +68,7 @@ class NH2STOptions(Options):
 
     def __post_init__(self):
         check_choices("NH2ST", self)
-        if not timm.is_model(self.encoder):
+        if not is_timm_model(self.encoder):
             raise InputError("NH2ST", "encoder", repr(self.encoder), "the name of a timm model")
         check_sizes(
             "NH2ST",

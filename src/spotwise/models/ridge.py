@@ -90,7 +90,7 @@ class Ridge:
         expression
             (N, G) log-normalised.
         sample
-            (N,) slide of each spot: the groups of the inner folds.
+            (N,) slide (or patient) of each spot: the groups of the inner folds.
         spatial
             (N, 2) spot centres, for blocks where there is only one slide.
 
