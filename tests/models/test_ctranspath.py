@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from fakehub import TOKEN, FakeHub
 from spotwise.errors import InputError, SetupError
-from spotwise.models import check_options, ctranspath, encoders
+from spotwise.models import check_options, ctranspath, encoders, without_pretraining
 from spotwise.models.batch import Batch
 from spotwise.models.ctranspath import (
     ConvStem,
@@ -392,7 +392,14 @@ def test_fetched_weights_of_another_layout_stop_the_run_even_where_weights_are_n
 
 def test_no_weights_are_read_when_not_wanted(hub, tmp_path):
     assert not ctranspath_encoder("no", str(tmp_path / "none.pth"))[1]
-    assert not CTransPath(GENES, CTransPathOptions(pretrained="no", checkpoint="none.pth")).pretrained_loaded
+    with pytest.raises(InputError, match="pretrained: found 'no' with a checkpoint"):
+        CTransPathOptions(pretrained="no", checkpoint="none.pth")
+    assert hub.asked is None
+
+
+def test_a_trained_model_is_restored_without_the_checkpoint_it_started_from(hub):
+    given = without_pretraining("CTransPath", {"checkpoint": "none.pth", "pretrained": "required"})
+    assert not CTransPath(GENES, CTransPathOptions(**given)).pretrained_loaded
     assert hub.asked is None
 
 

@@ -110,7 +110,8 @@ def build(name: str, sizes: Sizes, given: Mapping[str, object]) -> Method:
 
 def without_pretraining(name: str, given: Mapping[str, object]) -> dict[str, object]:
     """The same options for a model whose weights come from a file, not from the encoder's publisher."""
-    return {**given, "pretrained": "no"} if "pretrained" in _declared_options(name) else dict(given)
+    nothing = {"pretrained": "no", "checkpoint": ""}
+    return {**given, **{key: value for key, value in nothing.items() if key in _declared_options(name)}}
 
 
 def restore(name: str, sizes: Sizes, given: Mapping[str, object], weights: Path) -> Method:

@@ -230,6 +230,10 @@ class CTransPathOptions(Options):
         for stage, number in enumerate(heads):
             channels = self.embed_dim * 2**stage
             check_divisors("CTransPath", heads=(number, f"the channels of stage {stage + 1}", channels))
+        if self.pretrained == "no" and self.checkpoint:
+            raise InputError(
+                "CTransPath", "pretrained", "'no' with a checkpoint", "when_reachable or required, or no checkpoint"
+            )
         if self.pretrained == "required" and not (self.checkpoint or self.published):
             raise InputError("CTransPath", "pretrained", "'required'", "a checkpoint, or the published sizes")
 
