@@ -10,7 +10,7 @@ from pipeline import REPOSITORY, Pipeline, example
 
 pytestmark = pytest.mark.workflow
 
-WORKFLOW = ("Snakefile", "config.yaml", "rules", "schemas", "report", "resources", "src", "workflow_scripts")
+WORKFLOW = ("Snakefile", "config.yaml", "rules", "envs", "schemas", "report", "resources", "src", "workflow_scripts")
 
 
 def blocks(language):
