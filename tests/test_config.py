@@ -470,8 +470,8 @@ def test_each_k_is_a_predictor_and_controls_come_last(paper):
     assert names[:6] == [f"{name}-{k}" for name in ("CMRCNet", "CMRCNet-paper") for k in (50, 250, 500)]
     assert [name for name in names if name.startswith("BLEEP")] == [
         *(f"BLEEP-ViT-{k}" for k in (50, 250, 500)),
-        "BLEEP-1",  # a weight alone is 1: there is no BLEEP-1-weighted
         "BLEEP-50",
+        "BLEEP-1",  # a weight alone is 1: there is no BLEEP-1-weighted
         "BLEEP-50-weighted",
         "BLEEP-Harmony-50",
     ]

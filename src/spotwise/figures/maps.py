@@ -27,6 +27,7 @@ RASTER_ABOVE = 2000  # spots per figure from which a PDF of circles is a burden 
 SCALE_BARS_UM = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 SCALE_BAR_SHARE = 0.3  # of the panel's width, at most
 SCALE_BAR_DROP = 1.8 * style.MM
+MIN_PANEL_WIDTH = 26 * style.MM  # room for the name of a predictor
 TITLES_HEIGHT = 9 * style.MM
 
 
@@ -161,15 +162,19 @@ def _tissue(thumbnail_png, slide_size: tuple[int, int], window: tuple[float, ...
 
 
 def _size(window: tuple[float, ...], rows: int, columns: int) -> tuple[float, float]:
-    """Page-wide figure whose panels have the window's proportions; narrower where that would be too tall for a page."""
+    """Page-wide figure whose panels have the window's proportions; narrower where that would be too tall for a page.
+
+    Panels stay as wide as their titles, though: with many predictors the figure is longer than a page.
+    """
     left, right, bottom, top = window
     aspect = (bottom - top) / (right - left)
     room = 0.9 * style.PAGE_WIDTH  # the rest is for the colour bars
     height = rows * (aspect * room / columns + TITLES_HEIGHT) + TITLES_HEIGHT
     if height <= style.PAGE_HEIGHT:
         return style.PAGE_WIDTH, height
-    panel = (style.PAGE_HEIGHT - (rows + 1) * TITLES_HEIGHT) / rows / aspect
-    return max(style.COLUMN_WIDTH, panel * columns / 0.9), style.PAGE_HEIGHT
+    panel = max((style.PAGE_HEIGHT - (rows + 1) * TITLES_HEIGHT) / rows / aspect, MIN_PANEL_WIDTH)
+    height = rows * (aspect * panel + TITLES_HEIGHT) + TITLES_HEIGHT
+    return max(style.COLUMN_WIDTH, panel * columns / 0.9), max(style.PAGE_HEIGHT, height)
 
 
 def _draw_spots(ax: Axes, centres, diameter: float, values, scale: Normalize, rasterise: bool) -> EllipseCollection:
