@@ -24,7 +24,7 @@ MADE_BY = {
 
 @pytest.fixture
 def predicted(fold):
-    return LibrarySize().predict(fold, "C", seed=0)
+    return LibrarySize().predict(fold, "C", seed=0, ceiling=None)
 
 
 def test_scoring_accepts_the_file_and_finds_everything_in_its_place(fold, predicted, tmp_path):

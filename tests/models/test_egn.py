@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from spotwise.contracts import BARCODES, IMAGES, TEST, TRAIN, VAL
+from spotwise.contracts import BARCODES, IMAGES, PAPER, PATIENT, TEST, TRAIN, VAL
 from spotwise.errors import InputError
 from spotwise.folds import Fold
 from spotwise.models.batch import Batch, Context, Exemplars
@@ -446,16 +446,31 @@ def test_exemplars_are_the_nearest_by_euclidean_distance(cohort, files, role):
     query, keys, expression = spots.batch(index).exemplars
     features = features_by_row(cohort, files)
     for number, row in enumerate(cohort.rows(role)[index.numpy()]):
-        elsewhere = [one for one in allowed if cohort.sample[one] != cohort.sample[row]]
+        elsewhere = [one for one in allowed if cohort.patient[one] != cohort.patient[row]]
         near = sorted(elsewhere, key=lambda one: np.linalg.norm(features[one] - features[row]))[:K]
         np.testing.assert_array_equal(query[number].numpy(), features[row])
         np.testing.assert_array_equal(keys[number].numpy(), features[near])
         assert expression[number, :, 0].tolist() == near
 
 
-def test_more_exemplars_than_other_slides_have_spots_are_refused(cohort, files):
-    with pytest.raises(InputError, match=r"exemplars: .* found 13, expected at least 30"):
-        shown(cohort, files, TRAIN, Context(exemplars=30))
+@pytest.mark.parametrize("protocol", [PAPER, PATIENT])
+def test_more_exemplars_than_there_are_spots_to_choose_from_are_refused(cohort, files, protocol):
+    owner = cohort.sample if protocol == PAPER else cohort.patient
+    train = cohort.rows(TRAIN)
+    fewest = min((owner[train] != one).sum() for one in owner[train])
+    with pytest.raises(InputError, match=rf"exemplars: .* found {fewest}, expected at least 30"):
+        shown(replace(cohort, protocol=protocol), files, TRAIN, Context(exemplars=30))
+
+
+def test_only_the_patient_protocol_forbids_other_slides_of_the_same_patient(cohort, files):
+    siblings = {}
+    for protocol in (PAPER, PATIENT):
+        _, spots = shown(replace(cohort, protocol=protocol), files, TRAIN, Context(exemplars=K))
+        rows = spots.batch(torch.arange(len(spots))).exemplars.expression[..., 0].numpy().astype(int)
+        own = cohort.rows(TRAIN)[:, None]
+        siblings[protocol] = (cohort.patient[rows] == cohort.patient[own]).sum()
+        assert not (cohort.sample[rows] == cohort.sample[own]).any()
+    assert siblings[PAPER] > 0 == siblings[PATIENT]
 
 
 def test_a_test_slide_is_predicted_from_images_features_and_training_expression(cohort, files):
