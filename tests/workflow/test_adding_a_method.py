@@ -33,7 +33,7 @@ def table(tmp_path_factory):
     assert marker
     registry.write_text(before + line + marker + after, encoding="utf-8")
     config = example("demo", folder)
-    config["data"]["generated"]["spots_across"] = 9
+    config["data"]["generated"]["spots_across"] = 8
     config["expression"]["hvg_per_slide"] = 60
     config["protocols"] = ["patient"]
     config["controls"] = ["TrainMean", "RandomRetrieval"]
