@@ -43,7 +43,7 @@ rule table1:
         top=config["evaluation"]["top"],
         cohorts={name: settings["markers"] for name, settings in config["cohorts"].items()},
         predictors=list(PREDICTORS),
-        code=code_version("tables", "metrics"),
+        code=code_version("averages", "tables", "metrics"),
     message:
         "Average the scores into Table 1"
     script:

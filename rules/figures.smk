@@ -24,7 +24,7 @@ rule boxplot:
         top=config["evaluation"]["top"],
         predictors=list(PREDICTORS),
         methods=list(config["methods"]),
-        code=code_version("figures/boxplot", "figures/style", "tables", "metrics"),
+        code=code_version("averages", "figures/boxplot", "figures/style", "tables", "metrics"),
     message:
         "Draw the PCC of {wildcards.cohort} as box plots, {wildcards.protocol} protocol"
     script:

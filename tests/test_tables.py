@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from spotwise import metrics, tables
+from spotwise import averages, metrics, tables
 
 
 def rows(predictor, fold, seed, sample, pcc, kind="method", protocol="paper", cohort="READ", k=0, k_used=0, note=""):
@@ -53,7 +53,7 @@ def scores():
 
 
 def test_table1_equals_the_hand_worked_averages(scores):
-    row = tables.table1(scores, top=(2,)).iloc[0]
+    row = averages.mean_table(scores, top=(2,)).iloc[0]
     # means over slides, (fold, seed): HEG (0,0) 0.4, (1,0) 0.8, (0,1) 0.6, (1,1) 0.4
     # over folds: seed 0 0.6, seed 1 0.5; over seeds: fold 0 0.5, fold 1 0.6
     assert row["HEG_top2"] == pytest.approx(0.55)
@@ -75,18 +75,18 @@ def test_table1_equals_the_hand_worked_averages(scores):
 
 def test_a_slide_counts_once_however_many_slides_its_fold_has(scores):
     only_s1 = scores[scores["sample"].ne("S2")]
-    row = tables.table1(only_s1, top=(2,)).iloc[0]
+    row = averages.mean_table(only_s1, top=(2,)).iloc[0]
     assert row["HEG_top2"] == pytest.approx(np.mean([0.3, 0.8, 0.4, 0.4]))
 
 
 def test_spread_of_one_fold_or_seed_is_nan(scores):
-    row = tables.table1(scores[scores["fold"].eq(0) & scores["seed"].eq(0)], top=(2,)).iloc[0]
+    row = averages.mean_table(scores[scores["fold"].eq(0) & scores["seed"].eq(0)], top=(2,)).iloc[0]
     assert row.filter(regex="_sd_").isna().all()
     assert row["HEG_top2"] == pytest.approx(0.4)
 
 
 def test_empty_marker_set_is_nan_and_printed_as_a_dash(scores):
-    table = tables.table1(scores.assign(is_marker=False), top=(2,))
+    table = averages.mean_table(scores.assign(is_marker=False), top=(2,))
     assert np.isnan(table["marker"].iloc[0])
     assert table["markers_found"].iloc[0] == 0
     assert "| – |" in tables.to_markdown(table)
@@ -94,15 +94,15 @@ def test_empty_marker_set_is_nan_and_printed_as_a_dash(scores):
 
 
 def test_markers_outside_the_panel_are_listed(scores):
-    table = tables.table1(scores, top=(2,), markers={"READ": ["D", "RND"], "COAD": ["X"]})
+    table = averages.mean_table(scores, top=(2,), markers={"READ": ["D", "RND"], "COAD": ["X"]})
     assert table[["markers_found", "markers_listed", "markers_missing"]].iloc[0].tolist() == [1, 3, "E, RND"]
     assert "* Markers: 1 of 3 measured; missing: E, RND" in tables.to_markdown(table)
 
 
 def test_gene_sets_depend_on_the_truth_only(scores):
-    sets = tables.gene_sets(scores, (2,))
+    sets = averages.gene_sets(scores, (2,))
     shuffled = scores.assign(pcc=-scores["pcc"], predicted_mean=9.0, predicted_var=-9.0, rmse=0.0, is_constant=True)
-    for name, mask in tables.gene_sets(shuffled, (2,)).items():
+    for name, mask in averages.gene_sets(shuffled, (2,)).items():
         pd.testing.assert_series_equal(mask, sets[name])
     assert set(scores.loc[sets["HEG_top2"], "gene"]) == {"A", "B"}
     assert set(scores.loc[sets["HVG_top2"], "gene"]) == {"B", "C"}
@@ -126,7 +126,7 @@ def test_rows_follow_the_config_and_controls_come_last():
             for cohort in ("SKCM", "READ")
         ]
     )
-    table = tables.table1(scores, top=(2,), cohorts=["READ", "SKCM", "COAD"], predictors=["TrainMean", "BLEEP-50"])
+    table = averages.mean_table(scores, top=(2,), cohorts=["READ", "SKCM", "COAD"], predictors=["TrainMean", "BLEEP-50"])
     assert table[["cohort", "protocol"]].drop_duplicates().to_numpy().tolist() == [
         ["READ", "paper"],
         ["READ", "patient"],
@@ -142,7 +142,7 @@ def line_of(text, name):
 
 
 def test_best_method_is_bold_and_second_underlined_but_never_a_control():
-    table = tables.table1(arena({"A": 0.2, "B": 0.4, "C": 0.3, "Oracle": 0.9}), top=(2,))
+    table = averages.mean_table(arena({"A": 0.2, "B": 0.4, "C": 0.3, "Oracle": 0.9}), top=(2,))
     text = tables.to_markdown(table)
     assert line_of(text, "| B ") == "| B | **0.400** | **0.400** | **0.400** | 0 of 4 |"
     assert line_of(text, "| C ") == "| C | <u>0.300</u> | <u>0.300</u> | <u>0.300</u> | 0 of 4 |"
@@ -153,14 +153,14 @@ def test_best_method_is_bold_and_second_underlined_but_never_a_control():
 
 
 def test_methods_level_as_printed_share_a_place():
-    text = tables.to_markdown(tables.table1(arena({"A": 0.30001, "B": 0.30002, "C": 0.1}), top=(2,)))
+    text = tables.to_markdown(averages.mean_table(arena({"A": 0.30001, "B": 0.30002, "C": 0.1}), top=(2,)))
     assert line_of(text, "| A ").count("**0.300**") == line_of(text, "| B ").count("**0.300**") == 3
     assert line_of(text, "| C ").count("<u>0.100</u>") == 3
 
 
 def test_ranks_are_per_cohort_and_protocol():
     scores = pd.concat([arena({"A": 0.5, "B": 0.4}), arena({"A": 0.1, "B": 0.2}, protocol="patient")])
-    paper, patient = tables.to_markdown(tables.table1(scores, top=(2,))).split("### `patient`")
+    paper, patient = tables.to_markdown(averages.mean_table(scores, top=(2,))).split("### `patient`")
     assert "| A | **0.500**" in paper
     assert "| B | **0.200**" in patient
 
@@ -172,7 +172,7 @@ def test_remarks_tell_of_small_banks_small_panels_and_notes():
             arena({"BLEEP-50": 0.2}, k=50, k_used=50, note="encoder without pretrained weights"),
         ]
     )
-    table = tables.table1(scores, top=(2, 50))
+    table = averages.mean_table(scores, top=(2, 50))
     text = tables.to_markdown(table)
     assert "* CMRCNet-500: bank smaller than K: whole bank used (k_used=283)" in text
     assert "BLEEP-50: bank smaller" not in text
@@ -184,11 +184,11 @@ def test_remarks_tell_of_small_banks_small_panels_and_notes():
 
 
 def test_no_minus_at_a_rounded_zero():
-    assert "-0.000" not in tables.to_markdown(tables.table1(arena({"A": -0.0001}), top=(2,)))
+    assert "-0.000" not in tables.to_markdown(averages.mean_table(arena({"A": -0.0001}), top=(2,)))
 
 
 def test_written_table_reads_back(scores, tmp_path):
-    table = tables.table1(scores, top=(2,))
+    table = averages.mean_table(scores, top=(2,))
     tables.write_table(table, tmp_path / "table1.csv", tmp_path / "table1.md")
     back = pd.read_csv(tmp_path / "table1.csv", keep_default_na=False, na_values={"marker": [""]})
     pd.testing.assert_frame_equal(back, table, check_exact=False, atol=1e-6, check_dtype=False)

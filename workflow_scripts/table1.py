@@ -1,11 +1,12 @@
 """Average scores into Table 1."""
 
+from spotwise.averages import mean_table
 from spotwise.jobs import job
 from spotwise.metrics import read_scores
-from spotwise.tables import table1, write_table
+from spotwise.tables import write_table
 
 with job(snakemake.log[0]):
-    table = table1(
+    table = mean_table(
         read_scores(snakemake.input.scores),
         top=[snakemake.params.top],
         cohorts=list(snakemake.params.cohorts),

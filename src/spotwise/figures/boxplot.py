@@ -9,8 +9,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from spotwise.averages import gene_sets
 from spotwise.figures import style
-from spotwise.tables import gene_sets, plural
+from spotwise.tables import plural
 
 MAX_SLIDES_PER_BAND = 4
 BOX_HEIGHT = 3.6 * style.MM  # room for one line of 6 pt
