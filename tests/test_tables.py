@@ -126,7 +126,9 @@ def test_rows_follow_the_config_and_controls_come_last():
             for cohort in ("SKCM", "READ")
         ]
     )
-    table = averages.mean_table(scores, top=(2,), cohorts=["READ", "SKCM", "COAD"], predictors=["TrainMean", "BLEEP-50"])
+    table = averages.mean_table(
+        scores, top=(2,), cohorts=["READ", "SKCM", "COAD"], predictors=["TrainMean", "BLEEP-50"]
+    )
     assert table[["cohort", "protocol"]].drop_duplicates().to_numpy().tolist() == [
         ["READ", "paper"],
         ["READ", "patient"],
