@@ -121,6 +121,9 @@ def _check_methods(config: Mapping, where: str) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(where, "methods", f"two predictors named {twice[0]}", "names that stay apart with their K")
+    reference = config["evaluation"].setdefault("reference", names[0])
+    if reference not in names:
+        raise InputError(where, "evaluation.reference", repr(reference), one_of(names, reference))
 
 
 def _check_file(path: str | None, where: str, field: str) -> None:
