@@ -50,6 +50,7 @@ include: "rules/training.smk"
 include: "rules/retrieval.smk"
 include: "rules/evaluation.smk"
 include: "rules/figures.smk"
+include: "rules/audit.smk"
 
 
 # --- Targets ----------------------------------------------------------------------------------------------------------
@@ -60,6 +61,7 @@ rule all:
     input:
         tables(),
         figures(),
+        "<results>/provenance.json",
     localrule: True
 
 

@@ -14,10 +14,10 @@ os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [str(SOURCE), os.envir
 
 from spotwise import config as configuration
 from spotwise import hest
-from spotwise.contracts import PROTOCOLS
+from spotwise.contracts import BOUNDS, PROTOCOLS
 from spotwise.errors import InputError, SetupError
 from spotwise.models import REGISTRY
-from spotwise.provenance import code_version
+from spotwise.provenance import code_version, versions
 
 try:
     SHEET = configuration.prepare(config, ", ".join(map(os.path.relpath, workflow.configfiles)))

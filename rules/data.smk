@@ -11,6 +11,8 @@ if DATA_SOURCE == "huggingface":
             record="<data>/downloads/{sample}.json",
         log:
             "<results>/logs/fetch_sample/{sample}.log",
+        benchmark:
+            "<results>/benchmarks/fetch_sample/{sample}.tsv"
         conda:
             "../envs/data.yaml"
         resources:
@@ -34,6 +36,8 @@ if DATA_SOURCE == "generated":
             metadata="<data>/metadata/{sample}.json",
         log:
             "<results>/logs/generate_sample/{sample}.log",
+        benchmark:
+            "<results>/benchmarks/generate_sample/{sample}.tsv"
         conda:
             "../envs/data.yaml"
         params:

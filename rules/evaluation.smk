@@ -1,4 +1,4 @@
-# Scores per gene, and the tables made of them.
+# Scores per gene and per slide, and the tables made of them.
 
 
 rule score:
@@ -6,8 +6,11 @@ rule score:
         predictions=predictor_files,
     output:
         scores="<results>/scores/{cohort}/{protocol}/{predictor}.parquet",
+        slide_scores="<results>/slide_scores/{cohort}/{protocol}/{predictor}.parquet",
     log:
         "<results>/logs/score/{cohort}/{protocol}/{predictor}.log",
+    benchmark:
+        "<results>/benchmarks/score/{cohort}/{protocol}/{predictor}.tsv"
     wildcard_constraints:
         predictor=one_of(PREDICTORS),
     conda:
@@ -15,36 +18,142 @@ rule score:
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
     params:
-        code=code_version("metrics"),
+        top=config["evaluation"]["top"],
+        code=code_version("metrics", "measures"),
     message:
         "Score {wildcards.predictor} on {wildcards.cohort}, {wildcards.protocol} protocol"
     script:
         "../workflow_scripts/score.py"
 
 
-rule table1:
+rule tables:
     input:
         scores=all_scores(),
+        markers=marker_reports(),
     output:
-        csv=report(
-            "<results>/tables/table1.csv",
-            caption="../report/table1.rst",
-            category="Tables",
-            labels={"table": "1", "format": "CSV"},
-        ),
-        markdown="<results>/tables/table1.md",
+        **table_files(),
     log:
-        "<results>/logs/table1.log",
+        "<results>/logs/tables.log",
+    benchmark:
+        "<results>/benchmarks/tables.tsv"
     conda:
         "../envs/figures.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
     params:
         top=config["evaluation"]["top"],
-        cohorts={name: settings["markers"] for name, settings in config["cohorts"].items()},
+        extended=config["evaluation"]["extended"],
+        markers={name: settings["markers"] for name, settings in config["cohorts"].items()},
         predictors=list(PREDICTORS),
-        code=code_version("averages", "tables", "metrics"),
+        methods=config["methods"],
+        encoders=config["encoders"],
+        training=config["training"],
+        code=code_version(
+            "averages",
+            "metrics",
+            "models/__init__",
+            *(f"models/{name}" for name in ("bleep", "cmrcnet", "ctranspath", "pathology")),
+            *(f"tables/{name}" for name in ("__init__", "genes", "layout", "means", "remarks")),
+        ),
     message:
-        "Average the scores into Table 1"
+        "Average the scores into the tables"
     script:
-        "../workflow_scripts/table1.py"
+        "../workflow_scripts/tables.py"
+
+
+rule measures:
+    input:
+        scores=all_scores(),
+        slide_scores=all_slide_scores(),
+    output:
+        csv=report(
+            "<results>/tables/measures.csv",
+            caption="../report/measures.rst",
+            category="Tables",
+            labels={"table": "Further measures", "format": "CSV"},
+        ),
+        markdown="<results>/tables/measures.md",
+    log:
+        "<results>/logs/measures.log",
+    benchmark:
+        "<results>/benchmarks/measures.tsv"
+    conda:
+        "../envs/figures.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+    params:
+        top=config["evaluation"]["top"],
+        cohorts=list(config["cohorts"]),
+        predictors=list(PREDICTORS),
+        code=code_version(
+            "averages", "measures", "metrics", *(f"tables/{name}" for name in ("layout", "measures", "remarks"))
+        ),
+    message:
+        "Average the further measures"
+    script:
+        "../workflow_scripts/measures.py"
+
+
+rule comparisons:
+    input:
+        scores=all_scores(),
+    output:
+        comparisons=report(
+            "<results>/tables/comparisons.csv",
+            caption="../report/comparisons.rst",
+            category="Tables",
+            labels={"table": "Comparisons of predictors", "format": "CSV"},
+        ),
+        intervals=report(
+            "<results>/tables/intervals.csv",
+            caption="../report/intervals.rst",
+            category="Tables",
+            labels={"table": "Intervals of the means", "format": "CSV"},
+        ),
+    log:
+        "<results>/logs/comparisons.log",
+    benchmark:
+        "<results>/benchmarks/comparisons.tsv"
+    conda:
+        "../envs/figures.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+    params:
+        top=config["evaluation"]["top"],
+        draws=config["evaluation"]["bootstrap"],
+        code=code_version("statistics", "averages", "contracts", "metrics"),
+    message:
+        "Compare the predictors pairwise"
+    script:
+        "../workflow_scripts/comparisons.py"
+
+
+rule paper_vs_ours:
+    input:
+        scores=all_scores(),
+        published=published_tables(),
+    output:
+        csv="<results>/tables/paper_vs_ours.csv",
+        markdown="<results>/tables/paper_vs_ours.md",
+        html=report(
+            "<results>/tables/paper_vs_ours.html",
+            caption="../report/paper_vs_ours.rst",
+            category="Paper against ours",
+            labels={"table": "Paper against ours", "format": "page"},
+        ),
+    log:
+        "<results>/logs/paper_vs_ours.log",
+    benchmark:
+        "<results>/benchmarks/paper_vs_ours.tsv"
+    conda:
+        "../envs/figures.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+    params:
+        draws=config["evaluation"]["bootstrap"],
+        cohorts=list(config["cohorts"]),
+        code=code_version("paper_vs_ours", "published", "statistics", "averages", "contracts", "metrics"),
+    message:
+        "Set the published numbers beside ours"
+    script:
+        "../workflow_scripts/paper_vs_ours.py"

@@ -14,6 +14,8 @@ rule prepare_expression:
         qc="<results>/samples/{sample}/qc.json",
     log:
         "<results>/logs/prepare_expression/{sample}.log",
+    benchmark:
+        "<results>/benchmarks/prepare_expression/{sample}.tsv"
     conda:
         "../envs/data.yaml"
     resources:
@@ -36,6 +38,8 @@ rule noise_ceiling:
         ceiling="<results>/samples/{sample}/ceiling.tsv",
     log:
         "<results>/logs/noise_ceiling/{sample}.log",
+    benchmark:
+        "<results>/benchmarks/noise_ceiling/{sample}.tsv"
     conda:
         "../envs/data.yaml"
     resources:

@@ -12,6 +12,8 @@ rule assemble_fold:
         fold="<results>/folds/{cohort}/{protocol}/fold{fold}/fold.h5",
     log:
         "<results>/logs/assemble_fold/{cohort}/{protocol}/fold{fold}.log",
+    benchmark:
+        "<results>/benchmarks/assemble_fold/{cohort}/{protocol}/fold{fold}.tsv"
     conda:
         "../envs/data.yaml"
     resources:
@@ -38,6 +40,8 @@ rule harmonise_fold:
         fold="<results>/folds/{cohort}/{protocol}/fold{fold}/fold_harmony.h5",
     log:
         "<results>/logs/harmonise_fold/{cohort}/{protocol}/fold{fold}.log",
+    benchmark:
+        "<results>/benchmarks/harmonise_fold/{cohort}/{protocol}/fold{fold}.tsv"
     conda:
         "../envs/data.yaml"
     resources:

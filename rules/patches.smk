@@ -33,6 +33,8 @@ rule embed_patches:
         embedding="<results>/embeddings/{encoder}/{sample}.h5",
     log:
         "<results>/logs/embed_patches/{encoder}/{sample}.log",
+    benchmark:
+        "<results>/benchmarks/embed_patches/{encoder}/{sample}.tsv"
     wildcard_constraints:
         encoder=one_of(config["encoders"]),
     conda:

@@ -47,6 +47,8 @@ rule retrieve:
         prediction=PREDICTION,
     log:
         "<results>/logs/retrieve/{cohort}/{protocol}/{predictor}/fold{fold}/seed{seed}/{sample}.log",
+    benchmark:
+        "<results>/benchmarks/retrieve/{cohort}/{protocol}/{predictor}/fold{fold}/seed{seed}/{sample}.tsv"
     wildcard_constraints:
         predictor=of_kind("retrieval"),
     conda:
@@ -62,6 +64,34 @@ rule retrieve:
         "Predict {wildcards.sample} by {wildcards.predictor}, {wildcards.protocol} protocol, seed {wildcards.seed}"
     script:
         "../workflow_scripts/retrieve.py"
+
+
+rule sweep_neighbours:
+    input:
+        folds=fold_files,
+        bank_folds=training_fold_files,
+        banks=model_files("bank.safetensors"),
+        queries=model_files("queries.safetensors"),
+    output:
+        sweep="<results>/sweeps/{cohort}/{protocol}/{method}.parquet",
+    log:
+        "<results>/logs/sweep_neighbours/{cohort}/{protocol}/{method}.log",
+    benchmark:
+        "<results>/benchmarks/sweep_neighbours/{cohort}/{protocol}/{method}.tsv"
+    wildcard_constraints:
+        method=methods_of_kind("retrieval"),
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+    params:
+        seeds=training_seeds,
+        top=config["evaluation"]["top"],
+        code=code_version("neighbour_sweep", "retrieval", "averages", "metrics", "folds"),
+    message:
+        "Score {wildcards.method} for every number of retrieved spots, {wildcards.cohort}, {wildcards.protocol} protocol"
+    script:
+        "../workflow_scripts/sweep_neighbours.py"
 
 
 rule predict_spots:
@@ -110,6 +140,8 @@ rule predict_frozen:
         prediction=PREDICTION,
     log:
         "<results>/logs/predict_frozen/{cohort}/{protocol}/{predictor}/fold{fold}/seed{seed}/{sample}.log",
+    benchmark:
+        "<results>/benchmarks/predict_frozen/{cohort}/{protocol}/{predictor}/fold{fold}/seed{seed}/{sample}.tsv"
     wildcard_constraints:
         predictor=of_kind("frozen"),
     conda:
@@ -139,6 +171,8 @@ if config["controls"]:
             ],
         log:
             "<results>/logs/predict_controls/{cohort}/{protocol}/fold{fold}/seed{seed}/{sample}.log",
+        benchmark:
+            "<results>/benchmarks/predict_controls/{cohort}/{protocol}/fold{fold}/seed{seed}/{sample}.tsv"
         conda:
             "../envs/data.yaml"
         resources:

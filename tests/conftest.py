@@ -54,3 +54,13 @@ def patch_files(tmp_path):
             file[IMAGES] = rng.integers(0, 256, size=(many, PX, PX, 3), dtype=np.uint8)
             file[BARCODES] = np.array([[f"{slide}-patch{number}"] for number in range(many)], dtype="S")
     return files
+
+
+@pytest.fixture
+def kept(monkeypatch):
+    """Figures in place of their files."""
+    from spotwise.figures import style
+
+    figures = []
+    monkeypatch.setattr(style, "save", lambda fig, pdf, png: figures.append(fig))
+    return figures

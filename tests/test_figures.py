@@ -1,14 +1,19 @@
+import re
 from itertools import combinations
+from pathlib import Path
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.colors import to_rgb
+import yaml
+from matplotlib.colors import rgb_to_hsv, to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from spotwise import metrics
+from drawing import misplaced
+from spotwise import config as configuration
+from spotwise import measures, metrics
 from spotwise.errors import InputError
 from spotwise.figures import boxplot, correlation, curves, maps, style
 
@@ -18,6 +23,10 @@ PREDICTORS = {
     "Mine": ("Mine", "method", 0.3),
     "TrainMean": ("TrainMean", "control", 0.0),
 }
+
+
+RUN = {name: (method, kind) for name, (method, kind, _) in PREDICTORS.items()}
+REPOSITORY = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -70,14 +79,6 @@ def scores(slide):
     return metrics.score_files(slide[0].values())
 
 
-@pytest.fixture
-def kept(monkeypatch):
-    """Figures as they are saved."""
-    figures, save = [], style.save
-    monkeypatch.setattr(style, "save", lambda fig, pdf, png: (figures.append(fig), save(fig, pdf, png)))
-    return figures
-
-
 # CIELAB after the deuteranopia of Machado et al. 2009 (severity 1, linear RGB); colorimetry of sRGB, white D65
 DEUTERANOPIA = np.array(
     [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
@@ -111,29 +112,71 @@ def test_no_colour_serves_two_purposes():
     assert len(set(colours)) == len(colours)
 
 
-def test_a_method_keeps_its_colour_whatever_stands_beside_it():
-    alone = style.method_colours(["BLEEP"])
-    crowd = style.method_colours(["Mine", "STNet", "BLEEP", "Yours"], ["TrainMean", "RandomRetrieval"])
-    assert alone["BLEEP"] == crowd["BLEEP"]
-    assert (crowd["Mine"], crowd["Yours"]) == style.SPARE_COLOURS[:2]
+def test_a_published_method_keeps_its_look_whatever_stands_beside_it():
+    alone = style.method_looks(["BLEEP"])
+    crowd = style.method_looks(["BLEEP-Mine", "STNet", "BLEEP", "Yours"], ["TrainMean", "RandomRetrieval"])
+    assert alone["BLEEP"] == crowd["BLEEP"] == style.Look(style.METHOD_COLOURS["BLEEP"], "", "o")
+
+
+def test_methods_without_a_colour_of_their_own_take_the_spare_ones_in_turn():
+    names = [f"Mine{i}" for i in range(len(style.SPARE_COLOURS) + 1)]
+    looks = style.method_looks(names)
+    assert tuple(looks[name].colour for name in names[:-1]) == style.SPARE_COLOURS
+    assert len(set(looks.values())) == len(names)
+
+
+def test_variants_share_the_hue_of_the_method_that_they_are_named_after():
+    looks = style.method_looks(["CMRCNet-mask30", "CMRCNet-paper", "CMRCNet-paper-mask30", "Ridge-HEST"])
+    for name, parent in (
+        ("CMRCNet-mask30", "CMRCNet"),
+        ("CMRCNet-paper-mask30", "CMRCNet-paper"),
+        ("Ridge-HEST", "Ridge"),
+    ):
+        hue, of_parent = (rgb_to_hsv(to_rgb(c))[0] for c in (looks[name].colour, style.METHOD_COLOURS[parent]))
+        assert hue == pytest.approx(of_parent, abs=0.01)
+        assert looks[name].hatch
+    assert looks["CMRCNet-paper"].colour == style.METHOD_COLOURS["CMRCNet-paper"]
+
+
+def configured(name):
+    settings = yaml.safe_load((REPOSITORY / name).read_text(encoding="utf-8"))
+    configuration.prepare(settings, name)
+    return {p.name: (p.method, p.kind) for p in configuration.predictors(settings)}
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "configs/arena.yaml", "configs/ablations.yaml", "configs/her2st.yaml"])
+def test_no_two_methods_or_predictors_of_a_configuration_look_alike(name, monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    predictors = configured(name)
+    looks = style.predictor_looks(predictors)
+    boxes = [(look.colour, look.hatch) for look in looks.values()]
+    assert len(set(boxes)) == len(boxes)
+    methods = style.method_looks([method for method, kind in predictors.values() if kind != "control"])
+    points = [(look.colour, look.marker) for look in methods.values()]
+    assert len(set(points)) == len(points)
+    if name == "config.yaml":
+        assert len(methods) == 23
 
 
 def test_controls_are_greys():
-    for name in ("TrainMean", "RandomRetrieval", "Ridge"):
-        red, green, blue = to_rgb(style.method_colours([], ["TrainMean", "RandomRetrieval", "Ridge"])[name])
+    for look in style.method_looks([], ["TrainMean", "RandomRetrieval", "Oracle"]).values():
+        red, green, blue = to_rgb(look.colour)
         assert red == green == blue
 
 
-def test_predictors_of_a_method_share_its_hue_and_differ_in_hatch(scores):
-    looks = style.predictor_looks(scores, list(PREDICTORS))
+def test_predictors_of_a_method_share_its_hue_and_differ_in_hatch():
+    looks = style.predictor_looks(RUN)
     assert looks["CMRCNet-50"].colour == style.METHOD_COLOURS["CMRCNet"].lower()
     assert looks["CMRCNet-500"].colour == style.lighten(style.METHOD_COLOURS["CMRCNet"], 0.35)
     assert looks["CMRCNet-50"].hatch != looks["CMRCNet-500"].hatch
 
 
-def test_a_method_of_the_config_that_is_not_drawn_still_holds_its_colour(scores):
-    looks = style.predictor_looks(scores, list(PREDICTORS), methods=["Absent", "CMRCNet", "Mine"])
-    assert looks["Mine"].colour == style.SPARE_COLOURS[1].lower()
+def test_a_look_does_not_depend_on_what_is_drawn_beside_it():
+    all_of_them = style.predictor_looks(RUN)
+    assert style.predictor_looks(RUN, ["TrainMean", "CMRCNet-500"]) == {
+        "TrainMean": all_of_them["TrainMean"],
+        "CMRCNet-500": all_of_them["CMRCNet-500"],
+    }
 
 
 @pytest.mark.parametrize(("n", "columns", "grid"), [(1, 6, (1, 1)), (6, 6, (1, 6)), (7, 6, (2, 4)), (13, 6, (3, 5))])
@@ -145,49 +188,12 @@ def test_numbers_are_set_as_in_print():
     assert [style.number(value) for value in (0.347, -0.2, -0.001, float("nan"))] == ["0.35", "−0.20", "0.00", "–"]
 
 
-def test_correlation_matrix_equals_numpy():
-    values = np.random.default_rng(0).normal(size=(40, 7))
-    np.testing.assert_allclose(correlation.gene_gene_correlation(values), np.corrcoef(values.T), atol=1e-12)
-
-
-def test_constant_genes_leave_undefined_rows():
-    values = np.random.default_rng(0).normal(size=(40, 3))
-    values[:, 1] = 0.1
-    matrix = correlation.gene_gene_correlation(values)
-    assert np.isnan(matrix[1]).all()
-    assert np.isnan(matrix[:, 1]).all()
-    assert matrix[0, 2] == pytest.approx(np.corrcoef(values[:, 0], values[:, 2])[0, 1])
-
-
-def blocks(n_genes=50):
-    rng = np.random.default_rng(5)
-    return rng.normal(size=(200, 5)) @ rng.normal(size=(5, n_genes)) + rng.normal(size=(200, n_genes))
-
-
-def test_similarity_is_one_with_itself_and_about_zero_for_shuffled_genes():
-    values = blocks()
-    truth = correlation.gene_gene_correlation(values)
-    assert correlation.similarity(truth, truth) == pytest.approx(1)
-    assert correlation.similarity(correlation.gene_gene_correlation(3 * values + 7), truth) == pytest.approx(1)
-    rng = np.random.default_rng(6)
-    shuffled = [correlation.similarity(truth[np.ix_(p, p)], truth) for p in (rng.permutation(50) for _ in range(20))]
-    assert abs(np.mean(shuffled)) < 0.05
-
-
-def test_constant_predictions_cannot_raise_the_similarity():
-    truth = correlation.gene_gene_correlation(blocks())
-    partly = truth.copy()
-    partly[:25] = partly[:, :25] = np.nan
-    assert 0 < correlation.similarity(partly, truth) < 1
-    assert np.isnan(correlation.similarity(np.full_like(truth, np.nan), truth))
-
-
 def test_clustering_brings_genes_of_a_block_together():
     rng = np.random.default_rng(7)
     group = rng.permutation(np.repeat([0, 1, 2], 6))
     values = rng.normal(size=(100, 3))[:, group] + 0.3 * rng.normal(size=(100, 18))
     values[:, 4] = 1  # constant
-    order = correlation.cluster_order(correlation.gene_gene_correlation(values))
+    order = correlation.cluster_order(measures.gene_gene_correlation(values))
     assert sorted(order) == list(range(18))
     assert order[-1] == 4
     assert (np.diff(group[order[:-1]]) != 0).sum() == 2
@@ -200,25 +206,44 @@ def test_every_panel_has_the_order_of_the_truth(slide, kept, tmp_path):
     first = read["Mine"]
     hvg = metrics.gene_ranks(first.var)["rank_var"]
     genes = np.flatnonzero(hvg.between(1, 8))
-    order = genes[correlation.cluster_order(correlation.gene_gene_correlation(first.layers["observed"][:, genes]))]
+    order = genes[correlation.cluster_order(measures.gene_gene_correlation(first.layers["observed"][:, genes]))]
     panels = [ax for ax in kept[0].axes if ax.images][5:10]  # second row: HVG
     assert [ax.get_title().split("\n")[0] for ax in panels] == ["Truth", *paths]
     for ax, values in zip(panels, [first.layers["observed"], *(p.X for p in read.values())], strict=True):
-        expected = correlation.gene_gene_correlation(values[:, order])
+        expected = measures.gene_gene_correlation(values[:, order])
         np.testing.assert_allclose(np.ma.filled(ax.images[0].get_array(), np.nan), expected, atol=1e-9)
+
+
+def test_the_truth_has_similarity_1_and_shuffled_genes_about_0(slide, kept, tmp_path):
+    truth = metrics.read_prediction(slide[0]["Mine"])
+    rng, paths = np.random.default_rng(3), {}
+    measured = np.flatnonzero(truth.var["is_measured"])
+    genes = {"Oracle": measured} | {f"Shuffled{i}": rng.permutation(measured) for i in range(20)}
+    for name, order in genes.items():
+        other = truth.copy()
+        other.X[:, measured] = truth.layers["observed"][:, order]
+        paths[name] = tmp_path / f"{name}.h5ad"
+        other.write_h5ad(paths[name])
+    correlation.gene_correlation(paths, 12, tmp_path / "c.pdf", tmp_path / "c.png")
+    titles = [ax.get_title().split("\n") for ax in kept[0].axes if ax.get_title()]
+    r = {name: float(number.removeprefix("r = ").replace("−", "-")) for name, number in titles if name in paths}
+    assert r.pop("Oracle") == 1
+    assert abs(np.mean(list(r.values()))) < 0.1
 
 
 def test_a_predictor_without_variance_is_called_constant(slide, kept, tmp_path):
     correlation.gene_correlation({"TrainMean": slide[0]["TrainMean"]}, 4, tmp_path / "c.pdf", tmp_path / "c.png")
     panel = next(ax for ax in kept[0].axes if ax.get_title().startswith("TrainMean"))
     # float32 of one number: the same in every spot
-    assert panel.get_title() == "TrainMean\nr = –"
+    assert panel.get_title() == "TrainMean\nr = 0.00"
     assert [text.get_text() for text in panel.texts] == ["constant"]
 
 
 def test_boxes_hold_the_genes_of_the_lists_averaged_over_seeds(scores, kept, tmp_path):
     again = scores.assign(seed=1, pcc=scores["pcc"] + 0.1)
-    boxplot.pcc_boxplot(pd.concat([scores, again]), list(PREDICTORS), 4, tmp_path / "b.pdf", tmp_path / "b.png")
+    boxplot.pcc_boxplot(
+        pd.concat([scores, again]), style.predictor_looks(RUN), 4, tmp_path / "b.pdf", tmp_path / "b.png"
+    )
     heg, hvg = kept[0].axes
     assert heg.get_title() == "S1\nHEG, 4 genes"
     assert [label.get_text() for label in hvg.get_yticklabels()] == list(PREDICTORS)
@@ -231,14 +256,16 @@ def test_boxes_hold_the_genes_of_the_lists_averaged_over_seeds(scores, kept, tmp
 
 def test_a_box_plot_refuses_to_mix_protocols(scores, tmp_path):
     mixed = pd.concat([scores, scores.assign(protocol="patient")])
-    with pytest.raises(ValueError, match="one protocol"):
-        boxplot.pcc_boxplot(mixed, list(PREDICTORS), 4, tmp_path / "b.pdf", tmp_path / "b.png")
+    with pytest.raises(ValueError, match="a figure of one protocol was given scores of 2"):
+        boxplot.pcc_boxplot(mixed, style.predictor_looks(RUN), 4, tmp_path / "b.pdf", tmp_path / "b.png")
 
 
 @pytest.mark.parametrize("n_slides", [2, 5])
 def test_every_slide_gets_its_pair_of_panels(scores, kept, tmp_path, n_slides):
     many = pd.concat([scores.assign(sample=f"S{i}", fold=i) for i in range(n_slides)])
-    boxplot.pcc_boxplot(many, ["Mine", "TrainMean"], 4, tmp_path / "b.pdf", tmp_path / "b.png")
+    boxplot.pcc_boxplot(
+        many, style.predictor_looks(RUN, ["Mine", "TrainMean"]), 4, tmp_path / "b.pdf", tmp_path / "b.png"
+    )
     titles = [ax.get_title() for ax in kept[0].axes if ax.get_visible()]
     assert sorted(titles) == sorted(f"S{i}\n{kind}, 4 genes" for i in range(n_slides) for kind in ("HEG", "HVG"))
     named = [ax.get_title().split("\n")[1] for ax in kept[0].axes if ax.get_xlabel()]
@@ -251,18 +278,38 @@ def draw_maps(slide, folder, genes=("G1", "G2"), **paths):
     )
 
 
+def panels_of(fig):
+    """Panels with a picture below, in reading order of each gene: H&E, truth, predictors."""
+    return [ax for ax in fig.axes if ax.images]
+
+
 def test_maps_draw_spots_at_true_size_in_one_scale_per_gene(slide, kept, tmp_path):
     draw_maps(slide, tmp_path)
-    truth, *predictions = [ax for ax in kept[0].axes if ax.images][:5]
-    observed = metrics.read_prediction(slide[0]["Mine"])[:, "G1"].layers["observed"].ravel()
+    image, truth, *predictions = panels_of(kept[0])[:6]
+    assert not image.collections
+    assert [ax.get_title().split("\n")[0] for ax in (image, truth, *predictions)] == ["H&E", "G1", *PREDICTORS]
+    observed = metrics.read_prediction(slide[0]["Mine"])[:, "G1"].layers["observed"].ravel().astype(float)
+    above_mean = observed - observed.mean()
     for ax in (truth, *predictions):
         (spots,) = ax.collections
         assert set(spots.get_widths()) == {110.0}  # 55 µm at 0.5 µm per pixel
-        assert (spots.norm.vmin, spots.norm.vmax) == pytest.approx(tuple(np.percentile(observed, (2, 98))))
-    np.testing.assert_array_equal(truth.collections[0].get_array(), observed)
+        assert (spots.norm.vmin, spots.norm.vmax) == pytest.approx(tuple(np.percentile(above_mean, (2, 98))))
+    np.testing.assert_allclose(truth.collections[0].get_array(), above_mean)
+    for ax, path in zip(predictions, slide[0].values(), strict=True):
+        predicted = metrics.read_prediction(path)[:, "G1"].X.ravel().astype(float)
+        np.testing.assert_allclose(ax.collections[0].get_array(), predicted - predicted.mean())
     left, right = truth.get_xlim()
     assert (left, right) == (300 - 165, 300 + 11 * 200 + 165)
     assert truth.get_ylim()[0] > truth.get_ylim()[1]  # y runs down, as in the image
+
+
+def test_only_the_first_panel_shows_the_slide_in_full_colour(slide, kept, tmp_path):
+    draw_maps(slide, tmp_path)
+    image, *others = panels_of(kept[0])[:6]
+    stain = np.array([220, 160, 190]) / 255
+    np.testing.assert_allclose(image.images[0].get_array()[50, 50], stain)
+    for ax in others:
+        np.testing.assert_allclose(ax.images[0].get_array()[50, 50], 1 - 0.45 * (1 - stain))
 
 
 def test_scale_bar_has_its_length(slide, kept, tmp_path):
@@ -309,7 +356,8 @@ def history(path, best, epochs=20):
 
 def test_learning_curves_mark_the_best_epoch_of_every_run(kept, tmp_path):
     histories = {f"{m}/fold{f}": history(tmp_path / f"{m}{f}.tsv", 5 + f) for m in ("CMRCNet", "Mine") for f in (0, 1)}
-    curves.learning_curves(histories, tmp_path / "l.pdf", tmp_path / "l.png", methods=["CMRCNet", "Mine"])
+    looks = style.method_looks(["CMRCNet", "Mine"])
+    curves.learning_curves(histories, looks, tmp_path / "l.pdf", tmp_path / "l.png")
     assert [ax.get_title() for ax in kept[0].axes] == ["CMRCNet, 2 runs", "Mine, 2 runs"]
     for ax in kept[0].axes:
         marked = [tuple(line.get_xydata()[0]) for line in ax.lines if line.get_marker() == "o"]
@@ -320,16 +368,18 @@ def test_learning_curves_mark_the_best_epoch_of_every_run(kept, tmp_path):
 def test_a_history_without_losses_is_refused(tmp_path):
     (tmp_path / "h.tsv").write_text("epoch\tlr\n0\t1\n")
     with pytest.raises(InputError, match=r"h\.tsv: columns: .*also train_total, val_total"):
-        curves.learning_curves({"CMRCNet": tmp_path / "h.tsv"}, tmp_path / "l.pdf", tmp_path / "l.png")
+        curves.learning_curves(
+            {"CMRCNet": tmp_path / "h.tsv"}, style.method_looks(["CMRCNet"]), tmp_path / "l.pdf", tmp_path / "l.png"
+        )
 
 
 def test_the_same_input_gives_the_same_bytes(slide, scores, tmp_path):
     path = history(tmp_path / "history.tsv", 3)
     drawings = {
-        "box": lambda pdf, png: boxplot.pcc_boxplot(scores, list(PREDICTORS), 4, pdf, png),
+        "box": lambda pdf, png: boxplot.pcc_boxplot(scores, style.predictor_looks(RUN), 4, pdf, png),
         "correlation": lambda pdf, png: correlation.gene_correlation(slide[0], 4, pdf, png),
         "map": lambda pdf, png: maps.expression_maps(slide[0], ["G1"], slide[1], (3000, 2600), 0.5, 55.0, pdf, png),
-        "curves": lambda pdf, png: curves.learning_curves({"CMRCNet": path}, pdf, png),
+        "curves": lambda pdf, png: curves.learning_curves({"CMRCNet": path}, style.method_looks(["CMRCNet"]), pdf, png),
     }
     for name, draw in drawings.items():
         for again in ("1", "2"):
@@ -341,15 +391,39 @@ def test_the_same_input_gives_the_same_bytes(slide, scores, tmp_path):
 
 
 def test_figures_are_as_wide_as_a_page_and_set_in_no_less_than_6_pt(slide, scores, kept, tmp_path):
-    boxplot.pcc_boxplot(scores, list(PREDICTORS), 4, tmp_path / "b.pdf", tmp_path / "b.png")
+    boxplot.pcc_boxplot(scores, style.predictor_looks(RUN), 4, tmp_path / "b.pdf", tmp_path / "b.png")
     draw_maps(slide, tmp_path)
     correlation.gene_correlation(slide[0], 4, tmp_path / "c.pdf", tmp_path / "c.png")
     for fig in kept:
         assert fig.get_figwidth() * 25.4 == pytest.approx(180)
         assert min(text.get_fontsize() for text in fig.findobj(lambda artist: hasattr(artist, "get_fontsize"))) >= 6
-    with Image.open(tmp_path / "b.png") as image:
-        assert image.size[0] == int(180 / 25.4 * 300)
+        assert misplaced(fig) == []
+
+
+def test_files_have_300_dots_per_inch(tmp_path):
+    style.save(Figure(figsize=(style.PAGE_WIDTH, 1)), tmp_path / "f.pdf", tmp_path / "f.png")
+    with Image.open(tmp_path / "f.png") as image:
+        assert image.size == (int(180 / 25.4 * 300), 300)
         assert round(image.info["dpi"][0]) == 300
+
+
+def test_long_names_are_broken_at_hyphens_and_numbers_stay_with_their_word():
+    assert style.title("CMRCNet-cosine-mask50-50", 3) == "CMRCNet-cosine-mask50-50"
+    assert style.title("CMRCNet-cosine-mask50-50", 20 / 25.4) == "CMRCNet-\ncosine-\nmask50-50"
+    assert style.title("BLEEP-50-weighted", 14 / 25.4) == "BLEEP-50-\nweighted"
+
+
+def test_a_changed_colour_reruns_figures_alone():
+    """Only rules that write nothing but figures are told of the code that draws."""
+    for path in (REPOSITORY / "rules").glob("*.smk"):
+        for rule in path.read_text(encoding="utf-8").split("\nrule ")[1:]:
+            if '"figures/' in rule:
+                outputs = re.findall(r'(?:pdf|png)=(?:report\()?\s*f?"([^"]+)"', rule)
+                assert outputs
+                assert len(
+                    re.findall(r"^        \w+=", rule.partition("output:")[2].partition("log:")[0], re.M)
+                ) == len(outputs)
+                assert all(output.startswith(("{FIGURE}/", "<results>/figures/")) for output in outputs)
 
 
 def test_a_failed_save_leaves_nothing_behind(tmp_path, monkeypatch):

@@ -5,7 +5,8 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import pearsonr
+from scipy.stats import pearsonr, spearmanr
+from sklearn.metrics import explained_variance_score
 
 from spotwise import metrics
 from spotwise.errors import InputError
@@ -22,7 +23,7 @@ def prediction(predicted, observed, run=None, **var):
         obs=pd.DataFrame(index=[f"spot{i}" for i in range(n)]),
         var=pd.DataFrame(columns | var, index=names),
         layers={"observed": np.asarray(observed, dtype=np.float32)},
-        obsm={"spatial": np.zeros((n, 2))},
+        obsm={"spatial": np.stack([np.arange(n), np.zeros(n)], axis=1)},  # in a row
     )
     content.uns["spotwise"] = {
         "cohort": "demo",
@@ -116,6 +117,37 @@ def test_what_cannot_be_correlated_is_refused(predicted, observed, message):
         metrics.pearson_per_gene(predicted, observed)
 
 
+def test_spearman_equals_scipy_gene_by_gene_with_ties(expression):
+    predicted, observed = (values.round().astype(np.float32) for values in expression)
+    expected = [spearmanr(predicted[:, g], observed[:, g]).statistic for g in range(600)]
+    assert len(np.unique(observed)) < 20
+    np.testing.assert_allclose(metrics.spearman_per_gene(predicted, observed), expected, atol=1e-12)
+
+
+def test_spearman_asks_for_the_order_alone():
+    observed = np.array([[1.0, 0.1], [2, 0.1], [3, 0.1], [1000, 0.1]])
+    predicted = np.array([[0.0, 1], [1, 2], [30, 3], [31, 4]])
+    assert metrics.spearman_per_gene(predicted, observed).tolist() == pytest.approx([1, 0])
+    assert metrics.spearman_per_gene(-predicted, observed).tolist() == pytest.approx([-1, 0])
+
+
+def test_explained_variance_equals_scikit_learn(expression):
+    predicted, observed = expression
+    expected = explained_variance_score(observed, predicted, multioutput="raw_values")
+    assert expected.min() < 0 < expected.max()
+    for shift in (0, 5):  # a wrong level costs nothing
+        np.testing.assert_allclose(
+            metrics.explained_variance_per_gene(predicted + shift, observed), expected, atol=1e-12
+        )
+
+
+def test_explained_variance_punishes_the_wrong_contrast():
+    observed = np.array([[0.0, 0.1], [1, 0.1], [2, 0.1]])
+    # residuals are (1 - f) times the truth's deviations
+    for factor, expected in ((1, 1), (0.5, 0.75), (0, 0), (2, 0), (3, -3), (-1, -3)):
+        assert metrics.explained_variance_per_gene(factor * observed, observed).tolist() == pytest.approx([expected, 0])
+
+
 def test_scores_of_a_small_prediction_by_hand():
     observed = [[1, 0, 5, np.nan], [2, 0, 5, np.nan], [3, 3, 5, np.nan]]
     predicted = [[2, 1, 5, 1], [2, 1, 6, 2], [5, 0, 7, 3]]
@@ -127,6 +159,15 @@ def test_scores_of_a_small_prediction_by_hand():
     assert scores["is_constant"].tolist() == [False, False, True, False]
     # squared errors: B 1, 0, 4;  A 1, 1, 9;  C 0, 1, 4
     assert scores["rmse"][["B", "A", "C"]].tolist() == pytest.approx(np.sqrt([5 / 3, 11 / 3, 5 / 3]))
+    # ranks: B (1.5, 1.5, 3) and (1, 2, 3), deviations (-1, -1, 2) / 2 and (-1, 0, 1): 1.5 / sqrt(1.5 * 2)
+    assert scores["spearman"][["B", "A", "C"]].tolist() == pytest.approx([1.5 / np.sqrt(3), -1, 0])
+    # residuals: B -1, 0, -2 with variance 2/3 of 2/3;  A -1, -1, 3 with variance 32/9 of 2
+    assert scores["explained_variance"][["B", "A", "C"]].tolist() == pytest.approx([0, 1 - 32 / 18, 0])
+    # 3 spots, 2 pairs of neighbours; truth B: 0 of 2, A: 1 - 2 of 6;  prediction B: 1 - 2 of 6, A: -1/9 of 6/9, C: 0
+    assert scores["moran_observed"][["B", "A", "C"]].tolist() == pytest.approx([0, 3 / 2 * -1 / 6, 0])
+    assert scores["moran_predicted"][["B", "A", "C"]].tolist() == pytest.approx([-1 / 4, -1 / 4, 0])
+    assert scores["ssim"]["A"] < 0 < scores["ssim"]["B"]
+    assert scores["ssim"]["C"] == 0
     assert scores.loc["B", ["observed_mean", "observed_var", "predicted_mean", "predicted_var"]].tolist() == [
         2,
         2 / 3,
@@ -134,7 +175,9 @@ def test_scores_of_a_small_prediction_by_hand():
         2,
     ]
     unmeasured = scores.loc["D"]
-    assert unmeasured[["pcc", "rmse", "observed_mean", "observed_var"]].isna().all()
+    needs_truth = ["pcc", "rmse", "spearman", "explained_variance", "ssim", "moran_observed", "moran_predicted"]
+    assert unmeasured[[*needs_truth, "observed_mean", "observed_var"]].isna().all()
+    assert (scores[needs_truth].dtypes == np.float64).all()
     assert unmeasured[["rank_mean", "rank_var"]].tolist() == [0, 0]
     assert unmeasured["predicted_mean"] == 2
     assert scores["is_marker"].tolist() == [False, True, False, True]
@@ -184,6 +227,21 @@ def test_scores_survive_the_way_through_files(tmp_path):
     metrics.write_scores(scores[3:], two)
     pd.testing.assert_frame_equal(metrics.read_scores([one, two]), scores)
     assert sorted(path.name for path in one.parent.iterdir()) == ["a.parquet", "b.parquet"]
+    pd.testing.assert_frame_equal(
+        metrics.read_scores([two, one], ["ssim"])[:3], scores[["ssim"]][3:].reset_index(drop=True)
+    )
+    with pytest.raises(InputError, match=r"a\.parquet: columns: .*also hvg_recovery"):
+        metrics.read_scores([one], ["ssim", "hvg_recovery"])
+
+
+def test_the_truth_scores_1_in_every_measure_and_repeats_its_own_autocorrelation(expression):
+    observed = expression[1][:, :3]
+    scores = metrics.score_prediction(prediction(observed, observed))
+    perfect = {"pcc": 1, "spearman": 1, "explained_variance": 1, "ssim": 1, "rmse": 0}
+    for name, value in perfect.items():
+        assert scores[name].tolist() == pytest.approx([value] * 3), name
+    assert scores["moran_predicted"].tolist() == scores["moran_observed"].tolist()
+    assert scores["moran_observed"].abs().min() > 0
 
 
 def test_a_prediction_that_breaks_its_contract_is_named(tmp_path):

@@ -178,8 +178,9 @@ def test_everything_that_is_asked_for_is_locked(python):
 ENVIRONMENTS = sorted(path.stem for path in (ROOT / "envs").glob("*.yaml"))
 # Needed without an import of ours: by openslide-python, timm, tifffile (JPEG) and pandas (Parquet)
 COMPANIONS = {"openslide-bin", "torchvision", "imagecodecs", "pyarrow"}
-# Imported by functions that no job of the environment calls: figures ask spotwise.hest for metadata, not for downloads
-UNCALLED = {"figures": {"huggingface-hub"}}
+# Imported by functions that no job of the environment calls: figures ask spotwise.hest for metadata, not for downloads,
+# and tables spotwise.models for options, not for weights
+UNCALLED = {"figures": {"huggingface-hub", "safetensors"}}
 
 
 def environment(name):

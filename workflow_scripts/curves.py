@@ -1,12 +1,13 @@
 """Draw the learning curves of one cohort."""
 
+from spotwise.figures import style
 from spotwise.figures.curves import learning_curves
 from spotwise.jobs import job
 
 with job(snakemake.log[0]):
     learning_curves(
         dict(zip(snakemake.params.labels, snakemake.input.histories, strict=True)),
+        style.method_looks(snakemake.params.methods),
         snakemake.output.pdf,
         snakemake.output.png,
-        methods=snakemake.params.methods,
     )

@@ -1,7 +1,16 @@
-"""Score the predictions of one predictor, gene by gene."""
+"""Score the predictions of one predictor, gene by gene and slide by slide."""
+
+import pandas as pd
 
 from spotwise.jobs import job
-from spotwise.metrics import score_files, write_scores
+from spotwise.measures import slide_scores
+from spotwise.metrics import read_prediction, score_prediction, write_scores
 
 with job(snakemake.log[0]):
-    write_scores(score_files(snakemake.input.predictions), snakemake.output.scores)
+    scores, slides = [], []
+    for path in snakemake.input.predictions:
+        prediction = read_prediction(path)
+        scores.append(score_prediction(prediction))
+        slides.append(slide_scores(prediction, scores[-1], snakemake.params.top))
+    write_scores(pd.concat(scores, ignore_index=True), snakemake.output.scores)
+    write_scores(pd.DataFrame(slides), snakemake.output.slide_scores)

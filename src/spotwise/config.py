@@ -55,6 +55,7 @@ def prepare(config: dict, where: str = "config") -> list[Sample]:
         For a key, type, method, sample, patient or cohort that cannot be run as configured.
     """
     validate(config, "config.schema.yaml", where)
+    _refuse_markup(config, where)
     sheet = read_samples(config["samples"])
     chosen = [sample for sample in sheet if sample.cohort in config["cohorts"]]
     data = config["data"]
@@ -82,6 +83,19 @@ def prepare(config: dict, where: str = "config") -> list[Sample]:
             )
     _check_methods(config, where)
     return chosen
+
+
+def _refuse_markup(value: object, where: str, field: str = "") -> None:
+    """Refuse ``<`` anywhere: Snakemake writes parameters of jobs into a script of the report as they are."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            _refuse_markup(str(key), where, field)
+            _refuse_markup(item, where, f"{field}.{key}".lstrip("."))
+    elif isinstance(value, list):
+        for item in value:
+            _refuse_markup(item, where, field)
+    elif isinstance(value, str) and "<" in value:
+        raise InputError(where, field or "(top level)", repr(value), "text without '<'")
 
 
 def _check_methods(config: Mapping, where: str) -> None:

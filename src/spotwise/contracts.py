@@ -23,3 +23,9 @@ TRAIN, VAL, TEST = "train", "val", "test"
 # protocols
 PAPER, PATIENT = "paper", "patient"
 PROTOCOLS = (PAPER, PATIENT)
+
+# controls that are made from the truth: what can be reached, not what predicts
+BOUNDS = ("NoiseCeiling", "Oracle")
+
+# in a column `cohort`: the mean over all cohorts of the run
+ALL_COHORTS = "all cohorts"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,6 +40,11 @@ SCORE_COLUMNS = (
     "gene",
     "pcc",
     "rmse",
+    "spearman",
+    "explained_variance",
+    "ssim",
+    "moran_observed",
+    "moran_predicted",
     "observed_mean",
     "observed_var",
     "predicted_mean",
@@ -54,8 +59,13 @@ SCORE_COLUMNS = (
 # one prediction file is one value of all of these
 FILE_KEYS = ["cohort", "protocol", "predictor", "fold", "seed", "sample"]
 
-# genes correlated at once: bounds the float64 copies to about 50 MB on a slide of 25,000 spots
+# genes worked on at once: bounds a float64 copy to about 50 MB on a slide of 25,000 spots
 GENES_PER_BLOCK = 256
+
+
+def gene_blocks(n_genes: int) -> Iterator[slice]:
+    """Slices that cover ``n_genes`` columns, `GENES_PER_BLOCK` at a time."""
+    return (slice(start, start + GENES_PER_BLOCK) for start in range(0, n_genes, GENES_PER_BLOCK))
 
 
 def pearson_per_gene(predicted: np.ndarray, observed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -91,17 +101,73 @@ def pearson_per_gene(predicted: np.ndarray, observed: np.ndarray) -> tuple[np.nd
         raise ValueError("no spots to correlate")
     n_genes = predicted.shape[1]
     pcc, is_constant = np.zeros(n_genes), np.zeros(n_genes, dtype=bool)
-    for start in range(0, n_genes, GENES_PER_BLOCK):
-        genes = slice(start, start + GENES_PER_BLOCK)
-        p, p_constant = _unit_columns(predicted[:, genes], "predicted")
-        o, o_constant = _unit_columns(observed[:, genes], "observed")
+    for genes in gene_blocks(n_genes):
+        p, p_constant = unit_columns(predicted[:, genes], "predicted")
+        o, o_constant = unit_columns(observed[:, genes], "observed")
         is_constant[genes] = p_constant | o_constant
         pcc[genes] = np.where(is_constant[genes], 0.0, np.clip(np.einsum("ng,ng->g", p, o), -1.0, 1.0))
     return pcc, is_constant
 
 
-def _unit_columns(values: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Columns centred and scaled to length 1 (float64), and which of them are constant."""
+def spearman_per_gene(predicted: np.ndarray, observed: np.ndarray) -> np.ndarray:
+    """Spearman correlation of every gene across spots: Pearson's between ranks, where equal values share their mean.
+
+    Parameters
+    ----------
+    predicted, observed
+        Expression, spots x genes (N, G); finite.
+
+    Returns
+    -------
+    ndarray
+        (G,) float64 in [-1, 1]; 0.0 for a constant gene.
+    """
+    from scipy.stats import rankdata  # not for those who only read scores
+
+    def ranks(values: np.ndarray) -> np.ndarray:
+        return rankdata(np.ascontiguousarray(values.T), axis=1).T
+
+    spearman = np.zeros(observed.shape[1])
+    for genes in gene_blocks(len(spearman)):
+        spearman[genes], _ = pearson_per_gene(ranks(predicted[:, genes]), ranks(observed[:, genes]))
+    return spearman
+
+
+def explained_variance_per_gene(predicted: np.ndarray, observed: np.ndarray) -> np.ndarray:
+    """Share of every gene's variance that the prediction explains: 1 - Var(observed - predicted) / Var(observed).
+
+    Unlike the squared correlation it asks for the right contrast: a prediction that varies too much has less than 0. A
+    wrong level costs nothing; that is in the RMSE.
+
+    Parameters
+    ----------
+    predicted, observed
+        Expression, spots x genes (N, G).
+
+    Returns
+    -------
+    ndarray
+        (G,) float64, at most 1; 0.0 where the truth is constant, and for a constant prediction.
+    """
+    explained = np.zeros(observed.shape[1])
+    for genes in gene_blocks(len(explained)):
+        truth = observed[:, genes].astype(np.float64)
+        varies = np.ptp(truth, axis=0) > 0
+        residual = np.var(truth - predicted[:, genes], axis=0)
+        explained[genes] = np.where(varies, 1 - residual / np.where(varies, np.var(truth, axis=0), 1.0), 0.0)
+    return explained
+
+
+def unit_columns(values: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Columns of ``values`` (N, G) centred and scaled to length 1 (float64), and which of them (G,) are constant.
+
+    A constant column has no direction: what is returned for it means nothing.
+
+    Raises
+    ------
+    ValueError
+        A value is not finite; the message calls the values ``name``.
+    """
     values = values.astype(np.float64)
     if not np.isfinite(values).all():
         raise ValueError(f"{name} holds values that are not finite")
@@ -226,12 +292,18 @@ def score_prediction(prediction: AnnData) -> pd.DataFrame:
         `SCORE_COLUMNS`. Variances are those of the population (divided by N, as in the released code). A gene that the
         slide does not measure has NaN for everything that needs the truth, and rank 0.
     """
+    from spotwise.measures import SPATIAL_MEASURES, spatial_measures  # not for those who only read scores
+
     measured = _measured(prediction)
     predicted = np.asarray(prediction.X)
     observed = np.asarray(prediction.layers[OBSERVED])[:, measured]
+    of_measured = predicted[:, measured]
     with_truth = pd.DataFrame(index=prediction.var_names[measured])
-    with_truth["pcc"], with_truth["is_constant"] = pearson_per_gene(predicted[:, measured], observed)
-    with_truth["rmse"] = np.sqrt(np.mean((predicted[:, measured] - observed) ** 2, axis=0, dtype=np.float64))
+    with_truth["pcc"], with_truth["is_constant"] = pearson_per_gene(of_measured, observed)
+    with_truth["rmse"] = np.sqrt(np.mean((of_measured - observed) ** 2, axis=0, dtype=np.float64))
+    with_truth["spearman"] = spearman_per_gene(of_measured, observed)
+    with_truth["explained_variance"] = explained_variance_per_gene(of_measured, observed)
+    with_truth[list(SPATIAL_MEASURES)] = spatial_measures(of_measured, observed, prediction.obsm[SPATIAL]).to_numpy()
     with_truth["observed_mean"] = observed.mean(axis=0, dtype=np.float64)
     with_truth["observed_var"] = observed.var(axis=0, dtype=np.float64)
 
@@ -258,23 +330,23 @@ def score_files(paths: Iterable[str | os.PathLike]) -> pd.DataFrame:
 
 
 def write_scores(scores: pd.DataFrame, path: str | os.PathLike) -> None:
-    """Write scores as Parquet, atomically."""
+    """Write a table of scores as Parquet, atomically."""
     with atomic(path) as temporary:
         scores.to_parquet(temporary, index=False)
 
 
-def read_scores(paths: Iterable[str | os.PathLike]) -> pd.DataFrame:
-    """Read score files into one table; rows in the order of ``paths``.
+def read_scores(paths: Iterable[str | os.PathLike], columns: Sequence[str] = SCORE_COLUMNS) -> pd.DataFrame:
+    """Read score files into one table of ``columns``; rows in the order of ``paths``.
 
     Raises
     ------
     InputError
-        A file lacks one of `SCORE_COLUMNS`.
+        A file lacks one of ``columns``.
     """
     tables = []
     for path in paths:
         table = pd.read_parquet(path)
-        if missing := [column for column in SCORE_COLUMNS if column not in table]:
+        if missing := [column for column in columns if column not in table]:
             raise InputError(path, "columns", list(table.columns), "also " + ", ".join(missing))
-        tables.append(table[list(SCORE_COLUMNS)])
+        tables.append(table[list(columns)])
     return pd.concat(tables, ignore_index=True)

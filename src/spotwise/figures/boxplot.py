@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from spotwise.averages import gene_sets
 from spotwise.figures import style
-from spotwise.tables import plural
+from spotwise.tables.layout import plural
 
 MAX_SLIDES_PER_BAND = 4
 BOX_HEIGHT = 3.6 * style.MM  # room for one line of 6 pt
@@ -20,11 +20,10 @@ TITLES_HEIGHT = 14 * style.MM
 
 def pcc_boxplot(
     scores: pd.DataFrame,
-    order: Sequence[str],
+    looks: Mapping[str, style.Look],
     top: int,
     pdf: str | os.PathLike,
     png: str | os.PathLike,
-    methods: Sequence[str] = (),
 ) -> None:
     """Draw the PCC of the top HEG and HVG as boxes: a column of two panels per slide, a box per predictor.
 
@@ -33,37 +32,33 @@ def pcc_boxplot(
     scores
         Rows of one cohort and protocol with `metrics.SCORE_COLUMNS`. Seeds are averaged per gene; constant genes count
         with their 0, as in Table 1. The diamond is the mean, which Table 1 averages further.
-    order
-        Predictors from top to bottom: the config's order, controls last. Those without scores are left out.
+    looks
+        Predictors from top to bottom, with their looks (`style.predictor_looks`). Those without scores are left out.
     top
         Size of the HEG and HVG lists.
     pdf, png
         Files to write.
-    methods
-        All methods of the config, in its order, so that colours are those of the run's other figures.
 
     Raises
     ------
     ValueError
         The scores are of more than one cohort or protocol.
     """
-    (cohort, *other_cohorts), (protocol, *other_protocols) = scores["cohort"].unique(), scores["protocol"].unique()
-    if other_cohorts or other_protocols:
-        raise ValueError("a box plot takes the scores of one cohort and one protocol")
-    looks = style.predictor_looks(scores, order, methods)
+    style.require_one(scores, "cohort", "protocol")
+    looks = {name: look for name, look in looks.items() if name in set(scores["predictor"])}
     slides = list(dict.fromkeys(scores.sort_values(["fold", "sample"], kind="stable")["sample"]))
     bands, columns = style.wrap(len(slides), MAX_SLIDES_PER_BAND)
     with style.page():
         height = bands * 2 * (TITLES_HEIGHT + len(looks) * BOX_HEIGHT) + TITLES_HEIGHT / 2
         fig = Figure(figsize=(style.PAGE_WIDTH, height), layout="constrained")
-        fig.suptitle(f"{cohort}, {protocol} protocol")
+        fig.suptitle(f"{scores['cohort'].iloc[0]}, {scores['protocol'].iloc[0]} protocol")
         axes = fig.subplots(2 * bands, columns, sharex=True, sharey=True, squeeze=False)
         masks = gene_sets(scores, (top,))
         for place, slide in enumerate(slides):
             band, column = divmod(place, columns)
             for row, kind in enumerate(("HEG", "HVG")):
                 genes = scores[masks[f"{kind}_top{top}"] & scores["sample"].eq(slide)]
-                _draw_boxes(axes[2 * band + row, column], genes, looks)
+                draw_boxes(axes[2 * band + row, column], genes.groupby(["predictor", "gene"])["pcc"].mean(), looks)
                 axes[2 * band + row, column].set_title(f"{slide}\n{kind}, {plural(genes['gene'].nunique(), 'gene')}")
         for ax in axes.flat:
             ax.set_visible(ax.has_data())
@@ -71,9 +66,17 @@ def pcc_boxplot(
         style.save(fig, pdf, png)
 
 
-def _draw_boxes(ax: Axes, genes: pd.DataFrame, looks: dict[str, style.Look]) -> None:
-    pcc = genes.groupby(["predictor", "gene"])["pcc"].mean()
-    present = set(genes["predictor"])
+def draw_boxes(ax: Axes, pcc: pd.Series, looks: Mapping[str, style.Look]) -> None:
+    """Draw a horizontal box per predictor, from top to bottom in the order of ``looks``.
+
+    Parameters
+    ----------
+    pcc
+        Correlations, indexed by predictor and gene.
+    looks
+        Predictors with their looks; the place of one without correlations stays empty.
+    """
+    present = set(pcc.index.get_level_values("predictor"))
     ax.axvline(0, color="black", linewidth=0.5, zorder=0)
     for place, (predictor, look) in enumerate(looks.items()):
         if predictor not in present:

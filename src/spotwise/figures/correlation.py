@@ -15,34 +15,11 @@ from scipy.spatial.distance import squareform
 from spotwise.contracts import OBSERVED, PROVENANCE
 from spotwise.errors import InputError
 from spotwise.figures import style
+from spotwise.measures import gene_gene_correlation, similarity
 from spotwise.metrics import gene_ranks, read_slide
 
-MAX_COLUMNS = 6
 PANELS_WIDTH = 0.88 * style.PAGE_WIDTH  # the rest is for the colour bar
 TITLE_HEIGHT = 10 * style.MM
-
-
-def gene_gene_correlation(expression: np.ndarray) -> np.ndarray:
-    """Pearson correlation between genes across spots.
-
-    Parameters
-    ----------
-    expression
-        Spots x genes (N, G).
-
-    Returns
-    -------
-    ndarray
-        (G, G) float64, 1 on the diagonal; NaN in the rows and columns of genes that do not vary.
-    """
-    values = np.asarray(expression, dtype=np.float64)
-    constant = values.max(axis=0) == values.min(axis=0)
-    values = values - values.mean(axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        values /= np.where(constant, np.nan, np.linalg.norm(values, axis=0))
-    correlation = np.clip(values.T @ values, -1.0, 1.0)
-    correlation[np.diag_indices_from(correlation)] = np.where(constant, np.nan, 1.0)
-    return correlation
 
 
 def cluster_order(correlation: np.ndarray) -> np.ndarray:
@@ -66,20 +43,6 @@ def cluster_order(correlation: np.ndarray) -> np.ndarray:
         distance = squareform(1 - correlation[np.ix_(genes, genes)], checks=False)
         genes = genes[leaves_list(linkage(distance, method="average", optimal_ordering=True))]
     return np.concatenate([genes, np.flatnonzero(~defined)])
-
-
-def similarity(predicted: np.ndarray, observed: np.ndarray) -> float:
-    """Pearson correlation between the upper triangles of two gene-gene correlation matrices (G, G).
-
-    Pairs that the truth leaves undefined are skipped. A pair that only the prediction leaves undefined counts as 0, so
-    that predicting constants cannot raise the score. NaN where one of the triangles does not vary.
-    """
-    upper = np.triu_indices_from(observed, k=1)
-    pairs = ~np.isnan(observed[upper])
-    truth, guess = observed[upper][pairs], np.nan_to_num(predicted[upper][pairs], nan=0.0)
-    if truth.size < 2 or np.ptp(truth) == 0 or np.ptp(guess) == 0:
-        return float("nan")
-    return float(np.corrcoef(truth, guess)[0, 1])
 
 
 def gene_correlation(
@@ -109,9 +72,10 @@ def gene_correlation(
     if (ranks["rank_mean"] > 0).sum() < 2:
         raise InputError(next(iter(prediction_paths.values())), "var['is_measured']", "fewer than 2 genes", "2 or more")
 
-    rows, columns = style.wrap(1 + len(slide), MAX_COLUMNS)
+    rows, columns = style.panel_grid(1 + len(slide))
+    side = PANELS_WIDTH / columns
     with style.page():
-        height = 2 * rows * (PANELS_WIDTH / columns + TITLE_HEIGHT) + TITLE_HEIGHT / 2
+        height = 2 * rows * (side + TITLE_HEIGHT) + TITLE_HEIGHT / 2
         fig = Figure(figsize=(style.PAGE_WIDTH, height), layout="constrained")
         fig.suptitle(f"{style.run_title(first.uns[PROVENANCE])}: correlation between genes, {first.n_obs} spots")
         colours = matplotlib.colormaps["RdBu_r"].with_extremes(bad=style.UNDEFINED)
@@ -124,7 +88,7 @@ def gene_correlation(
             _draw_matrix(axes[0], truth[np.ix_(order, order)], f"Truth\n{len(genes)} {kind}", colours)
             for ax, (predictor, prediction) in zip(axes[1:], slide.items(), strict=False):
                 matrix = gene_gene_correlation(prediction.X[:, genes])
-                title = f"{predictor}\nr = {style.number(similarity(matrix, truth))}"
+                title = f"{style.title(predictor, side)}\nr = {style.number(similarity(matrix, truth))}"
                 _draw_matrix(ax, matrix[np.ix_(order, order)], title, colours)
             for ax in axes[1 + len(slide) :]:
                 ax.set_visible(False)

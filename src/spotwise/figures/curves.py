@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from spotwise.errors import InputError
 from spotwise.figures import style
-from spotwise.tables import plural
+from spotwise.tables.layout import plural
 
 MAX_COLUMNS = 4
 PANEL_HEIGHT = 42 * style.MM
@@ -23,9 +23,9 @@ TRAIN, VALIDATION = "train_total", "val_total"
 
 def learning_curves(
     histories: Mapping[str, str | os.PathLike],
+    looks: Mapping[str, style.Look],
     pdf: str | os.PathLike,
     png: str | os.PathLike,
-    methods: Sequence[str] = (),
 ) -> None:
     """Draw training and validation loss per epoch: a panel per method, a pair of lines per run, best epochs marked.
 
@@ -34,10 +34,10 @@ def learning_curves(
     histories
         Label -> history.tsv (epoch, train_total, val_total, ...). The label's part before the first ``/`` is the
         method, the rest names the run: ``CMRCNet/fold0/seed1``. Methods appear in this order.
+    looks
+        Method -> look (`style.method_looks`).
     pdf, png
         Files to write.
-    methods
-        All methods of the config, in its order, so that colours are those of the run's other figures.
 
     Raises
     ------
@@ -52,9 +52,8 @@ def learning_curves(
         width = style.COLUMN_WIDTH if columns == 1 else style.PAGE_WIDTH
         fig = Figure(figsize=(width, rows * PANEL_HEIGHT + LEGEND_HEIGHT), layout="constrained")
         axes = fig.subplots(rows, columns, squeeze=False)
-        colours = style.method_colours([*methods, *runs])
         for ax, (method, curves) in zip(axes.flat, runs.items(), strict=False):
-            _draw_curves(ax, curves, colours[method])
+            _draw_curves(ax, curves, looks[method].colour)
             ax.set_title(f"{method}, {plural(len(curves), 'run')}")
         for ax in axes.flat[len(runs) :]:
             ax.set_visible(False)

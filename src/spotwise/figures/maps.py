@@ -1,4 +1,4 @@
-"""Figs. 5-7: the expression of a gene over the slide, truth beside prediction."""
+"""Figs. 5-7 and Supplementary Figs. 1-3: the expression of a gene over the slide, truth beside prediction."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from spotwise.figures import style
 from spotwise.metrics import gene_ranks, pearson_per_gene, read_prediction, read_slide
 
 MAX_COLUMNS = 6
+PANELS_SHARE = 0.9  # of the figure's width; the rest is for the colour bars
 COLOURS = "viridis"
 PERCENTILES = (2, 98)  # of the truth: one outlier spot must not set the scale
 THUMBNAIL_WHITE = 0.55  # share of white over the tissue, so that the spots carry the colour
@@ -27,6 +28,7 @@ RASTER_ABOVE = 2000  # spots per figure from which a PDF of circles is a burden 
 SCALE_BARS_UM = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 SCALE_BAR_SHARE = 0.3  # of the panel's width, at most
 SCALE_BAR_DROP = 1.8 * style.MM
+EXPRESSION_UNIT = "log expression\nabove mean"  # two lines fit a low colour bar
 MIN_PANEL_WIDTH = 26 * style.MM  # room for the name of a predictor
 TITLES_HEIGHT = 9 * style.MM
 
@@ -60,10 +62,11 @@ def expression_maps(
     pdf: str | os.PathLike,
     png: str | os.PathLike,
 ) -> None:
-    """Draw genes over the slide: a row per gene, truth first, then each predictor.
+    """Draw genes over the slide: a row per gene with the H&E image, the truth, then each predictor.
 
-    All panels of a gene share one colour scale, the truth's 2nd to 98th percentile. Predictions shrink towards the
-    mean, and a scale of their own would hide it; how well the pattern fits is told by the PCC in the title.
+    Colours tell how far a spot is from the mean of its own map: the level of a whole slide, which predictions may miss
+    (Fig. 3), would else drown the pattern. All maps of a gene share one scale, the truth's 2nd to 98th percentile,
+    as predictions shrink towards the mean, and a scale of their own would hide that.
 
     Parameters
     ----------
@@ -98,48 +101,57 @@ def expression_maps(
     diameter = spot_diameter_um / um_per_px
     window = _window(centres, diameter)
     tissue, extent = _tissue(thumbnail_png, slide_size, window)
-    rows_per_gene, columns = style.wrap(1 + len(slide), MAX_COLUMNS)
+    faded = THUMBNAIL_WHITE + (1 - THUMBNAIL_WHITE) * tissue
+    rows_per_gene, columns = style.wrap(2 + len(slide), MAX_COLUMNS)
     rasterise = len(centres) * len(genes) * (1 + len(slide)) > RASTER_ABOVE
+    width, height = _size(window, len(genes) * rows_per_gene, columns)
     with style.page():
-        fig = Figure(figsize=_size(window, len(genes) * rows_per_gene, columns), layout="constrained")
+        fig = Figure(figsize=(width, height), layout="constrained")
         fig.suptitle(style.run_title(first.uns[PROVENANCE]))
         grid = fig.subplots(len(genes) * rows_per_gene, columns, squeeze=False)
         for row, gene in enumerate(genes):
             axes = grid[row * rows_per_gene : (row + 1) * rows_per_gene]
             truth = _column(first, gene, truth=True)
-            scale = _colour_scale(truth)
+            scale = _colour_scale(truth - truth.mean())
             panels = [(f"{gene}\ntruth", truth)]
             for predictor, prediction in slide.items():
                 values = _column(prediction, gene)
                 pcc, _ = pearson_per_gene(values[:, None], truth[:, None])
-                panels.append((f"{predictor}\nPCC = {style.number(pcc[0])}", values))
-            for ax, (title, values) in zip(axes.flat, panels, strict=False):
-                ax.imshow(tissue, extent=extent)
-                spots = _draw_spots(ax, centres, diameter, values, scale, rasterise)
-                ax.set(title=title, xlim=window[:2], ylim=window[2:], xticks=[], yticks=[])
-                ax.spines[:].set_visible(False)
-            for ax in axes.flat[len(panels) :]:
+                title = style.title(predictor, PANELS_SHARE * width / columns)
+                panels.append((f"{title}\nPCC = {style.number(pcc[0])}", values))
+            image, *maps = axes.flat
+            _frame(image, tissue, extent, window, "H&E")
+            _draw_scale_bar(image, um_per_px)
+            for ax, (title, values) in zip(maps, panels, strict=False):
+                _frame(ax, faded, extent, window, title)
+                spots = _draw_spots(ax, centres, diameter, values - values.mean(), scale, rasterise)
+            for ax in maps[len(panels) :]:
                 ax.set_visible(False)
-            _draw_scale_bar(axes.flat[0], um_per_px)
             bar = fig.colorbar(
                 spots, ax=axes, location="right", fraction=0.03, aspect=20 * rows_per_gene, extend="both"
             )
-            bar.set_label(style.EXPRESSION_UNIT, size=6)
+            bar.set_label(EXPRESSION_UNIT, size=6)
             bar.ax.locator_params(nbins=4)
             bar.outline.set_linewidth(0.5)
         style.save(fig, pdf, png)
 
 
+def _frame(ax: Axes, tissue: np.ndarray, extent: list[float], window: tuple[float, ...], title: str) -> None:
+    ax.imshow(tissue, extent=extent)
+    ax.set(title=title, xlim=window[:2], ylim=window[2:], xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+
+
 def _column(prediction: AnnData, gene: str, truth: bool = False) -> np.ndarray:
     """(N,) expression of one gene."""
     values = prediction.layers[OBSERVED] if truth else prediction.X
-    return np.asarray(values[:, prediction.var_names.get_loc(gene)])
+    return np.asarray(values[:, prediction.var_names.get_loc(gene)], dtype=np.float64)
 
 
-def _colour_scale(truth: np.ndarray) -> Normalize:
-    low, high = np.percentile(truth, PERCENTILES)
+def _colour_scale(values: np.ndarray) -> Normalize:
+    low, high = np.percentile(values, PERCENTILES)
     if low == high:  # a gene that nearly all spots lack
-        low, high = truth.min(), truth.max()
+        low, high = values.min(), values.max()
     return Normalize(low, high if high > low else low + 1)
 
 
@@ -150,7 +162,7 @@ def _window(centres: np.ndarray, diameter: float) -> tuple[float, float, float, 
 
 
 def _tissue(thumbnail_png, slide_size: tuple[int, int], window: tuple[float, ...]) -> tuple[np.ndarray, list[float]]:
-    """The thumbnail under the window, lightened, and its extent in level-0 px."""
+    """The thumbnail under the window, values in 0 to 1, and its extent in level-0 px."""
     with Image.open(thumbnail_png) as image:
         scale = np.array(image.size) / np.array(slide_size)
         left, right, bottom, top = window
@@ -158,7 +170,7 @@ def _tissue(thumbnail_png, slide_size: tuple[int, int], window: tuple[float, ...
         opposite = np.clip(np.ceil(np.array([right, bottom]) * scale), corner + 1, image.size).astype(int)
         pixels = np.asarray(image.convert("RGB").crop((*corner, *opposite)), dtype=np.float64) / 255
     (x0, y0), (x1, y1) = corner / scale, opposite / scale
-    return THUMBNAIL_WHITE + (1 - THUMBNAIL_WHITE) * pixels, [x0, x1, y1, y0]
+    return pixels, [x0, x1, y1, y0]
 
 
 def _size(window: tuple[float, ...], rows: int, columns: int) -> tuple[float, float]:
@@ -168,13 +180,13 @@ def _size(window: tuple[float, ...], rows: int, columns: int) -> tuple[float, fl
     """
     left, right, bottom, top = window
     aspect = (bottom - top) / (right - left)
-    room = 0.9 * style.PAGE_WIDTH  # the rest is for the colour bars
+    room = PANELS_SHARE * style.PAGE_WIDTH
     height = rows * (aspect * room / columns + TITLES_HEIGHT) + TITLES_HEIGHT
     if height <= style.PAGE_HEIGHT:
         return style.PAGE_WIDTH, height
     panel = max((style.PAGE_HEIGHT - (rows + 1) * TITLES_HEIGHT) / rows / aspect, MIN_PANEL_WIDTH)
     height = rows * (aspect * panel + TITLES_HEIGHT) + TITLES_HEIGHT
-    return max(style.COLUMN_WIDTH, panel * columns / 0.9), max(style.PAGE_HEIGHT, height)
+    return max(style.COLUMN_WIDTH, panel * columns / PANELS_SHARE), max(style.PAGE_HEIGHT, height)
 
 
 def _draw_spots(ax: Axes, centres, diameter: float, values, scale: Normalize, rasterise: bool) -> EllipseCollection:

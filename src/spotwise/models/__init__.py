@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -127,6 +128,7 @@ def restore(name: str, sizes: Sizes, given: Mapping[str, object], weights: Path)
 class _Option:
     type: str
     choices: tuple[object, ...] | None
+    default: ast.expr | None
 
 
 @cache
@@ -138,16 +140,36 @@ def _declared_options(name: str) -> dict[str, _Option]:
         if isinstance(node, ast.ClassDef) and node.name == f"{name}Options":
             for field in node.body:
                 if isinstance(field, ast.AnnAssign):
-                    declared[field.target.id] = _option(field.annotation)
+                    declared[field.target.id] = _option(field.annotation, field.value)
     return declared
 
 
-def _option(annotation: ast.expr) -> _Option:
+def _option(annotation: ast.expr, default: ast.expr | None) -> _Option:
     if isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value) == "Literal":
         choices = ast.literal_eval(annotation.slice)
         choices = choices if isinstance(choices, tuple) else (choices,)
-        return _Option(type(choices[0]).__name__, choices)
-    return _Option(ast.unparse(annotation), None)
+        return _Option(type(choices[0]).__name__, choices, default)
+    return _Option(ast.unparse(annotation), None, default)
+
+
+def resolved_options(name: str, given: Mapping[str, object]) -> dict[str, object]:
+    """All options of a registered method: those of its configuration entry, and the defaults of the others."""
+    options = _declared_options(name).items()
+    return {key: given[key] if key in given else ast.literal_eval(option.default) for key, option in options}
+
+
+def is_pathology_encoder(name: str) -> bool:
+    """Whether :func:`spotwise.models.encoders.frozen_encoder` takes ``name`` for a foundation model of pathology.
+
+    Its names are read from the source, too: of the encoders, and of their repositories.
+    """
+    source = Path(__file__).with_name("pathology.py").read_text(encoding="utf-8")
+    known = {"ctranspath"}
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "PATHOLOGY":
+            for short, encoder in zip(node.value.keys, node.value.values, strict=True):
+                known |= {short.value.lower(), encoder.args[0].value.lower()}
+    return re.sub("^hf[-_]hub:", "", name.lower()) in known
 
 
 def check_options(name: str, given: Mapping[str, object], where: str) -> None:

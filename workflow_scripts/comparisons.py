@@ -1,0 +1,12 @@
+"""Compare predictors pairwise, and give each one's mean an interval."""
+
+from spotwise.averages import gene_sets, read_listed
+from spotwise.jobs import job
+from spotwise.statistics import COLUMNS, comparisons, mean_intervals, write
+
+with job(snakemake.log[0]):
+    top, draws = [snakemake.params.top], snakemake.params.draws
+    scores = read_listed(snakemake.input.scores, top, COLUMNS)
+    sets = gene_sets(scores, top)
+    write(comparisons(scores, sets, draws), snakemake.output.comparisons)
+    write(mean_intervals(scores, sets, draws), snakemake.output.intervals)

@@ -1,0 +1,14 @@
+"""Sum up what training the methods cost."""
+
+from spotwise.costs import cost_table, read_costs, write_costs
+from spotwise.jobs import job
+
+with job(snakemake.log[0]):
+    costs = read_costs(
+        snakemake.params.methods,
+        snakemake.input.summaries,
+        snakemake.params.benchmarks,
+        snakemake.params.embeddings,
+    )
+    write_costs(costs, snakemake.output.jobs)
+    write_costs(cost_table(costs), snakemake.output.csv)

@@ -1,0 +1,17 @@
+"""Draw mean, variance and PCC of the genes of one test slide."""
+
+import pandas as pd
+
+from spotwise.figures import style
+from spotwise.figures.genes import gene_bars
+from spotwise.figures.profiles import expression_profiles
+from spotwise.jobs import job
+from spotwise.metrics import read_scores
+
+with job(snakemake.log[0]):
+    tables = (read_scores([path]) for path in snakemake.input.scores)
+    scores = pd.concat(table[table["sample"].eq(snakemake.wildcards.sample)] for table in tables)
+    looks = style.predictor_looks(snakemake.params.predictors, snakemake.params.drawn)
+    output = snakemake.output
+    expression_profiles(scores, looks, output.profiles_pdf, output.profiles_png)
+    gene_bars(scores, looks, snakemake.params.top, output.genes_pdf, output.genes_png)

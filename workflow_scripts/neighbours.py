@@ -1,0 +1,17 @@
+"""Draw mean PCC against the number of retrieved spots."""
+
+import pandas as pd
+
+from spotwise.figures import style
+from spotwise.figures.neighbours import neighbour_curves
+from spotwise.jobs import job
+
+with job(snakemake.log[0]):
+    neighbour_curves(
+        pd.concat(map(pd.read_parquet, snakemake.input.sweeps), ignore_index=True),
+        style.method_looks(snakemake.params.methods),
+        snakemake.params.configured,
+        snakemake.params.top,
+        snakemake.output.pdf,
+        snakemake.output.png,
+    )

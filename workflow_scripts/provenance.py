@@ -1,0 +1,30 @@
+"""Record what the run was made of: versions, configuration, inputs, hardware and time."""
+
+import json
+from pathlib import Path
+
+from spotwise.files import write_json
+from spotwise.jobs import job
+from spotwise.provenance import run_record
+from spotwise.samples import read_samples
+
+
+def contents(paths):
+    """Contents of JSON files by sample; nothing where there are no files."""
+    return {sample: json.loads(Path(path).read_text(encoding="utf-8")) for sample, path in zip(samples, paths)}
+
+
+with job(snakemake.log[0]):
+    samples = snakemake.params.samples
+    sheet = read_samples(snakemake.config["samples"])
+    record = run_record(
+        snakemake.config,
+        [vars(row) for row in sheet if row.sample in samples],
+        contents(snakemake.input.fingerprints),
+        contents(snakemake.input.downloads),
+        snakemake.params.results,
+        [path for path in (*snakemake.input.tables, *snakemake.input.figures) if Path(path).parent.name == "tables"],
+        snakemake.input.summaries,
+        snakemake.params.snakemake,
+    )
+    write_json(snakemake.output.record, record)

@@ -1,0 +1,27 @@
+"""Average scores into the tables of the paper."""
+
+from spotwise.averages import read_averages
+from spotwise.jobs import job
+from spotwise.tables import write_table
+from spotwise.tables.genes import lacking_slides, marker_table, table3
+from spotwise.tables.means import table1, table2, table4, table5
+
+with job(snakemake.log[0]):
+    params = snakemake.params
+    extended = [(genes["top"], genes["k"]) for genes in params.extended]
+    means, genes = read_averages(
+        snakemake.input.scores,
+        dict.fromkeys([params.top, *(top for top, _ in extended)]),
+        params.markers,
+        params.predictors,
+    )
+    tables = {
+        "table1": table1(means, params.top),
+        "table2": table2(means, extended),
+        "table3": table3(genes),
+        "table4": table4(means, params.top, params.methods, params.encoders),
+        "table5": table5(means, params.top, params.methods, params.training),
+        "markers": marker_table(genes, params.markers, lacking_slides(snakemake.input.markers)),
+    }
+    for name, table in tables.items():
+        write_table(table, snakemake.output[name])
