@@ -56,12 +56,19 @@ include: "rules/audit.smk"
 # --- Targets ----------------------------------------------------------------------------------------------------------
 
 
-rule all:
-    default_target: True
+# Every table and figure of the paper and beyond, for whatever the configuration runs.
+rule paper:
     input:
         tables(),
         figures(),
         "<results>/provenance.json",
+    localrule: True
+
+
+rule all:
+    default_target: True
+    input:
+        rules.paper.input,
     localrule: True
 
 

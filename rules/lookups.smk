@@ -265,7 +265,8 @@ def table_files():
 
 def published_tables():
     """The paper's own Tables 1 to 5."""
-    return [f"resources/paper/table{number}.csv" for number in range(1, 6)]
+    folder = os.path.relpath(SOURCE.parent / "resources" / "paper")
+    return [f"{folder}/table{number}.csv" for number in range(1, 6)]
 
 
 def tables():

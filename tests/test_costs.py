@@ -32,17 +32,18 @@ def benchmark(path, seconds):
 
 @pytest.fixture
 def jobs(tmp_path):
-    """Three trainings, one of them interrupted, two fits, one without a benchmark, and two embedded slides."""
+    """Four trainings, one of them interrupted, two fits, one without a benchmark, and two embedded slides."""
     summaries = [
         training(tmp_path / "a.json", 100, "GPU X", 3 * 2**30),
         training(tmp_path / "b.json", 300, "GPU Y", 5 * 2**30),
         training(tmp_path / "c.json", 7, "GPU X", 2**30, started=2),
+        training(tmp_path / "f.json", 800, "GPU X", 2**30),
         fit(tmp_path / "d.json"),
         fit(tmp_path / "e.json"),
     ]
-    timed = [benchmark(tmp_path / f"{name}.tsv", 999) for name in "abc"] + [benchmark(tmp_path / "d.tsv", 2.5)]
+    timed = [benchmark(tmp_path / f"{name}.tsv", 999) for name in "abcf"] + [benchmark(tmp_path / "d.tsv", 2.5)]
     embeddings = {"resnet18": [benchmark(tmp_path / "s1.tsv", 20), benchmark(tmp_path / "s2.tsv", 40)]}
-    methods = ["CMRCNet", "CMRCNet", "CMRCNet", "Ridge", "Ridge"]
+    methods = [*["CMRCNet"] * 4, "Ridge", "Ridge"]
     return costs.read_costs(methods, summaries, [*timed, tmp_path / "absent.tsv"], embeddings)
 
 
@@ -53,6 +54,7 @@ def test_costs_are_read_from_where_each_kind_of_job_notes_them(jobs):
             ("CMRCNet", "training", 100, "GPU X", 3),
             ("CMRCNet", "training", 300, "GPU Y", 5),
             ("CMRCNet", "training", nan, "GPU X", 1),  # interrupted: its 7 s are those after the last start
+            ("CMRCNet", "training", 800, "GPU X", 1),
             ("Ridge", "fit", 2.5, "cpu", nan),
             ("Ridge", "fit", nan, "cpu", nan),
             ("resnet18", "embedding", 20, "", nan),
@@ -66,12 +68,12 @@ def test_costs_are_read_from_where_each_kind_of_job_notes_them(jobs):
 def test_the_table_sums_up_what_is_known(jobs):
     table = costs.cost_table(jobs).set_index(["name", "step"])
     assert table.loc[("CMRCNet", "training")].to_dict() == {
-        "runs": 3,
-        "timed": 2,
-        "seconds_median": 200,
+        "runs": 4,
+        "timed": 3,
+        "seconds_median": 300,
         "seconds_min": 100,
-        "seconds_max": 300,
-        "hours": pytest.approx(400 / 3600),
+        "seconds_max": 800,
+        "hours": pytest.approx(1200 / 3600),
         "device": "GPU X; GPU Y",
         "peak_gpu_gib": 5,
     }
@@ -108,12 +110,12 @@ def test_every_timed_job_is_a_point_and_the_median_a_bar(jobs, kept):
         "resnet18, a slide embedded",
     ]
     points = [line for line in ax.lines if line.get_marker() == "o"]
-    assert [sorted(line.get_xdata()) for line in points] == [[100, 300], [2.5], [20, 40]]
+    assert [sorted(line.get_xdata()) for line in points] == [[100, 300, 800], [2.5], [20, 40]]
     assert points[0].get_color() == style.METHOD_COLOURS["CMRCNet"]
     bars = [line.get_xdata()[0] for line in ax.lines if line.get_linewidth() == 1]
-    assert bars == [200, 2.5, 30]
+    assert bars == [300, 2.5, 30]
     assert [text.get_text() for text in ax.texts] == [
-        "3 jobs (2 timed), 0.11 h, GPU X; GPU Y",
+        "4 jobs (3 timed), 0.33 h, GPU X; GPU Y",
         "2 jobs (1 timed), 0.00069 h, cpu",
         "2 jobs, 0.017 h",
     ]
@@ -122,4 +124,4 @@ def test_every_timed_job_is_a_point_and_the_median_a_bar(jobs, kept):
 
 def test_costs_without_any_time_are_drawn(jobs, kept):
     training_costs(jobs.assign(seconds=np.nan), style.method_looks(["CMRCNet", "Ridge"]), "f.pdf", "f.png")
-    assert kept[0].axes[0].texts[0].get_text() == "3 jobs (0 timed), –, GPU X; GPU Y"
+    assert kept[0].axes[0].texts[0].get_text() == "4 jobs (0 timed), –, GPU X; GPU Y"

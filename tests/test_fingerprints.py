@@ -121,14 +121,17 @@ def test_a_picture_that_shows_nothing_has_no_hash():
     assert picture_hashes(Image.new("RGB", (300, 200), (210, 190, 205))) is None
 
 
-def test_bits_say_what_is_brighter_than_its_neighbours():
-    """A ramp that brightens to the right and darkens downwards: all of the first half of the bits, none of the rest."""
-    ramp = np.linspace(60, 120, 400)[None, :] - np.linspace(0, 40, 400)[:, None]
+@pytest.mark.parametrize("rightwards", [1, -1])
+@pytest.mark.parametrize("downwards", [1, -1])
+def test_bits_say_whether_it_gets_brighter_rightwards_and_downwards(rightwards, downwards):
+    ramp = np.linspace(-30, 30, 400)
+    grey = 100 + rightwards * ramp[None, :] + downwards * ramp[:, None]
     image = Image.new("L", (500, 500), 250)
-    image.paste(Image.fromarray(ramp.astype(np.uint8)), (50, 50))
-    first = picture_hashes(image)[0]
-    assert len(picture_hashes(image)) == 8
-    assert first == "f" * (HASH_BITS // 8) + "0" * (HASH_BITS // 8)
+    image.paste(Image.fromarray(grey.astype(np.uint8)), (50, 50))
+    found = picture_hashes(image)
+    digits = HASH_BITS // 8
+    assert len(found) == 8
+    assert found[0] == "".join("f" * digits if way > 0 else "0" * digits for way in (rightwards, downwards))
 
 
 # --- counts -----------------------------------------------------------------------------------------------------------
@@ -185,6 +188,14 @@ def test_the_share_of_common_spots_is_found_from_sketches(n, common):
     exact = 2 * n <= SKETCH or common in (0, n)
     assert shared_spots(one, other) == pytest.approx(jaccard, abs=1e-12 if exact else 0.1)
     assert (shared_spots(one, other) > SAME_COUNTS_SHARE) == (common > 0)
+
+
+def test_slides_of_different_size_are_compared_fairly():
+    """A fifth of a slide: the sketch of the smaller one reaches further than that of the larger one."""
+    counts = matrix(3000, 0)
+    share = shared_spots(spot_sketch(counts, GENES), spot_sketch(counts[:600], GENES))
+    assert share == pytest.approx(0.2, abs=0.06)
+    assert share == shared_spots(spot_sketch(counts[:600], GENES), spot_sketch(counts, GENES))
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

@@ -167,12 +167,12 @@ def demo(**changes):
         ("methods", {"methods": {"</script>": {"model": "STNet"}}}),
         ("cohorts.demo.markers", {"cohorts": {"demo": {"markers": ["</script>"]}}}),
         ("cohorts.demo.genes", {"cohorts": {"demo": {"genes": ["</script>"]}}}),
-        ("encoders", {"encoders": {"</script>": {"timm": "resnet18"}}}),
+        ("encoders", {"encoders": {"resnet18": {"timm": "resnet18"}, "</script>": {"timm": "resnet18"}}}),
         ("encoders.x.timm", {"encoders": {"x": {"timm": "</script>"}}}),
-        ("methods.STNet.options", {"methods": {"STNet": {"options": {"pretrained": "</script>"}}}}),
+        ("methods.STNet.options.pretrained", {"methods": {"STNet": {"options": {"pretrained": "</script>"}}}}),
     ],
 )
 def test_what_the_report_prints_of_the_configuration_holds_no_markup(place, change):
     """Snakemake writes parameters of the jobs into a script of its page as they are."""
-    with pytest.raises(InputError, match=place):
+    with pytest.raises(InputError, match=f"{place}: found '</script>'|{place}.</script>: found"):
         prepare(demo(**change))

@@ -11,7 +11,8 @@ from spotwise.samples import read_samples
 
 def contents(paths):
     """Contents of JSON files by sample; nothing where there are no files."""
-    return {sample: json.loads(Path(path).read_text(encoding="utf-8")) for sample, path in zip(samples, paths)}
+    by_sample = zip(samples, paths, strict=True) if paths else ()
+    return {sample: json.loads(Path(path).read_text(encoding="utf-8")) for sample, path in by_sample}
 
 
 with job(snakemake.log[0]):

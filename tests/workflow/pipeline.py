@@ -1,6 +1,7 @@
 """Runs of the pipeline itself, as a user starts them, in a folder of their own."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import yaml
 
 REPOSITORY = Path(__file__).parents[2]
+WORKFLOW = ("Snakefile", "config.yaml", "rules", "envs", "schemas", "report", "resources", "src", "workflow_scripts")
 
 
 class Pipeline:
@@ -61,3 +63,11 @@ def example(name: str, folder: Path) -> dict:
     config["samples"] = str(REPOSITORY / config["samples"])
     config["data"]["root"] = str(folder / "data")
     return config
+
+
+def copy_workflow(folder: Path) -> Path:
+    """A copy of the workflow to be changed: everything that decides what a run computes."""
+    for name in WORKFLOW:
+        here, there = REPOSITORY / name, folder / name
+        shutil.copytree(here, there) if here.is_dir() else shutil.copy(here, there)
+    return folder

@@ -1,16 +1,13 @@
 """The claim of docs/adding-a-method.md: one file, one line, one entry."""
 
 import re
-import shutil
 
 import pandas as pd
 import pytest
 import yaml
-from pipeline import REPOSITORY, Pipeline, example
+from pipeline import REPOSITORY, Pipeline, copy_workflow, example
 
 pytestmark = pytest.mark.workflow
-
-WORKFLOW = ("Snakefile", "config.yaml", "rules", "envs", "schemas", "report", "resources", "src", "workflow_scripts")
 
 
 def blocks(language):
@@ -22,10 +19,7 @@ def blocks(language):
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
     """Table 1 of a tiny demo run, by a copy of the workflow to which the page's method was added as the page says."""
-    repository, folder = tmp_path_factory.mktemp("repository"), tmp_path_factory.mktemp("run")
-    for name in WORKFLOW:
-        here, there = REPOSITORY / name, repository / name
-        shutil.copytree(here, there) if here.is_dir() else shutil.copy(here, there)
+    repository, folder = copy_workflow(tmp_path_factory.mktemp("repository")), tmp_path_factory.mktemp("run")
     file, line = blocks("python")
     (repository / "src/spotwise/models/colour.py").write_text(file, encoding="utf-8")
     registry = repository / "src/spotwise/models/__init__.py"

@@ -23,5 +23,10 @@ def test_nobody_passes_the_noise_ceiling_and_the_oracle_is_perfect(protocol):
     assert hvg.drop(["NoiseCeiling", "Oracle"]).max() < hvg["NoiseCeiling"] < hvg["Oracle"] == pytest.approx(1)
 
 
+def test_the_audit_finds_no_leak():
+    leaks = pd.read_csv(TABLE.with_name("leaks.csv"))
+    assert set(leaks["status"]) == {"clean", "by design"}
+
+
 def test_the_report_is_there():
     assert (REPOSITORY / "results/demo/report.zip").stat().st_size > 100_000

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from pipeline import Pipeline, example
+from pipeline import Pipeline, copy_workflow, example
 
 from spotwise.folds import read_fold
 from spotwise.retrieval import read_embeddings
@@ -33,8 +33,8 @@ def tiny(tmp_path_factory):
     config["methods"]["CMRCNet"]["neighbours"] = K
     del config["methods"]["BLEEP-ViT"], config["methods"]["KNNImage"]
     config["controls"] = CONTROLS
-    pipeline = Pipeline(folder, config)
-    pipeline.output = pipeline.run()
+    pipeline = Pipeline(folder, config, copy_workflow(tmp_path_factory.mktemp("repository")))
+    pipeline.output = pipeline.run("paper")
     return pipeline
 
 
@@ -48,8 +48,18 @@ def test_everything_asked_for_is_there(tiny):
     for protocol in ("paper", "patient"):
         assert table.loc[table["protocol"] == protocol, "predictor"].tolist() == expected
         figures = {path.name for path in (tiny.results / f"figures/demo/{protocol}").iterdir()}
-        kinds = ["boxplot", "curves", *(f"{kind}_{sample}" for kind in ("correlation", "maps") for sample in PATIENT)]
+        kinds = ["boxplot", "ceiling", "curves", "neighbours"]
+        kinds += [f"{kind}_{sample}" for kind in ("correlation", "genes", "maps", "profiles") for sample in PATIENT]
         assert figures == {f"{kind}.{suffix}" for kind in kinds for suffix in ("pdf", "png")}
+    figures = {path.name for path in (tiny.results / "figures").glob("*.*")}
+    kinds = ["costs", "overview_paper", "overview_patient", "protocols"]
+    assert figures == {f"{kind}.{suffix}" for kind in kinds for suffix in ("pdf", "png")}
+    tables = {path.name for path in (tiny.results / "tables").iterdir()}
+    paper = [*(f"table{number}" for number in range(1, 6)), "markers"]
+    assert tables >= {f"{table}.{suffix}" for table in paper for suffix in ("csv", "md", "tex")}
+    beyond = ["comparisons", "intervals", "measures", "paper_vs_ours", "leaks", "costs"]
+    assert tables >= {f"{table}.csv" for table in beyond} | {"paper_vs_ours.html", "paper_vs_ours.md", "leaks.md"}
+    assert json.loads((tiny.results / "provenance.json").read_text())["run"] == "demo"
 
 
 def test_the_table_is_the_mean_of_correlations_computed_anew_from_the_predictions(tiny):
@@ -95,7 +105,31 @@ def test_a_bank_smaller_than_k_is_used_whole_and_the_table_says_so(tiny):
 
 
 def test_a_second_run_does_nothing(tiny):
-    assert "Nothing to be done" in tiny.run()
+    assert "Nothing to be done" in tiny.run("paper")
+
+
+def test_another_colour_draws_figures_and_computes_nothing(tiny):
+    style = tiny.repository / "src/spotwise/figures/style.py"
+    before = style.read_text()
+    style.write_text(before.replace("#009E73", "#009E74"))
+    planned = tiny.planned()
+    style.write_text(before)
+    figures = {"overview", "boxplot", "draw_genes", "draw_slide", "neighbours", "protocols", "ceiling", "curves"}
+    assert set(planned) - {"all", "paper"} == figures | {"draw_costs", "provenance"}
+
+
+def test_the_audit_finds_what_the_paper_protocol_prescribes_and_no_leak(tiny):
+    leaks = pd.read_csv(tiny.results / "tables/leaks.csv")
+    assert not leaks["status"].isin(["leak", "not checked"]).any()
+    shared = leaks[leaks["check"].eq("patients on both sides") & leaks["n"].gt(0)]
+    assert set(shared["protocol"]) == {"paper"}
+    assert set(shared["fold"].astype(int)) == {0, 1}  # DEMO1 and DEMO2 are of one patient
+
+
+def test_nothing_of_the_demo_is_called_reproduced(tiny):
+    compared = pd.read_csv(tiny.results / "tables/paper_vs_ours.csv")
+    assert len(compared) == 357
+    assert set(compared["verdict"]) == {"not run"}
 
 
 def test_another_k_trains_nothing_again(tiny):
@@ -167,7 +201,10 @@ def test_the_report_builds_and_holds_figures_and_table(tiny):
     with zipfile.ZipFile(tiny.folder / "report.zip") as report:
         names = [Path(name).name for name in report.namelist()]
     assert "report.html" in names
-    assert {"table1.csv", "boxplot.png", "maps_DEMO1.png", "correlation_DEMO4.png", "curves.png"} <= set(names)
+    files = [path for path in tiny.results.rglob("*") if path.suffix == ".png" and "figures" in path.parts]
+    assert {path.name for path in files} <= set(names)
+    tables = ["table1", "table2", "table3", "table4", "table5", "markers", "comparisons", "measures", "leaks"]
+    assert {f"{table}.csv" for table in tables} | {"paper_vs_ours.html", "provenance.json"} <= set(names)
 
 
 def test_every_model_says_how_it_was_made(tiny):
