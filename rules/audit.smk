@@ -87,7 +87,6 @@ rule provenance:
         mem_mb=1000,
     params:
         samples=SAMPLES,
-        results=RESULTS,
         snakemake=versions("snakemake")["snakemake"],
         code=code_version("provenance"),
     message:

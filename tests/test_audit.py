@@ -30,6 +30,7 @@ from spotwise.audit import (
     WARNING,
     audit,
     checkpoint_source,
+    panel_source,
     ranking_source,
     shared_patients,
     shared_rows,
@@ -223,6 +224,32 @@ def test_the_panel_is_told_gene_by_gene(clean, clean_samples):
         assert found["n"] == len(everyone ^ training)
         assert found["detail"].startswith(f"the panel of all slides, {tested} included: {len(everyone - training)} of")
         assert f"{len(training - everyone)} that they choose are missing" in found["detail"]
+
+
+def test_genes_too_many_and_genes_too_few_both_count(fold):
+    class Panels:
+        def of(self, samples):
+            return {"A", "B", "C"} if {"C", "D"} & set(samples) else {"B", "C", "D", "E"}
+
+    fold = replace(fold, genes=np.array(["A", "B", "C"], dtype=object))
+    found = panel_source(fold, Panels())
+    assert (found.status, found.n) == (LEAK, 3)
+    assert found.detail == (
+        "the panel of all slides, C, D included: 1 of its 3 genes not chosen by the training slides, "
+        "2 that they choose are missing"
+    )
+    fewer = panel_source(replace(fold, genes=np.array(["B", "C", "D"], dtype=object)), Panels())
+    assert (fewer.status, fewer.n) == (LEAK, 1)
+
+
+def test_one_predictor_that_was_scored_on_other_genes_is_found(tmp_path, clean_samples):
+    run = Run(tmp_path, clean_samples)
+    path = run.scores["demo", PATIENT][0]
+    table = pd.read_parquet(path)
+    table["rank_mean"] = table["rank_mean"].max() + 1 - table["rank_mean"]
+    table.to_parquet(tmp_path / "other.parquet")
+    run.scores["demo", PATIENT].append(tmp_path / "other.parquet")
+    assert alarms(run.audit()) == {(RANKING, PATIENT, "0"): LEAK}
 
 
 def test_names_tell_who_stands_on_both_sides(clean):
@@ -459,6 +486,7 @@ def test_a_tested_spot_with_the_expression_of_a_training_spot_is_a_leak(fold):
         ({"B": 5}, "AB", BY_DESIGN, WARNING),  # a part of a slide that trains
         ({"B": 25}, "AA", BY_DESIGN, BY_DESIGN),  # the only training patient has both slides
         ({"A": 10, "B": 10}, "AB", BY_DESIGN, WARNING),
+        ({"B": 5}, "AA", BY_DESIGN, WARNING),
     ],
 )
 def test_where_the_checkpoint_is_chosen(fold, val_on, patients, paper, patient):

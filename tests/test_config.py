@@ -321,7 +321,18 @@ def test_what_is_left_out_is_filled_in_at_every_level(small):
     assert small["data"]["images"] == "auto"
     assert small["data"]["generated"] == {"seed": 0, "spots_across": 15, "unlinked": []}
     assert small["expression"] == {"min_counts": 1, "target_sum": None, "hvg_per_slide": 1000}
-    assert small["evaluation"] == {"top": 50}
+    assert small["evaluation"] == {
+        "top": 50,
+        "extended": [{"top": 150, "k": 250}, {"top": 250, "k": 500}],
+        "reference": "CMRCNet-50",
+        "bootstrap": 2000,
+    }
+
+
+def test_the_reference_of_comparisons_is_a_predictor_of_the_run(small):
+    small["evaluation"] = {"reference": "CMRCNet"}
+    with pytest.raises(InputError, match=r"evaluation\.reference: found 'CMRCNet', .* did you mean 'CMRCNet-50'"):
+        prepare(small)
     assert small["methods"]["CMRCNet"]["model"] == "CMRCNet"
     assert small["methods"]["CMRCNet"]["matching"] == ["average"]
 

@@ -164,7 +164,7 @@ def test_profiles_draw_each_measured_gene_at_its_means_over_seeds(kept):
 
 def test_what_is_too_low_for_the_axes_stands_on_their_edge(kept):
     scores = genes_of("Mine", {f"G{i}": 0.1 for i in range(200)})
-    scores["observed_mean"] = [0, *np.geomspace(0.02, 3, 199)]
+    scores["observed_mean"] = [*np.zeros(60), *np.geomspace(0.02, 3, 140)]
     scores["predicted_mean"] = [-1, 0, *np.geomspace(0.3, 5, 198)]
     profiles.expression_profiles(scores, style.predictor_looks(RUN, ["Mine"]), *FILES)
     ax = kept[0].axes[0]
@@ -173,7 +173,7 @@ def test_what_is_too_low_for_the_axes_stands_on_their_edge(kept):
     assert ax.get_ylim() == pytest.approx((0.1, 7.5))
     assert points.get_xdata()[0] == pytest.approx(0.01)
     assert tuple(points.get_ydata()[:2]) == pytest.approx((0.1, 0.1))
-    expected = np.median(scores["predicted_mean"][1:] / scores["observed_mean"][1:])  # no ratio to nothing
+    expected = np.median(scores["predicted_mean"][60:] / scores["observed_mean"][60:])  # no ratio to nothing
     assert ax.get_title() == f"Mine\nratio {expected:.2g}"
 
 
@@ -315,18 +315,25 @@ def test_slides_and_cohorts_of_one_protocol_are_no_gap():
 
 @pytest.mark.parametrize("cohorts", [["READ"], ["SKCM", "READ"]])
 def test_dumbbells_join_both_protocols(kept, cohorts):
-    scores = pd.concat([both_protocols().assign(cohort=name) for name in cohorts])
-    protocols.protocol_gap(scores, LOOKS, 2, *FILES, cohorts=cohorts)
+    own = both_protocols()
+    both = pd.concat(
+        [own, own.assign(predictor="TrainMean", kind="control", pcc=own["pcc"].where(own["pcc"].isna(), 0))]
+    )
+    protocols.protocol_gap(pd.concat([both.assign(cohort=name) for name in cohorts]), LOOKS, 2, *FILES, cohorts=cohorts)
     panels = {tuple(ax.get_title().split("\n")): ax for ax in kept[0].axes}
     assert set(panels) == {(name, kind) for name in cohorts for kind in ("top 2 HEG", "top 2 HVG", "marker genes")}
+    names = [label.get_text() for label in kept[0].axes[0].get_yticklabels()]
+    assert names == ["Mine", "TrainMean"]
     for ax in panels.values():
-        filled, opened = (
-            [line for line in ax.lines if line.get_marker() == "o" and (line.get_markerfacecolor() == "white") is empty]
-            for empty in (False, True)
-        )
-        assert [line.get_xdata()[0] for line in filled] == pytest.approx([0.61])
-        assert [line.get_xdata()[0] for line in opened] == pytest.approx([0.21])
-        assert [text.get_text() for text in ax.texts] == ["+0.40"]
+        for empty, expected in ((False, {"Mine": 0.61, "TrainMean": 0}), (True, {"Mine": 0.21, "TrainMean": 0})):
+            points = (line for line in ax.lines if line.get_marker() == "o")
+            points = [line for line in points if (line.get_markerfacecolor() == "white") is empty]
+            drawn = {names[line.get_ydata()[0]]: line.get_xdata()[0] for line in points}
+            assert drawn == pytest.approx(expected)
+        assert {names[text.get_position()[1]]: text.get_text() for text in ax.texts} == {
+            "Mine": "+0.40",
+            "TrainMean": "0.00",
+        }
 
 
 # --- Noise ceiling ----------------------------------------------------------------------------------------------------

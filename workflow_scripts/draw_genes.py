@@ -2,14 +2,15 @@
 
 import pandas as pd
 
+from spotwise.averages import AVERAGED
 from spotwise.figures import style
 from spotwise.figures.genes import gene_bars
-from spotwise.figures.profiles import expression_profiles
+from spotwise.figures.profiles import DRAWN, expression_profiles
 from spotwise.jobs import job
 from spotwise.metrics import read_scores
 
 with job(snakemake.log[0]):
-    tables = (read_scores([path]) for path in snakemake.input.scores)
+    tables = (read_scores([path], [*AVERAGED, *DRAWN]) for path in snakemake.input.scores)
     scores = pd.concat(table[table["sample"].eq(snakemake.wildcards.sample)] for table in tables)
     looks = style.predictor_looks(snakemake.params.predictors, snakemake.params.drawn)
     output = snakemake.output

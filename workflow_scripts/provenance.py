@@ -23,7 +23,7 @@ with job(snakemake.log[0]):
         [vars(row) for row in sheet if row.sample in samples],
         contents(snakemake.input.fingerprints),
         contents(snakemake.input.downloads),
-        snakemake.params.results,
+        Path(snakemake.output.record).parent,
         [path for path in (*snakemake.input.tables, *snakemake.input.figures) if Path(path).parent.name == "tables"],
         snakemake.input.summaries,
         snakemake.params.snakemake,

@@ -122,6 +122,7 @@ def audit(
     slides: dict[str, tuple[str, str]] = {}  # sample -> cohort, patient
     of_folds: list[Finding] = []
     panels = Panels(n_top, target_sum)
+    ranks = {run: read_ranks(paths, top) for run, paths in scores.items()}
     for path in folds:
         fold = read_fold(path)
         slides |= {
@@ -129,13 +130,12 @@ def audit(
             for sample, patient in pd.DataFrame({"s": fold.sample, "p": fold.patient}).drop_duplicates().to_numpy()
         }
         panels.enter(fold.cohort, {name: counts[name] for name in sorted(set(fold.sample))}, markers[fold.cohort])
-        ranks = read_ranks(scores[fold.cohort, fold.protocol], fold.fold, top)
         of_folds += [
             shared_patients(fold),
             shared_rows(fold),
             separated_twins(fold, twins),
             panel_source(fold, panels),
-            ranking_source(fold, ranks),
+            ranking_source(fold, ranks[fold.cohort, fold.protocol]),
             checkpoint_source(fold),
         ]
     of_run = [*twin_findings(twins, fingerprints, slides), *tissue_findings(fingerprints, qc, slides)]
@@ -267,19 +267,19 @@ def panel_source(fold: Fold, panels: Panels) -> Finding:
     return _found(fold, PANEL, n, f"neither the training slides' panel nor that of all slides: {differ}", status)
 
 
-def read_ranks(scores: Iterable[str | os.PathLike], fold: int, top: int) -> pd.DataFrame:
-    """The HEG and HVG lists that a fold was scored on, by whichever predictor.
+def read_ranks(scores: Iterable[str | os.PathLike], top: int) -> pd.DataFrame:
+    """The HEG and HVG lists that the slides of one cohort and protocol were scored on, by whichever predictor.
 
     Returns
     -------
     DataFrame
         ``sample``, ``gene``, and ``rank_mean`` and ``rank_var`` (bool): whether the gene is in the list by mean and by
-        variance.
+        variance. No slide is tested in two folds of a protocol.
     """
     lists = ["rank_mean", "rank_var"]
     parts = []
     for path in scores:
-        table = pd.read_parquet(path, columns=["sample", "gene", *lists], filters=[("fold", "==", fold)])
+        table = pd.read_parquet(path, columns=["sample", "gene", *lists])
         table[lists] = table[lists].apply(lambda rank: rank.between(1, top))
         parts.append(table[table[lists].any(axis=1)].drop_duplicates())
     return pd.concat(parts).drop_duplicates(ignore_index=True)

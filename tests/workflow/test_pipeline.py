@@ -17,21 +17,25 @@ from spotwise.retrieval import read_embeddings
 
 pytestmark = pytest.mark.workflow
 
-PATIENT = {"DEMO1": "1", "DEMO2": "1", "DEMO3": "2", "DEMO4": "3"}
+PATIENT = {"DEMO1": "Patient 1", "DEMO2": "Patient 1", "DEMO3": "Patient 2"}
+FOLDS = 3 + 2  # a slide left out, a patient left out
 K = [10, 500]
 CONTROLS = ["TrainMean", "LibrarySize", "NoiseCeiling"]
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    """The demo with slides of 7 x 7 spots, trained for one epoch, run to its end."""
+    """Three slides of 7 x 7 spots, two methods, one epoch, run to its end."""
     folder = tmp_path_factory.mktemp("tiny")
     config = example("demo", folder)
+    rows = [f"{sample}\tdemo\t{patient}\n" for sample, patient in PATIENT.items()]
+    (folder / "samples.tsv").write_text("sample\tcohort\tpatient\n" + "".join(rows))
+    config["samples"] = str(folder / "samples.tsv")
     config["data"]["generated"]["spots_across"] = 7
     config["expression"]["hvg_per_slide"] = 40
     config["training"]["epochs"] = 1
     config["methods"]["CMRCNet"]["neighbours"] = K
-    del config["methods"]["BLEEP-ViT"], config["methods"]["KNNImage"]
+    config["methods"] = {name: config["methods"][name] for name in ("CMRCNet", "Ridge")}
     config["controls"] = CONTROLS
     pipeline = Pipeline(folder, config, copy_workflow(tmp_path_factory.mktemp("repository")))
     pipeline.output = pipeline.run("paper")
@@ -44,7 +48,7 @@ def folds(pipeline, protocol):
 
 def test_everything_asked_for_is_there(tiny):
     table = pd.read_csv(tiny.results / "tables/table1.csv")
-    expected = ["CMRCNet-10", "CMRCNet-500", "STNet", "Ridge", *CONTROLS]
+    expected = ["CMRCNet-10", "CMRCNet-500", "Ridge", *CONTROLS]
     for protocol in ("paper", "patient"):
         assert table.loc[table["protocol"] == protocol, "predictor"].tolist() == expected
         figures = {path.name for path in (tiny.results / f"figures/demo/{protocol}").iterdir()}
@@ -136,7 +140,7 @@ def test_another_k_trains_nothing_again(tiny):
     tiny.config["methods"]["CMRCNet"]["neighbours"] = [*K, 20]
     planned = tiny.planned()
     tiny.config["methods"]["CMRCNet"]["neighbours"] = K
-    assert planned["retrieve"] == 8  # four test slides under each protocol
+    assert planned["retrieve"] == 2 * len(PATIENT)  # every slide is tested once under each protocol
     assert not {"train", "build_bank", "assemble_fold"} & set(planned)
 
 
@@ -144,7 +148,7 @@ def test_a_changed_training_parameter_trains_again(tiny):
     tiny.config["methods"]["CMRCNet"]["training"] = {"learning_rate": 0.01}
     planned = tiny.planned()
     del tiny.config["methods"]["CMRCNet"]["training"]
-    assert planned["train"] == 7
+    assert planned["train"] == FOLDS
     assert "assemble_fold" not in planned
 
 
@@ -160,7 +164,7 @@ def test_a_damaged_slide_ends_in_one_line_and_leaves_nothing_half_written(tiny, 
     shutil.copytree(tiny.folder / "data", tmp_path / "data")
     slide = tmp_path / "data/wsis/DEMO1.tif"
     slide.write_bytes(slide.read_bytes()[:1000])
-    config = example("demo", tmp_path) | {"data": {"source": "local", "root": str(tmp_path / "data")}}
+    config = tiny.config | {"data": {"source": "local", "root": str(tmp_path / "data")}}
     pipeline = Pipeline(tmp_path, config)
     done = pipeline.snakemake("--cores", "2", "results/demo/samples/DEMO1/patches.h5")
     assert done.returncode != 0
@@ -183,7 +187,7 @@ def test_hest_patches_are_used_as_they_are(tiny, tmp_path):
             kept = rng.permutation(len(ours["img"]))[:-3]
             for name in ("img", "coords", "barcode"):
                 theirs[name] = ours[name][:][kept]
-    config = example("demo", tmp_path) | {"data": {"source": "local", "root": str(tmp_path / "data")}}
+    config = tiny.config | {"data": {"source": "local", "root": str(tmp_path / "data")}}
     pipeline = Pipeline(tmp_path, config)
     assert not {"extract_patches", "generate_sample"} & set(pipeline.planned())
     pipeline.run("results/demo/folds/demo/paper/fold0/fold.h5")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -14,7 +15,7 @@ from spotwise.figures import style
 from spotwise.tables.layout import plural
 
 MAX_SLIDES_PER_BAND = 4
-BOX_HEIGHT = 3.6 * style.MM  # room for one line of 6 pt
+HIGHEST_BOX, LOWEST_BOX = 3.6 * style.MM, 2.5 * style.MM  # room for one line of 6 pt
 TITLES_HEIGHT = 14 * style.MM
 
 
@@ -49,8 +50,10 @@ def pcc_boxplot(
     slides = list(dict.fromkeys(scores.sort_values(["fold", "sample"], kind="stable")["sample"]))
     bands, columns = style.wrap(len(slides), MAX_SLIDES_PER_BAND)
     with style.page():
-        height = bands * 2 * (TITLES_HEIGHT + len(looks) * BOX_HEIGHT) + TITLES_HEIGHT / 2
-        fig = Figure(figsize=(style.PAGE_WIDTH, height), layout="constrained")
+        titles = (2 * bands + 0.5) * TITLES_HEIGHT
+        boxes = 2 * bands * len(looks)
+        box_height = np.clip((style.PAGE_HEIGHT - titles) / boxes, LOWEST_BOX, HIGHEST_BOX)
+        fig = Figure(figsize=(style.PAGE_WIDTH, titles + boxes * box_height), layout="constrained")
         fig.suptitle(f"{scores['cohort'].iloc[0]}, {scores['protocol'].iloc[0]} protocol")
         axes = fig.subplots(2 * bands, columns, sharex=True, sharey=True, squeeze=False)
         masks = gene_sets(scores, (top,))

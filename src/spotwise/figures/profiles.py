@@ -18,6 +18,7 @@ AXIS_WIDTH = 12 * style.MM
 TITLE_LINE = 3.4 * style.MM
 AXIS_HEIGHT, FOOT_HEIGHT = 6 * style.MM, 14 * style.MM
 QUANTITIES = {"mean": ("observed_mean", "predicted_mean"), "variance": ("observed_var", "predicted_var")}
+DRAWN = tuple(column for pair in QUANTITIES.values() for column in pair)
 EXPLANATION = (
     "A point per measured gene, over all spots of the slide. Line: predicted = true; ratio: median of predicted / true."
     " Values too low for the axes, zeros and negative predictions included, stand on their edge."
@@ -37,7 +38,7 @@ def expression_profiles(
     Parameters
     ----------
     scores
-        Rows of one slide and protocol with `metrics.SCORE_COLUMNS`. Seeds are averaged.
+        Rows of one slide and protocol with `metrics.SCORE_COLUMNS`, those in `DRAWN` at least. Seeds are averaged.
     looks
         Predictors in display order, with their looks (`style.predictor_looks`). Those without scores are left out.
     pdf, png
@@ -49,8 +50,7 @@ def expression_profiles(
         The scores are of more than one slide or protocol.
     """
     style.require_one(scores, "cohort", "protocol", "sample")
-    columns_drawn = [column for pair in QUANTITIES.values() for column in pair]
-    genes = scores[scores["is_measured"]].groupby(["predictor", "gene"])[columns_drawn].mean()
+    genes = scores[scores["is_measured"]].groupby(["predictor", "gene"])[list(DRAWN)].mean()
     present = set(scores["predictor"])
     shown = [name for name in looks if name in present]
     bands, columns = style.panel_grid(len(shown))
