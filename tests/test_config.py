@@ -327,14 +327,14 @@ def test_what_is_left_out_is_filled_in_at_every_level(small):
         "reference": "CMRCNet-50",
         "bootstrap": 2000,
     }
+    assert small["methods"]["CMRCNet"]["model"] == "CMRCNet"
+    assert small["methods"]["CMRCNet"]["matching"] == ["average"]
 
 
 def test_the_reference_of_comparisons_is_a_predictor_of_the_run(small):
     small["evaluation"] = {"reference": "CMRCNet"}
     with pytest.raises(InputError, match=r"evaluation\.reference: found 'CMRCNet', .* did you mean 'CMRCNet-50'"):
         prepare(small)
-    assert small["methods"]["CMRCNet"]["model"] == "CMRCNet"
-    assert small["methods"]["CMRCNet"]["matching"] == ["average"]
 
 
 def test_what_is_said_stays(small):

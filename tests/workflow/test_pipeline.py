@@ -31,7 +31,7 @@ def tiny(tmp_path_factory):
     rows = [f"{sample}\tdemo\t{patient}\n" for sample, patient in PATIENT.items()]
     (folder / "samples.tsv").write_text("sample\tcohort\tpatient\n" + "".join(rows))
     config["samples"] = str(folder / "samples.tsv")
-    config["data"]["generated"]["spots_across"] = 7
+    config["data"]["generated"] |= {"spots_across": 7, "unlinked": []}
     config["expression"]["hvg_per_slide"] = 40
     config["training"]["epochs"] = 1
     config["methods"]["CMRCNet"]["neighbours"] = K
