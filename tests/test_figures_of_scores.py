@@ -35,9 +35,12 @@ def scores_of(**options):
     return scores
 
 
-def comparison(first, second, difference, p_holm, p=0.0, cohort="READ", protocol="paper", gene_set="HEG_top2"):
+def comparison(
+    first, second, difference, p_holm, p=0.0, cohort="READ", protocol="paper", gene_set="HEG_top2", effect_size=None
+):
     return {"cohort": cohort, "protocol": protocol, "gene_set": gene_set, "first": first, "second": second} | {
         "difference": difference,
+        "effect_size": np.sign(difference) * 0.5 if effect_size is None else effect_size,
         "p": p,
         "p_holm": p_holm,
     }
@@ -65,6 +68,7 @@ def test_marks_say_whether_the_other_is_better_or_worse_than_the_reference():
             comparison("Behind", "CMRCNet-50", -0.2, 0.04),
             comparison("CMRCNet-50", "Uncorrected", 0.3, 0.06, p=0.0001),
             comparison("CMRCNet-50", "Untested", 0.3, np.nan),
+            comparison("CMRCNet-50", "BetterMeanWorseRanks", -0.01, 0.001, effect_size=0.3),
             comparison("Worse", "Better", -0.2, 0.0001),
             comparison("CMRCNet-50", "ElsewhereInSet", 0.1, 0.0001, gene_set="HVG_top2"),
             comparison("CMRCNet-50", "ElsewhereInCohort", 0.1, 0.0001, cohort="all"),
@@ -244,11 +248,9 @@ def test_curves_average_slides_then_seeds_then_folds_where_all_folds_are(sweeps)
         [1, 120, 0],
     ]
     mean = neighbours.mean_curve(folds)
-    assert mean[["k", "HEG_top2"]].to_numpy().tolist() == [
-        [1, pytest.approx(0.4)],
-        [50, pytest.approx(0.55)],
-        [100, 0],  # the whole banks, of 80 and 120; K = 100 is known of one fold only
-    ]
+    assert mean[["k", "HEG_top2"]].to_numpy().tolist() == [[1, pytest.approx(0.4)], [50, pytest.approx(0.55)]]
+    alone = neighbours.mean_curve(folds[folds["fold"].eq(1)])
+    assert alone["k"].tolist() == [1, 50, 100, 120]
 
 
 def test_neighbour_curves_are_drawn_as_averaged_with_the_configured_k(sweeps, kept):
@@ -259,10 +261,10 @@ def test_neighbour_curves_are_drawn_as_averaged_with_the_configured_k(sweeps, ke
     for ax, offset in ((heg, 0), (hvg, 0.1), (marker, 0.2)):
         curves_drawn = {line.get_label(): line for line in ax.lines if line.get_marker() != "None"}
         assert list(curves_drawn) == ["BLEEP", "CMRCNet"]
-        assert curves_drawn["CMRCNet"].get_xdata() == pytest.approx([1, 50, 100])
-        assert curves_drawn["CMRCNet"].get_ydata() == pytest.approx([0.4 + offset, 0.55 + offset, offset])
-        thin = [line for line in ax.lines if line.get_linewidth() == 0.4]
-        assert len(thin) == 3
+        assert curves_drawn["CMRCNet"].get_xdata() == pytest.approx([1, 50])
+        assert curves_drawn["CMRCNet"].get_ydata() == pytest.approx([0.4 + offset, 0.55 + offset])
+        thin = [list(line.get_xdata()) for line in ax.lines if line.get_linewidth() == 0.4]
+        assert thin == [[1, 50, 80], [1, 50, 80], [1, 50, 100, 120]]
         dotted = [line.get_xdata()[0] for line in ax.lines if line.get_color() == "0.35"]
         assert dotted == [50]  # 500 is more than any bank
         assert ax.get_xscale() == "log"

@@ -1,1 +1,1 @@
-"""The figures of the paper, drawn from prediction and score files; one module per kind, looks in `figures.style`."""
+"""The figures of the paper and of what it lacks, from files of a run; one module per kind, looks in `figures.style`."""

@@ -16,8 +16,8 @@ from spotwise.figures import style
 MAX_METHODS_PER_ROW = 4
 ROW_HEIGHT, FOOT_HEIGHT = 56 * style.MM, 12 * style.MM
 EXPLANATION = (
-    "Thick: mean over folds; thin: each fold. Dotted: the K that predictors of this run use. The last point is the "
-    "whole bank: each spot gets the same prediction, which scores 0."
+    "Thick: mean over folds, at the K that all of them have; thin: each fold, up to its whole bank, where each spot "
+    "gets the same prediction, which scores 0. Dotted: the K that predictors of this run use."
 )
 
 
@@ -81,10 +81,9 @@ def fold_curves(sweep: pd.DataFrame, sets: Sequence[str]) -> pd.DataFrame:
 
 
 def mean_curve(folds: pd.DataFrame) -> pd.DataFrame:
-    """Mean over folds at each K that all folds have, and then at the whole bank, for which the mean size stands."""
-    whole = folds["k"].eq(folds["bank"])
-    by_k = folds[~whole].groupby("k").filter(lambda rows: len(rows) == whole.sum())
-    return pd.concat([by_k.groupby("k").mean(), folds[whole].mean().to_frame().T.set_index("k")]).reset_index()
+    """Mean over folds at each K that all folds have."""
+    common = folds.groupby("k").filter(lambda rows: len(rows) == folds["fold"].nunique())
+    return common.groupby("k").mean().reset_index()
 
 
 def _draw_method(axes: Sequence[Axes], sweep: pd.DataFrame, sets: Sequence[str], method: str, look: style.Look) -> None:

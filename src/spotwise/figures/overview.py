@@ -35,10 +35,13 @@ def stars(p: float) -> str:
 def marks(comparisons: pd.DataFrame, cohort: str, protocol: str, gene_set: str, reference: str) -> dict[str, str]:
     """What to write beside the predictors that differ from the reference: a triangle up or down, and stars.
 
+    The test looks at ranks, and the table at means: where the two point different ways there is no mark.
+
     Parameters
     ----------
     comparisons
-        Rows with cohort, protocol, gene_set, first, second, difference (first minus second) and p_holm.
+        Rows with cohort, protocol, gene_set, first, second, p_holm, and difference and effect_size, both positive where
+        the first is better.
     cohort, protocol, gene_set
         Which of them.
     reference
@@ -57,9 +60,10 @@ def marks(comparisons: pd.DataFrame, cohort: str, protocol: str, gene_set: str, 
     ]
     found = {}
     for row in rows.itertuples():
-        other, gain = (row.second, -row.difference) if row.first == reference else (row.first, row.difference)
-        if stars(row.p_holm):
-            found[other] = (BETTER if gain > 0 else WORSE) + stars(row.p_holm)
+        if stars(row.p_holm) and row.difference * row.effect_size > 0:
+            reference_wins = (row.difference > 0) == (row.first == reference)
+            other = row.second if row.first == reference else row.first
+            found[other] = (WORSE if reference_wins else BETTER) + stars(row.p_holm)
     return found
 
 

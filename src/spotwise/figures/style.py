@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import textwrap
@@ -229,7 +230,7 @@ def require_one(scores: pd.DataFrame, *columns: str) -> None:
 def write_at_edge(ax: Axes, place: float, text: str, width: float, colour: str = "black") -> None:
     """Write beside row ``place`` of a panel, in a column of ``width`` inches at its right edge."""
     column = ax.get_yaxis_transform() + ScaledTranslation(-width, 0, ax.figure.dpi_scale_trans)
-    ax.text(1, place, text, transform=column, va="center", size=6, color=colour)
+    ax.text(1, place, text, transform=column, va="center_baseline", size=6, color=colour)
 
 
 def leave_room(ax: Axes, width: float) -> None:
@@ -265,6 +266,7 @@ def save(fig: Figure, pdf: str | os.PathLike, png: str | os.PathLike) -> None:
 
     Dates and versions are kept out of the files: the same figure gives the same bytes.
     """
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells of each table of a font that it drops
     with page():
         for path, options in (
             (pdf, {"metadata": {"CreationDate": None, "Producer": None, "Creator": None}}),
