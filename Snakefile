@@ -16,6 +16,7 @@ if not workflow.configfiles:
 
 include: "rules/common.smk"
 include: "rules/lookups.smk"
+include: "rules/outcomes.smk"
 
 
 pathvars:
