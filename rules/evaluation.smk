@@ -47,9 +47,10 @@ rule tables:
         predictors=list(PREDICTORS),
         methods=config["methods"],
         encoders=config["encoders"],
-        training=config["training"],
+        training=shared_training(),
         code=code_version(
             "averages",
+            "contracts",
             "metrics",
             "models/__init__",
             *(f"models/{name}" for name in ("bleep", "cmrcnet", "ctranspath", "pathology")),

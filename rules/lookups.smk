@@ -116,10 +116,13 @@ def training_fold(wildcards):
 # --- Training ------------------------------------------------------------------------------------------------------
 
 
+def shared_training():
+    """What decides the result of any training; the rest is read by the job, as changing it must not train again."""
+    return {key: value for key, value in config["training"].items() if key not in ("memory", "save_every_minutes")}
+
+
 def training_options(wildcards):
-    """What decides a training's result; the rest is read by the job, as changing it must not train again."""
-    options = config["training"] | entry(wildcards)["training"]
-    return {key: value for key, value in options.items() if key not in ("memory", "save_every_minutes")}
+    return shared_training() | entry(wildcards)["training"]
 
 
 def method_checkpoint(wildcards):

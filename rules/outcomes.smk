@@ -61,10 +61,11 @@ def published_tables():
 
 
 def tables():
-    names = ["comparisons.csv", "intervals.csv", "measures.csv", "measures.md"]
+    names = [f"{name}.{kind}" for name in TABLES for kind in ("csv", "md", "tex")]
+    names += ["comparisons.csv", "intervals.csv", "measures.csv", "measures.md"]
     names += [f"paper_vs_ours.{kind}" for kind in ("csv", "md", "html")]
     names += ["leaks.csv", "leaks.md"]
-    return [*table_files().values(), *(f"<results>/tables/{name}" for name in names)]
+    return [f"<results>/tables/{name}" for name in names]
 
 
 # --- Figures -------------------------------------------------------------------------------------------------------

@@ -4,9 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
+from scipy.stats import wilcoxon
 
 from drawing import misplaced
 from handmade import genes_of, rows, two_folds_two_seeds
+from spotwise import statistics
 from spotwise.figures import boxplot, ceiling, curves, genes, neighbours, overview, profiles, protocols, style
 
 RUN = {
@@ -57,6 +59,26 @@ NONE = pd.DataFrame([comparison("CMRCNet-50", "BLEEP-50", 0.1, 0.9)])
 )
 def test_stars_follow_the_corrected_p(p, mark):
     assert overview.stars(p) == mark
+
+
+def test_names_that_look_like_nothing_keep_their_stars(tmp_path):
+    table = pd.DataFrame([comparison("NA", "None", 0.1, 0.001, cohort="null")])
+    table.to_csv(tmp_path / "comparisons.csv", index=False)
+    read = overview.read_comparisons(tmp_path / "comparisons.csv")
+    assert overview.marks(read, "null", "paper", "HEG_top2", "None") == overview.marks(
+        table, "null", "paper", "HEG_top2", "None"
+    )
+    assert overview.marks(read, "null", "paper", "HEG_top2", "None")["NA"].endswith("**")
+
+
+def test_boxes_hold_the_genes_that_the_signed_rank_test_compares():
+    scores = scores_of()
+    scores = scores[scores["is_measured"]]
+    table = statistics.comparisons(scores, {"all": scores["is_measured"]}, 100)
+    boxes = overview.gene_means(scores).unstack("gene")
+    assert len(table) == 6  # three pairs of methods, and each of them with TrainMean
+    for row in table.itertuples():
+        assert wilcoxon(boxes.loc[row.first] - boxes.loc[row.second]).statistic == row.statistic
 
 
 def test_marks_say_whether_the_other_is_better_or_worse_than_the_reference():
@@ -179,6 +201,16 @@ def test_what_is_too_low_for_the_axes_stands_on_their_edge(kept):
     assert tuple(points.get_ydata()[:2]) == pytest.approx((0.1, 0.1))
     expected = np.median(scores["predicted_mean"][60:] / scores["observed_mean"][60:])  # no ratio to nothing
     assert ax.get_title() == f"Mine\nratio {expected:.2g}"
+
+
+def test_constant_predictions_alone_are_drawn_on_the_edge(kept):
+    scores = genes_of("Mine", {f"G{i}": 0.0 for i in range(4)})
+    scores["observed_mean"] = scores["observed_var"] = [0.2, 0.3, 0.5, 2.0]
+    scores["predicted_mean"], scores["predicted_var"] = 0.4, 0.0
+    profiles.expression_profiles(scores, style.predictor_looks(RUN, ["Mine"]), *FILES)
+    mean, variance = kept[0].axes
+    np.testing.assert_allclose(mean.lines[0].get_ydata(), 0.4)
+    np.testing.assert_allclose(variance.lines[0].get_ydata(), variance.get_ylim()[0])
 
 
 def test_a_figure_of_a_slide_refuses_two():
@@ -336,6 +368,17 @@ def test_dumbbells_join_both_protocols(kept, cohorts):
             "Mine": "+0.40",
             "TrainMean": "0.00",
         }
+
+
+def test_a_cohort_without_markers_has_a_panel_less(kept):
+    own = both_protocols()
+    without = own.assign(cohort="SKCM", is_marker=False)
+    protocols.protocol_gap(pd.concat([own, without]), LOOKS, 2, *FILES)
+    titles = {ax.get_title() for ax in kept[0].axes if ax.get_visible()}
+    both = {f"{cohort}\ntop 2 {kind}" for cohort in ("READ", "SKCM") for kind in ("HEG", "HVG")}
+    assert titles == both | {"READ\nmarker genes"}
+    protocols.protocol_gap(without, LOOKS, 2, *FILES)
+    assert [ax.get_title() for ax in kept[1].axes if ax.get_visible()] == ["SKCM\ntop 2 HEG", "SKCM\ntop 2 HVG"]
 
 
 # --- Noise ceiling ----------------------------------------------------------------------------------------------------

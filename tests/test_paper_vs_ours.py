@@ -159,6 +159,24 @@ def test_table_5_takes_all_six_cohorts(missing, verdict):
         assert found["paper_width"] == pytest.approx(2 * 2.1788 * 0.05 / np.sqrt(3 * 6), rel=0.05)
 
 
+@pytest.mark.parametrize(
+    ("paper", "patient", "has"),
+    [
+        (COHORTS, COHORTS[:-1], (True, True)),  # PSC is of one donor
+        (COHORTS[:-2], COHORTS[:-1], (False, True)),  # IDC ran under patient alone
+        (COHORTS, COHORTS[:-2], (True, False)),
+    ],
+)
+def test_table_5_has_a_mean_only_where_a_protocol_ran_every_cohort(paper, patient, has):
+    parts = [
+        scored("CMRCNet-50", [0.1, 0.2, 0.3], cohort=cohort, protocol=protocol)
+        for protocol, cohorts in (("paper", paper), ("patient", patient))
+        for cohort in cohorts
+    ]
+    found = row(compare(*parts), "MSE, 0.5, Image", "marker", dataset=ALL_COHORTS, number=5)
+    assert tuple(not np.isnan(found[f"{protocol}_mean"]) for protocol in ("paper", "patient")) == has
+
+
 def test_further_cohorts_of_a_run_do_not_change_the_mean_of_the_six():
     six = [scored("CMRCNet-50", [0.1, 0.2, 0.3], cohort=cohort) for cohort in COHORTS]
     table, with_more = compare(*six), compare(*six, scored("CMRCNet-50", [0.9, 0.8, 0.9], cohort="her2st"))

@@ -251,6 +251,18 @@ def test_spread_of_a_mean_over_cohorts_is_the_root_mean_square():
     assert overall["marker_sd_seeds"] == pytest.approx(0.01 / np.sqrt(2))
 
 
+def test_without_markers_in_every_cohort_there_is_no_mean_over_cohorts():
+    scores = pd.concat(
+        [
+            rows("CMRCNet-50", 0, 0, "S0", [0.2] * 4, cohort="READ", k=50),
+            rows("CMRCNet-50", 0, 0, "S0", [0.4] * 4, cohort="SKCM", k=50).assign(is_marker=False),
+        ]
+    )
+    overall = table5(averages.mean_table(scores, (2,)), 2, VARIANTS, TRAINING).iloc[0]
+    assert overall["HEG_top2"] == pytest.approx(0.3)
+    assert np.isnan(overall["marker"])
+
+
 def test_table5_describes_what_sets_a_variant_apart(ablation):
     table = table5(averages.mean_table(ablation, (2,)), 2, VARIANTS, TRAINING).iloc[:6].set_index("predictor")
     described = table[["reading", "reconstruction_loss", "masked_fraction", "reconstruction", "other"]]

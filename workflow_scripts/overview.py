@@ -1,16 +1,14 @@
 """Draw PCC per gene as box plots, a panel per cohort."""
 
-import pandas as pd
-
 from spotwise.averages import read_listed
 from spotwise.figures import style
-from spotwise.figures.overview import overview
+from spotwise.figures.overview import overview, read_comparisons
 from spotwise.jobs import job
 
 with job(snakemake.log[0]):
     overview(
         read_listed(snakemake.input.scores, [snakemake.params.top]),
-        pd.read_csv(snakemake.input.comparisons),
+        read_comparisons(snakemake.input.comparisons),
         style.predictor_looks(snakemake.params.predictors, snakemake.params.drawn),
         snakemake.params.reference,
         snakemake.params.top,

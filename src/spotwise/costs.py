@@ -140,4 +140,5 @@ def write_costs(table: pd.DataFrame, csv: str | os.PathLike) -> None:
 
 def read_jobs(csv: str | os.PathLike) -> pd.DataFrame:
     """Read again what `read_costs` returned and `write_costs` wrote."""
-    return pd.read_csv(csv, dtype={"name": str, "device": str}).fillna({"device": ""})
+    numbers = {column: [""] for column in ("seconds", "peak_gpu_gib")}
+    return pd.read_csv(csv, keep_default_na=False, na_values=numbers)  # a method may be called NA

@@ -14,7 +14,7 @@ from jinja2 import Environment
 from spotwise.averages import gene_sets
 from spotwise.contracts import ALL_COHORTS, PAPER, PATIENT
 from spotwise.files import atomic, write_text
-from spotwise.published import COHORTS, TOP
+from spotwise.published import COHORTS, ONE_DONOR, TOP
 from spotwise.statistics import mean_intervals
 
 REPRODUCED, LOWER, HIGHER, NOT_RUN = VERDICTS = ("reproduced", "lower", "higher", "not run")
@@ -139,15 +139,18 @@ def compare(published: pd.DataFrame, scores: pd.DataFrame, draws: int) -> pd.Dat
     DataFrame
         `COLUMNS`, one row per published number: genes (a gene set, or the gene of Table 3), published, our predictor
         with mean and interval under both protocols (NaN where not run), paper_width (of the interval) and verdict, the
-        same for another reading of the row, and what is ambiguous about it. Table 5 asks for all six cohorts.
+        same for another reading of the row, and what is ambiguous about it. Table 5 asks for all six cohorts, under
+        `patient` for those of several donors.
     """
     wanted = scores["predictor"].isin([*published["predictor"], *published["other_predictor"]])
     scores = scores[wanted & scores["cohort"].isin(COHORTS)]
     sets = gene_sets(scores, TOP)
     sets |= {gene: scores["gene"].eq(gene) & scores["is_measured"] for gene in published["gene"].unique() if gene}
     intervals = mean_intervals(scores, sets, draws)
-    if set(scores["cohort"]) != set(COHORTS):
-        intervals = intervals[intervals["cohort"] != ALL_COHORTS]
+    ran = scores.groupby("protocol")["cohort"].unique()
+    defined = {PAPER: {*COHORTS}, PATIENT: {*COHORTS} - {ONE_DONOR}}
+    whole = [protocol for protocol, cohorts in ran.items() if defined[protocol] <= {*cohorts}]
+    intervals = intervals[intervals["cohort"].ne(ALL_COHORTS) | intervals["protocol"].isin(whole)]
     rows = published.assign(genes=published["gene_set"] + published["gene"]).rename(columns={"pcc": "published"})
     for prefix, protocol, predictor in (
         ("paper", PAPER, "predictor"),

@@ -12,6 +12,7 @@ from spotwise.contracts import ALL_COHORTS
 FOLDER = Path(__file__).resolve().parents[2] / "resources" / "paper"
 TABLES = (1, 2, 3, 4, 5)
 COHORTS = ("IDC-LymphNode", "SKCM", "READ", "COAD", "IDC", "PSC")
+ONE_DONOR = "PSC"  # so that no patient can be left out
 TOP = (50, 150, 250)  # sizes of the gene lists in Tables 1 and 2
 COLUMNS = [
     "table",

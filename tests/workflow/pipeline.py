@@ -9,8 +9,8 @@ from pathlib import Path
 import yaml
 
 REPOSITORY = Path(__file__).parents[2]
-WORKFLOW = ("Snakefile", "config.yaml", "requirements.in", "rules", "envs", "schemas", "report", "resources")
-WORKFLOW += ("src", "workflow_scripts")
+WORKFLOW = ("Snakefile", "config.yaml", "requirements.in", "requirements.lock", "rules", "envs", "schemas")
+WORKFLOW += ("report", "resources", "src", "workflow_scripts")
 
 
 class Pipeline:

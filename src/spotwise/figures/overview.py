@@ -136,6 +136,11 @@ def overview(
         style.save(fig, pdf, png)
 
 
+def read_comparisons(path: str | os.PathLike) -> pd.DataFrame:
+    """Read ``comparisons.csv``, in which a cohort or a predictor may be called ``null``."""
+    return pd.read_csv(path, keep_default_na=False, na_values=[""])
+
+
 def gene_means(scores: pd.DataFrame) -> pd.Series:
     """PCC by predictor and gene: averaged over seeds, then slides, then folds, as in the comparisons."""
     slides = scores.groupby(["predictor", "gene", "fold", "sample"])["pcc"].mean()

@@ -84,7 +84,8 @@ def expression_profiles(
 def _limits(true: pd.Series, predicted: pd.Series) -> tuple[tuple[float, float], tuple[float, float]]:
     """Ends of both axes: a power of ten under nearly all values of its own, and above the highest value of either."""
     top = 1.5 * max(true.max(), predicted.max())
-    floors = (np.percentile(values[values > 0], LOWEST_PERCENTILE) for values in (true, predicted))
+    drawn = (true, predicted if (predicted > 0).any() else true)  # constant predictions alone have no variance
+    floors = (np.percentile(values[values > 0], LOWEST_PERCENTILE) for values in drawn)
     across, up = (float(10 ** np.floor(np.log10(floor))) for floor in floors)
     return (across, top), (up, top)
 

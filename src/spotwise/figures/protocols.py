@@ -93,10 +93,11 @@ def protocol_gap(
         for place, cohort in enumerate(cohorts):
             band, column = divmod(place, per_band)
             panels = axes[band * len(sets) : (band + 1) * len(sets), column] if len(cohorts) > 1 else axes[0]
-            for ax, gene_set in zip(panels, sets, strict=True):
+            scored = [gene_set for gene_set in sets if (cohort, gene_set) in gaps.index]  # a cohort may have no markers
+            for ax, gene_set in zip(panels, scored, strict=False):
                 _draw_gaps(ax, gaps.loc[cohort, gene_set], looks)
                 ax.set_title(f"{cohort}\n{style.gene_set_title(gene_set)}")
-            panels[-1].tick_params(axis="x", labelbottom=True)
+            panels[len(scored) - 1].tick_params(axis="x", labelbottom=True)
         for ax in axes.flat:
             ax.set_visible(ax.has_data())
         for ax in axes[-1]:

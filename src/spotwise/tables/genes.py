@@ -24,6 +24,7 @@ from spotwise.tables.layout import (
     best_marks,
     mean_cell,
     plural,
+    run_counts,
 )
 
 N_BEST = 5
@@ -166,7 +167,7 @@ def page3(table: pd.DataFrame) -> Page:
     blocks = []
     for (cohort, protocol), block in table.groupby(SECTION, sort=False):
         rows = [_row_of_best(name, rows) for name, rows in block.groupby("predictor", sort=False)]
-        blocks.append(Block(cohort, protocol, columns, rows, list(_remarks_on_best(block)), _runs(block)))
+        blocks.append(Block(cohort, protocol, columns, rows, list(_remarks_on_best(block)), run_counts(block)))
     return Page("table3", "best-correlated genes", legend, blocks, number="Table 3")
 
 
@@ -206,8 +207,8 @@ def markers_page(table: pd.DataFrame) -> Page:
         rows = [_row_of_markers(name, rows, markers, marks) for name, rows in scored.groupby("predictor", sort=False)]
         columns = [Column("Predictor", numeric=False), *map(Column, markers), Column("constant", detail=True)]
         missing = block[block["reason"].ne("")].drop_duplicates("gene")
-        remarks_on = [f"{row.gene}: {row.reason}" for row in missing.itertuples()]
-        blocks.append(Block(cohort, protocol, columns, rows, [*remarks_on, *_remarks_on_runs(scored)], _runs(block)))
+        lines = [*(f"{row.gene}: {row.reason}" for row in missing.itertuples()), *_remarks_on_runs(scored)]
+        blocks.append(Block(cohort, protocol, columns, rows, lines, run_counts(block)))
     return Page("markers", "Marker genes", legend, blocks, "No marker genes are configured.")
 
 
@@ -222,7 +223,3 @@ def _remarks_on_runs(block: pd.DataFrame) -> Iterator[str]:
     predictors = block.drop_duplicates("predictor")
     yield from remarks.small_banks(predictors)
     yield from remarks.notes(predictors)
-
-
-def _runs(block: pd.DataFrame) -> tuple[str, str]:
-    return plural(block["n_folds"].max(), "fold"), plural(block["n_seeds"].max(), "seed")

@@ -88,6 +88,11 @@ def plural(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
+def run_counts(block: pd.DataFrame) -> tuple[str, str]:
+    """How many folds and seeds the rows of a table average, at most: ``4 folds``, ``3 seeds``."""
+    return plural(block["n_folds"].max(), "fold"), plural(block["n_seeds"].max(), "seed")
+
+
 def mean_cell(mean: float, spread: float, mark: str = "") -> Cell:
     """A mean ± its spread, a dash where there is none."""
     if np.isnan(mean):

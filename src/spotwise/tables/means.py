@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 
 from spotwise.averages import GENE_COUNTS, MARKER, MARKER_FACTS, ROW_KEYS, RUN_FACTS, SECTION, mean_columns
+from spotwise.contracts import ALL_COHORTS
 from spotwise.metrics import CONTROL
 from spotwise.models import REGISTRY, is_pathology_encoder, resolved_options
 from spotwise.tables import remarks
-from spotwise.tables.layout import RANKS, Block, Cell, Column, Page, Row, best_marks, mean_cell, plural
+from spotwise.tables.layout import RANKS, Block, Cell, Column, Page, Row, best_marks, mean_cell, plural, run_counts
 
 ABLATION_K = 50  # "The number of similarity-based embeddings used during the inference stage is set to 50"
-ALL_COHORTS = "all cohorts"
 # options of CMRCNet that Table 5 has columns for
 DESCRIBED = ["reading", "reconstruction_loss", "masked_fraction", "reconstruction"]
 # options of CTransPath that make it the network for which weights were published
@@ -207,7 +207,8 @@ def _over_cohorts(rows: pd.DataFrame, sets: Sequence[str]) -> pd.DataFrame:
     squares = rows[keys].join(rows[spreads] ** 2).groupby(keys, sort=False)
     parts = [
         cohorts[["method", "kind", "k"]].first(),
-        cohorts[[*sets, *GENE_COUNTS]].mean(),
+        cohorts[sets].mean().where(cohorts[sets].count().eq(cohorts.size(), axis=0)),  # not of some
+        cohorts[GENE_COUNTS].mean(),
         np.sqrt(squares[spreads].mean()),
         cohorts[["n_folds", "markers_found", "markers_listed"]].sum(),
         cohorts["n_seeds"].max(),
@@ -300,7 +301,7 @@ def _page(
             cells = [Cell(values[label]) for label in labels]
             cells += [mean_cell(values[name], values[f"{name}_sd_folds"], marks[name].get(row, "")) for name in sets]
             rows.append(Row([*cells, _constant_cell(values)], values["kind"] == CONTROL))
-        runs = (plural(block["n_folds"].max(), "fold"), plural(block["n_seeds"].max(), "seed"))
+        runs = run_counts(block)
         blocks.append(Block(cohort, protocol, columns, rows, list(dict.fromkeys(remarks_on(block, sets))), runs))
     return Page(name, title, legend, blocks, nothing, f"Table {name[-1]}")
 

@@ -12,7 +12,7 @@ from spotwise.files import atomic, write_text
 from spotwise.measures import SLIDE_MEASURES, SLIDE_SCORE_COLUMNS
 from spotwise.metrics import CONTROL, FILE_KEYS, read_scores
 from spotwise.tables import layout, remarks
-from spotwise.tables.layout import RANKS, Block, Cell, Column, Page, Row, best_marks, mean_cell, plural
+from spotwise.tables.layout import RANKS, Block, Cell, Column, Page, Row, best_marks, mean_cell, run_counts
 
 # column -> heading, and whether more (1) or less (-1) is better; 0 where the best is in between, which no mean can rank
 GENE_MEASURES = {
@@ -142,7 +142,7 @@ def _page(title: str, legend: str, measures: Mapping[str, tuple[str, int]], tabl
                 for name in measures
             ]
             rows.append(Row([Cell(values["predictor"]), *cells], values["kind"] == CONTROL))
-        runs = (plural(block["n_folds"].max(), "fold"), plural(block["n_seeds"].max(), "seed"))
+        runs = run_counts(block)
         notes = [*remarks.small_banks(block), *remarks.short_lists(block, [f"HVG_top{top}"]), *remarks.notes(block)]
         blocks.append(Block(cohort, protocol, columns, rows, notes, runs))
     return Page("measures", f"{title}, top {top}", (legend, *RANKS), blocks)
