@@ -1,5 +1,6 @@
-# make demo   the whole pipeline on a generated cohort: a few minutes, no data, GPU or account needed
-# make test   the tests
+# make demo   the whole pipeline on a generated cohort: nine minutes on two cores, no data, GPU or account needed
+# make test   the tests, those aside that train for minutes
+# make test-long  these: methods on slides without a link between image and expression
 # make lint   formatting and static checks
 # make lock   new versions of everything, into requirements.lock
 # make clean  remove the demo's data and results, caches and the environment
@@ -11,7 +12,7 @@ UV_VERSION := 0.13.8
 BIN := .venv/bin
 DEMO := --cores 2 --configfile configs/demo.yaml
 
-.PHONY: demo test lint lock clean
+.PHONY: demo test test-long lint lock clean
 .DEFAULT_GOAL := demo
 
 # The environment: versions and hashes of requirements.lock, bytecode compiled so that jobs start quickly.
@@ -28,12 +29,15 @@ demo: .venv/installed
 		$(BIN)/snakemake $(DEMO) --quiet all --report results/demo/report.zip
 	@PYTHONPATH=src $(BIN)/python -m spotwise.tables results/demo/tables/table1.csv
 	@echo
-	@echo "Table:    results/demo/tables/table1.csv, table1.md"
+	@echo "Tables:   results/demo/tables/ (table1.md first, then leaks.md)"
 	@echo "Figures:  results/demo/figures/"
 	@echo "Report:   results/demo/report.zip (unpack it and open report.html)"
 
 test: .venv/installed
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not long"
+
+test-long: .venv/installed
+	$(BIN)/python -m pytest -m long
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from pipeline import Pipeline, example
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.long]
 
 SLIDES = {"NULL1": "Patient 1", "NULL3": "Patient 2", "NULL4": "Patient 3"}
 
