@@ -76,7 +76,8 @@ def slide(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def scores(slide):
-    return metrics.score_files(slide[0].values())
+    paths = slide[0].values()
+    return pd.concat([metrics.score_prediction(metrics.read_prediction(path)) for path in paths], ignore_index=True)
 
 
 # CIELAB after the deuteranopia of Machado et al. 2009 (severity 1, linear RGB); colorimetry of sRGB, white D65

@@ -219,7 +219,8 @@ def test_scores_survive_the_way_through_files(tmp_path):
     for seed in (0, 1):
         paths.append(tmp_path / f"{seed}.h5ad")
         prediction(rng.random((6, 3)), rng.random((6, 3)), run={"seed": seed, "note": "plain"}).write_h5ad(paths[-1])
-    scores = metrics.score_files(paths)
+    parts = [metrics.score_prediction(metrics.read_prediction(path)) for path in paths]
+    scores = pd.concat(parts, ignore_index=True)
     assert list(scores.columns) == list(metrics.SCORE_COLUMNS)
     assert scores["seed"].tolist() == [0, 0, 0, 1, 1, 1]
     one, two = tmp_path / "scores" / "a.parquet", tmp_path / "scores" / "b.parquet"

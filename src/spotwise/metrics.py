@@ -324,11 +324,6 @@ def _measured(prediction: AnnData) -> np.ndarray:
     return prediction.var["is_measured"].to_numpy(bool)
 
 
-def score_files(paths: Iterable[str | os.PathLike]) -> pd.DataFrame:
-    """Score prediction files, one after the other in memory; rows in the order of ``paths``."""
-    return pd.concat([score_prediction(read_prediction(path)) for path in paths], ignore_index=True)
-
-
 def write_scores(scores: pd.DataFrame, path: str | os.PathLike) -> None:
     """Write a table of scores as Parquet, atomically."""
     with atomic(path) as temporary:

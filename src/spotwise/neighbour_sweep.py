@@ -10,9 +10,9 @@ from scipy.sparse import csr_array
 
 from spotwise import retrieval
 from spotwise.averages import gene_sets
-from spotwise.contracts import TEST
 from spotwise.folds import Fold
 from spotwise.metrics import gene_ranks, pearson_per_gene
+from spotwise.predictions import evaluated_genes
 from spotwise.retrieval import Embeddings
 
 STEPS = (1, 2, 5)  # in each power of ten
@@ -46,7 +46,8 @@ def sweep_fold(fold: Fold, bank_fold: Fold, bank: Embeddings, queries: Embedding
     """
     rows = []
     for sample in dict.fromkeys(fold.sample[queries.row]):
-        genes = _genes(fold, sample)
+        genes = evaluated_genes(fold, sample)
+        genes = genes.join(gene_ranks(genes))
         sets = gene_sets(genes, [top])
         needed = np.logical_or.reduce(list(sets.values()))
         of_slide = queries[np.flatnonzero(fold.sample[queries.row] == sample)]
@@ -58,22 +59,6 @@ def sweep_fold(fold: Fold, bank_fold: Fold, bank: Embeddings, queries: Embedding
             means = {name: pcc[mask[needed]].mean() for name, mask in sets.items()}
             rows.append({"sample": sample, "k": k, "bank": len(bank.row), **means})
     return pd.DataFrame(rows)
-
-
-def _genes(fold: Fold, sample: str) -> pd.DataFrame:
-    """What decides the gene sets of a test slide, a row per gene of the panel."""
-    mean, variance = fold.reference(sample)
-    measured = ~np.isnan(fold.expression[fold.rows(TEST, sample=sample)]).any(axis=0)
-    genes = pd.DataFrame(
-        {
-            "is_marker": fold.is_marker,
-            "is_measured": measured,
-            "reference_mean": mean,
-            "reference_var": variance,
-        },
-        index=fold.genes,
-    )
-    return genes.join(gene_ranks(genes))
 
 
 def retrieve_each(queries: Embeddings, bank: Embeddings, expression: np.ndarray, ks: list[int]) -> np.ndarray:

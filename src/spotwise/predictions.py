@@ -13,6 +13,20 @@ from spotwise.files import atomic
 from spotwise.folds import Fold
 
 
+def evaluated_genes(fold: Fold, sample: str) -> pd.DataFrame:
+    """What decides the gene sets on a test slide: `metrics.GENE_FIELDS`, a row per gene of the panel."""
+    mean, variance = fold.reference(sample)
+    return pd.DataFrame(
+        {
+            "is_marker": fold.is_marker,
+            "is_measured": ~np.isnan(fold.expression[fold.rows(TEST, sample=sample)]).any(axis=0),
+            "reference_mean": mean,
+            "reference_var": variance,
+        },
+        index=pd.Index(fold.genes, name="gene"),
+    )
+
+
 def write_prediction(
     path: str | Path, fold: Fold, sample: str, predicted: np.ndarray, provenance: dict[str, object]
 ) -> None:
@@ -34,20 +48,11 @@ def write_prediction(
     rows = fold.rows(TEST, sample=sample)
     if predicted.shape != (len(rows), len(fold.genes)):
         raise ValueError(f"{predicted.shape} predicted for {len(rows)} spots of {sample} and {len(fold.genes)} genes")
-    mean, variance = fold.reference(sample)
     observed = fold.expression[rows]
     content = anndata.AnnData(
         X=predicted.astype(np.float32),
         obs=pd.DataFrame(index=pd.Index(fold.barcode[rows], name="barcode")),
-        var=pd.DataFrame(
-            {
-                "is_marker": fold.is_marker,
-                "is_measured": ~np.isnan(observed).any(axis=0),
-                "reference_mean": mean,
-                "reference_var": variance,
-            },
-            index=pd.Index(fold.genes, name="gene"),
-        ),
+        var=evaluated_genes(fold, sample),
         obsm={SPATIAL: fold.spatial[rows]},
         layers={OBSERVED: observed},
         uns={

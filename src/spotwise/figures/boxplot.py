@@ -46,7 +46,7 @@ def pcc_boxplot(
         The scores are of more than one cohort or protocol.
     """
     style.require_one(scores, "cohort", "protocol")
-    looks = {name: look for name, look in looks.items() if name in set(scores["predictor"])}
+    looks = style.looks_of(looks, scores["predictor"])
     slides = list(dict.fromkeys(scores.sort_values(["fold", "sample"], kind="stable")["sample"]))
     bands, columns = style.wrap(len(slides), MAX_SLIDES_PER_BAND)
     with style.page():

@@ -49,7 +49,7 @@ def gene_bars(
         The scores are of more than one slide or protocol.
     """
     style.require_one(scores, "cohort", "protocol", "sample")
-    looks = {name: look for name, look in looks.items() if name in set(scores["predictor"])}
+    looks = style.looks_of(looks, scores["predictor"])
     row_height = np.clip(((style.PAGE_HEIGHT - FOOT_HEIGHT) / 2 - NAMES_HEIGHT) / len(looks), LOWEST_ROW, HIGHEST_ROW)
     masks = gene_sets(scores, (top,))
     with style.page():

@@ -104,7 +104,7 @@ def overview(
     """
     style.require_one(scores, "protocol")
     protocol = scores["protocol"].iloc[0]
-    looks = {name: look for name, look in looks.items() if name in set(scores["predictor"])}
+    looks = style.looks_of(looks, scores["predictor"])
     present = set(scores["cohort"])
     cohorts = [name for name in dict.fromkeys([*cohorts, *scores["cohort"]]) if name in present]
     masks = gene_sets(scores, (top,))

@@ -82,7 +82,7 @@ def protocol_gap(
         raise ValueError("no cohort has slides that both protocols test")
     present = set(gaps.index.get_level_values("cohort"))
     cohorts = [name for name in dict.fromkeys([*cohorts, *scores["cohort"]]) if name in present]
-    looks = {name: look for name, look in looks.items() if name in gaps.index.get_level_values("predictor")}
+    looks = style.looks_of(looks, gaps.index.get_level_values("predictor"))
     sets = gene_set_columns([top])
     bands, per_band = style.wrap(len(cohorts), MAX_COHORTS_PER_BAND)
     shape = (bands * len(sets), per_band) if len(cohorts) > 1 else (1, len(sets))

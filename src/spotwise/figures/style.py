@@ -7,7 +7,7 @@ import os
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import cycle
@@ -225,6 +225,12 @@ def require_one(scores: pd.DataFrame, *columns: str) -> None:
     for column in columns:
         if (n := scores[column].nunique()) != 1:
             raise ValueError(f"a figure of one {column} was given scores of {n}")
+
+
+def looks_of(looks: Mapping[str, Look], drawn: Iterable[str]) -> dict[str, Look]:
+    """The looks of the predictors that there is something to draw of, in their order."""
+    present = set(drawn)
+    return {name: look for name, look in looks.items() if name in present}
 
 
 def write_at_edge(ax: Axes, place: float, text: str, width: float, colour: str = "black") -> None:
