@@ -17,6 +17,7 @@ def paper():
     config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
     config["samples"] = str(ROOT / config["samples"])
     prepare(config)
+    config["methods"]["MicNet"] = {"model": "MicNet", "options": {}}  # as published; the paper does not run it
     return config
 
 
@@ -35,6 +36,7 @@ def counts(paper):
         ("STNet", 6_953_856 + 1025 * 1000),  # DenseNet-121 without its classifier, and a linear layer
         ("CTransPath", 27_520_038 + 769 * 1000),  # measured, and a linear layer
         ("HisToGene", 106_648_337 + 215 * 1025 + 2 * 64 * 1024),  # at 785 genes and 64 positions; here 1,000 and 128
+        ("MicNet", 42_705_060 + 500 * 1000 + 61_900),  # measured on the released model
         ("Ridge", 2049 * 1000),
         ("KNNImage", 0),
     ],
@@ -59,6 +61,7 @@ def test_predictions_need_only_part_of_what_nh2st_and_cmrcnet_train(counts, pape
     assert counts["CMRCNet"].inference == counts["CMRCNet-contrastive"].trained
     only = paper | {"methods": {"NH2ST": paper["methods"]["NH2ST"]}}
     assert count(only, genes=250)[0].inference == 24_217_658
+    assert counts["MicNet"].inference == 0  # it predicts nothing
 
 
 def test_the_readme_prints_the_counts_that_the_command_gives(counts):

@@ -9,6 +9,7 @@ from scipy.stats import chisquare
 from spotwise import spots
 from spotwise.contracts import IMAGES, TEST
 from spotwise.errors import InputError
+from spotwise.models.batch import Context
 from spotwise.spots import Spots, augment, normalise, turn
 
 CPU = torch.device("cpu")
@@ -140,6 +141,19 @@ def test_a_batch_with_a_generator_is_turned_and_keeps_its_expression(fold, patch
     assert torch.equal(batch.images, expected)
     assert not torch.equal(batch.images, read.batch(index).images)
     assert torch.equal(batch.expression, read.expression[index])
+    assert torch.equal(batch.index, index)
+
+
+def test_a_method_may_augment_normalised_images_in_its_own_way(fold, patch_files):
+    def darker(given, generator):
+        return given - torch.rand(1, generator=generator)
+
+    read = Spots(fold, fold.bank, patch_files, CPU, context=Context(augment=darker))
+    index = torch.tensor([5, 2, 2])
+    plain = read.batch(index).images
+    assert torch.equal(plain, normalise(read.images[index]))
+    shade = torch.rand(1, generator=torch.Generator().manual_seed(3))
+    assert torch.equal(read.batch(index, torch.Generator().manual_seed(3)).images, plain - shade)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -20,6 +20,7 @@ from spotwise.checkpoints import State
 from spotwise.contracts import BARCODES, IMAGES, TEST
 from spotwise.errors import CollapseError, SetupError
 from spotwise.folds import Fold, read_fold, write_fold
+from spotwise.models import restore
 from spotwise.models.method import Sizes
 from spotwise.spots import Spots
 from spotwise.training import COLLAPSE_EPOCHS, TIMINGS, Run, TrainingOptions, check_collapse, learning_rates, train
@@ -103,11 +104,13 @@ SMALL = {
     "HisToGene": {"window": 20, "image_size": 8, "dim": 8, "layers": 1, "heads": 2},
     "NH2ST": {"encoder": "test_byobnet", "pretrained": "no", "image_size": 32, "neighbours": 4, "dim": 8}
     | {"hypergraph_hidden": 8, "decoder_hidden": 8, "fusion_heads": 2, "fusion_hidden": 8},
+    # with its memory banks
+    "MicNet": {"encoder": "test_resnet", "pretrained": "no", "image_size": 32, "embedding_dim": 4, "gene_hidden": "8"},
 }
 
 
 @pytest.mark.parametrize("method", SMALL)
-def test_an_interrupted_regression_ends_with_the_same_bits(world, tmp_path, method, monkeypatch):
+def test_an_interrupted_training_of_any_kind_ends_with_the_same_bits(world, tmp_path, method, monkeypatch):
     options = replace(OPTIONS, epochs=3, save_every_minutes=1e-9)
 
     def run(out):
@@ -220,6 +223,25 @@ def test_the_kept_epoch_is_that_of_the_lowest_validation_loss(world, tmp_path, r
     assert summary["best_epoch"] == 1 + int(np.argmin(losses))
     assert len(rows) == OPTIONS.epochs
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("longest", [0.01, 0.05, None])
+def test_a_clipped_gradient_is_no_longer_than_asked(world, tmp_path, longest):
+    """One step of plain SGD moves the parameters by the gradient times the learning rate."""
+    fold = read_fold(world / "fold.h5")
+    training = fold.rows("train")
+    rate = {"learning_rate": 0.1, "final_learning_rate": 0.1, "optimiser": "sgd", "momentum": 0, "weight_decay": 0}
+    options = replace(OPTIONS, epochs=1, batch_size=len(training), clip_norm=longest, **rate)
+    train(**arguments(world, tmp_path, options=options, method=SMALL["STNet"]) | {"method": "STNet"})
+    after = restore("STNet", Sizes.of(fold), SMALL["STNet"], tmp_path / "weights.safetensors").state_dict()
+    before = Run(Sizes.of(fold), "STNet", SMALL["STNet"], options, 0, torch.device("cpu"), fresh=True).model
+    before.begin(torch.from_numpy(fold.expression[training]))
+    moved = sum(float((after[name] - value).detach().square().sum()) for name, value in before.named_parameters())
+    gradient = math.sqrt(moved) / 0.1
+    if longest is None:
+        assert gradient > 0.1
+    else:
+        assert gradient == pytest.approx(longest, rel=1e-3)
 
 
 def test_learning_rate_follows_the_released_schedule():

@@ -61,7 +61,7 @@ def build_bank(
         (bank, fold.bank, lambda index: model.embed_expression(expression[index].to(on))),
         (queries, tested, lambda index: model.embed_images(spots.batch(index).images)),
     ):
-        write_embeddings(path, Embeddings.of(_in_batches(len(row), embed), row))
+        write_embeddings(path, Embeddings.of(in_batches(len(row), embed), row))
 
 
 def embed_patches(
@@ -105,7 +105,7 @@ def embed_patches(
                 raise InputError("encoder", encoder, f"features {tuple(found.shape)}", "an encoder that pools its own")
             return found
 
-        embedding = _in_batches(len(images), features)
+        embedding = in_batches(len(images), features)
         barcodes = file[BARCODES][:]
     if not np.isfinite(embedding).all():
         raise SetupError(f"{encoder}: features that are no numbers; an encoder with random weights may need another")
@@ -116,7 +116,7 @@ def embed_patches(
 
 
 @torch.inference_mode()
-def _in_batches(n: int, embed: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
+def in_batches(n: int, embed: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
     """(n, D) float32 of ``embed`` over consecutive rows."""
     parts = [embed(index).float().cpu() for index in torch.arange(n).split(AT_ONCE)]
     return torch.cat(parts).numpy()

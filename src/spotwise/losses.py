@@ -8,12 +8,16 @@ them normalised; tau is the temperature.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+# Keeps MicNet's quotients finite, as released
+NCE_EPSILON = 1e-7
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
@@ -171,6 +175,33 @@ def reconstruction_error(reconstructed: Tensor, target: Tensor, *, how: Literal[
     if how == "cosine":
         return (1 - functional.cosine_similarity(reconstructed, target)).mean()
     raise ValueError(f"reconstruction_loss: found {how!r}, expected mse or cosine")
+
+
+@_full_precision
+def noise_contrastive(logits: Tensor, *, n: int) -> Tensor:
+    """Noise-contrastive estimation of each spot's partner among K + 1 candidates, as MicNet computes it.
+
+    With p the softmax of the logits, which takes the place of a partition function, and c = K / n the density of the
+    K noise candidates under a uniform choice among n spots:
+
+        -log(p_0 / (p_0 + c)) - sum_k log(c / (p_k + c))
+
+    Parameters
+    ----------
+    logits
+        (B, K + 1); the partner stands in column 0.
+    n
+        Spots that the candidates were drawn from.
+
+    Returns
+    -------
+    Tensor
+        (B,)
+    """
+    log_p = functional.log_softmax(logits, dim=-1)
+    noise = (logits.shape[1] - 1) / n
+    either = torch.log(log_p.exp() + noise + NCE_EPSILON)
+    return either[:, 0] - log_p[:, 0] + (either[:, 1:] - math.log(noise)).sum(dim=-1)
 
 
 def spread(embedding: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ class Count:
     trained
         Parameters that are fitted; 0 for a method that fits none.
     inference
-        Those of them that a prediction needs.
+        Those of them that a prediction needs; 0 for a method that predicts nothing.
     frozen
         Parameters of the frozen image encoder, 0 where there is none.
     """
@@ -60,7 +60,8 @@ def count(config: Mapping, genes: int = GENES) -> list[Count]:
                 given = without_pretraining(settings["model"], settings["options"])
                 model = build(settings["model"], Sizes(genes, POSITIONS, features), given)
                 trained = _parameters(model)
-                inference = trained - sum(_parameters(part) for part in model.training_only())
+                unused = sum(_parameters(part) for part in model.training_only())
+                inference = trained - unused if entry.predicts else 0
             else:
                 trained = inference = load(settings["model"]).n_parameters(features, genes)
         found.append(Count(name, entry.kind, trained, inference, frozen))

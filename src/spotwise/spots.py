@@ -97,14 +97,18 @@ class Spots:
         Images (B, 3, H, W) float32 and the rest of the batch on the device.
         """
         images = self._at(index)
-        if generator is not None:
+        if generator is not None and self.context.augment is None:
             images = augment(images, generator)
+        images = normalise(images)
+        if generator is not None and self.context.augment is not None:
+            images = self.context.augment(images, generator)
         return Batch(
-            normalise(images),
+            images,
             None if self.expression is None else self.expression[index.to(self.device)],
             self.position[index].to(self.device),
             None if self._neighbours is None else self._around(self._neighbours[index]),
             None if self._exemplars is None else self._exemplars.of(index),
+            index.to(self.device),
         )
 
     def training_batches(self, size: int, generator: torch.Generator) -> list[torch.Tensor]:

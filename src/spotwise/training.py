@@ -1,7 +1,7 @@
 """The training loop: one method, one fold, one seed, one device.
 
-The loop knows a method only by its ``loss(batch)``. It can be killed at any moment; started again with the same
-parameters it goes on from its last saved state and ends with the same bits as without the kill.
+The loop knows a method only by its ``loss(batch)`` and ``validate(batches)``. It can be killed at any moment; started
+again with the same parameters it goes on from its last saved state and ends with the same bits as without the kill.
 """
 
 from __future__ import annotations
@@ -54,8 +54,10 @@ class TrainingOptions:
         ``cuda``, ``cpu`` or ``auto``.
     epochs, batch_size, learning_rate, final_learning_rate, weight_decay
         As in the paper's Implementation section and the released code.
+    clip_norm
+        Longest gradient over all parameters together, ``None`` for any.
     augment
-        Random flips and right-angle rotations.
+        Random flips and right-angle rotations, or what the method asks for instead.
     optimiser, momentum
         ``adamw`` as CMRCNet, ``adam`` or ``sgd`` as others; the momentum is that of ``sgd``.
     precision
@@ -76,6 +78,7 @@ class TrainingOptions:
     weight_decay: float = 1e-3
     optimiser: str = "adamw"
     momentum: float = 0.9
+    clip_norm: float | None = None
     augment: bool = True
     precision: str = "bf16"
     threads: int = 4
@@ -115,7 +118,7 @@ def train(
     summary: Path,
     embeddings: Mapping[str, Path] | None = None,
 ) -> None:
-    """Train ``method`` on a fold's training spots and keep the epoch with the lowest validation loss.
+    """Train ``method`` on a fold's training spots and keep the epoch that its validation finds best.
 
     Parameters
     ----------
@@ -328,6 +331,8 @@ class Run:
                 terms = self.model.loss(batch)
             self.optimiser.zero_grad(set_to_none=True)
             terms["total"].backward()
+            if self.options.clip_norm is not None:
+                torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip_norm)
             self.optimiser.step()
             for name, value in terms.items():
                 self.sums[name] = self.sums.get(name, 0) + value.detach().double()
@@ -343,16 +348,13 @@ class Run:
 
     @torch.no_grad()
     def _validate(self, spots: Spots) -> dict[str, float]:
-        """Mean loss terms over the validation spots: fixed batches, fixed masks."""
+        """What the method says of the validation spots: fixed batches, fixed masks."""
         self.model.eval()
         masks = torch.Generator(self.device).manual_seed(0)
-        means: dict[str, float] = {}
-        for index in spots.fixed_batches(self.options.batch_size):
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-                terms = self.model.loss(spots.batch(index), masks)
-            for name, value in terms.items():
-                means[name] = means.get(name, 0.0) + value.item() * len(index) / len(spots)
-        return {f"val_{name}": value for name, value in means.items()}
+        batches = (spots.batch(index) for index in spots.fixed_batches(self.options.batch_size))
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            found = self.model.validate(batches, len(spots), masks)
+        return {f"val_{name}": value for name, value in found.items()}
 
     # --- interruption --------------------------------------------------------------------------------------------
 

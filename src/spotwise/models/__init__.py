@@ -9,6 +9,9 @@ retrieval
     expression of the most similar training spots.
 regression
     ``torch.nn.Module`` with ``loss(batch)`` and ``predict(batch)``.
+clustering
+    ``torch.nn.Module`` with ``loss(batch)``, ``embed_images`` and ``embed_expression``; predicts nothing, but embeds
+    the spots of a slide, image and expression together, so that the tissue's structure shows.
 frozen
     Fits on the embeddings of a frozen image encoder.
 control
@@ -39,7 +42,7 @@ class Entry:
     Attributes
     ----------
     kind
-        ``retrieval``, ``regression``, ``frozen`` or ``control``.
+        ``retrieval``, ``regression``, ``clustering``, ``frozen`` or ``control``.
     module
         Module of :mod:`spotwise.models` that holds the class, named like the registry key, and ``<key>Options``.
     seeded
@@ -59,7 +62,12 @@ class Entry:
     @property
     def trained(self) -> bool:
         """Whether the training loop trains it."""
-        return self.kind in ("retrieval", "regression")
+        return self.kind in ("retrieval", "regression", "clustering")
+
+    @property
+    def predicts(self) -> bool:
+        """Whether it predicts expression, and so has folds, scores and a row in every table."""
+        return self.kind != "clustering"
 
     @property
     def uses_encoder(self) -> bool:
@@ -82,6 +90,7 @@ REGISTRY: Mapping[str, Entry] = {
     "CTransPath": Entry("regression", "ctranspath", shares=(*_TRAINED, "models/encoders")),
     "NH2ST": Entry("regression", "nh2st", shares=(*_TRAINED, "models/encoders")),
     "EGN": Entry("regression", "egn", features=True, shares=_TRAINED),
+    "MicNet": Entry("clustering", "micnet", shares=(*_TRAINED, "models/encoders")),
     "Ridge": Entry("frozen", "ridge", seeded=False),
     "KNNImage": Entry("frozen", "knn", seeded=False, shares=("retrieval",)),
     "TrainMean": Entry("control", "controls", seeded=False),

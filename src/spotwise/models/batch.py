@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from torch import Tensor
+from torch import Generator, Tensor
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,16 @@ class Context:
         most similar frozen features; 0 for none. Where training has one slide only, they are of that one.
     window
         0: a batch is any spots. Otherwise a batch is a window of at most so many contiguous spots of one slide.
+    augment
+        What normalised training images (B, 3, H, W) undergo, with a CPU generator to draw from; ``None`` for flips and
+        right-angle rotations.
     """
 
     image_px: int | None = None
     neighbours: int = 0
     exemplars: int = 0
     window: int = 0
+    augment: Callable[[Tensor, Generator], Tensor] | None = None
 
 
 class Neighbours(NamedTuple):
@@ -66,6 +71,9 @@ class Batch(NamedTuple):
         int64 (B, 2), row and column of each spot on its slide's array.
     neighbours, exemplars
         Where asked for.
+    index
+        int64 (B,), place of each spot among those that its :class:`spotwise.spots.Spots` holds: in training, among the
+        training spots.
     """
 
     images: Tensor
@@ -73,3 +81,4 @@ class Batch(NamedTuple):
     position: Tensor | None = None
     neighbours: Neighbours | None = None
     exemplars: Exemplars | None = None
+    index: Tensor | None = None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from spotwise.contracts import TRAIN
 from spotwise.features import feature_width
 from spotwise.folds import Fold
 from spotwise.models.batch import Batch, Context
@@ -26,11 +27,14 @@ class Sizes:
         Rows or columns of the largest array among the fold's slides, whichever are more.
     features
         Width of the frozen features, 0 for a method that uses none.
+    training
+        Training spots.
     """
 
     genes: int
     positions: int = 0
     features: int = 0
+    training: int = 0
 
     @classmethod
     def of(cls, fold: Fold, embeddings: Mapping[str, Path] | None = None) -> Sizes:
@@ -39,6 +43,7 @@ class Sizes:
             genes=len(fold.genes),
             positions=int(fold.array.max()) + 1,
             features=feature_width(next(iter(embeddings.values()))) if embeddings else 0,
+            training=len(fold.rows(TRAIN)),
         )
 
 
@@ -55,8 +60,8 @@ class Options:
 class Method(nn.Module):
     """Base of the trained methods.
 
-    A subclass adds ``loss`` and the verbs of its kind: *retrieval* methods ``embed_images`` and ``embed_expression``,
-    *regression* methods ``predict``.
+    A subclass adds ``loss`` and the verbs of its kind: *retrieval* and *clustering* methods ``embed_images`` and
+    ``embed_expression``, *regression* methods ``predict``.
 
     Attributes
     ----------
@@ -84,6 +89,27 @@ class Method(nn.Module):
         ``mask_generator``, on the batch's device, fixes what is random in validation.
         """
         raise NotImplementedError
+
+    def validate(self, batches: Iterable[Batch], n_spots: int, mask_generator: torch.Generator) -> dict[str, float]:
+        """Numbers by name that tell how good the epoch was, over all validation spots; the lowest ``total`` is kept.
+
+        Here the mean of each loss term. A method whose loss says little of spots that it was not trained on overrides
+        it with a criterion of its own.
+
+        Parameters
+        ----------
+        batches
+            Every validation spot once, unaugmented, always the same batches.
+        n_spots
+            Spots in all of them.
+        mask_generator
+            As in :meth:`loss`.
+        """
+        means: dict[str, float] = {}
+        for batch in batches:
+            for name, value in self.loss(batch, mask_generator).items():
+                means[name] = means.get(name, 0.0) + value.item() * len(batch.images) / n_spots
+        return means
 
     def predict(self, batch: Batch) -> Tensor:
         """Expression (B, G) of spots whose ``batch.expression`` is ``None``."""

@@ -1,0 +1,336 @@
+"""MicNet: image and expression of each spot embedded together by contrast with a memory bank (Wang et al., 2026).
+
+It predicts nothing: the two embeddings of a spot, each at length 1, side by side, are the space in which domains are
+sought. Trained on one slide, as published, or on the slides of a cohort, and without any label.
+
+What differs from the released code, each for a reason: its K noise candidates may be the spot itself (see
+``own_among_negatives``); the epoch is chosen by a mean that leaves out constant dimensions, where one of them would
+block the choice; a last batch that is not full is left out, as BatchNorm cannot take a single spot; images are
+normalised with the mean and standard deviation of ImageNet, like those of all methods here.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import timm
+import torch
+from scipy.stats import rankdata
+from torch import Tensor, nn
+from torch.nn import functional
+
+from spotwise.errors import InputError
+from spotwise.losses import at_least_float32, noise_contrastive
+from spotwise.models.batch import Batch, Context
+from spotwise.models.encoders import timm_encoder
+from spotwise.models.layers import check_choices, check_fractions, check_sizes, is_timm_model, stages
+from spotwise.models.method import Method, Options, Sizes
+
+logger = logging.getLogger(__name__)
+
+# Side of the images that the lengths of the released augmentation are meant for
+WARPED_PX = 256
+WARPED_FRACTION = 0.8
+
+
+@dataclass(frozen=True)
+class MicNetOptions(Options):
+    """Hyper-parameters of MicNet.
+
+    Raises
+    ------
+    InputError
+        For an encoder that timm does not have, an unknown choice, or a number outside its range.
+    """
+
+    # Image encoder: the name of a timm model. Of a ResNet the last block gets ReLU6, so that no feature exceeds 6.
+    encoder: str = "resnet101"
+    # Weights that it starts from: random, pretrained if they can be had, or pretrained or nothing.
+    pretrained: Literal["no", "when_reachable", "required"] = "when_reachable"
+    # Side of an image in pixels; patches of another size are resized. Released: 256, of about 88 um.
+    image_size: int = 224
+
+    # Channels of each modality's embedding.
+    embedding_dim: int = 100
+    # Channels of the hidden layers of the gene encoder, each with BatchNorm and ReLU6.
+    gene_hidden: str = "500-100"
+
+    # Noise candidates of each spot, K, drawn with replacement from the training spots.
+    negatives: int = 100
+    # Whether the spot itself may be among its noise candidates, as in the released code.
+    own_among_negatives: bool = False
+    # Share of a bank's row that outlives an update.
+    bank_momentum: float = 0.9
+    # `nce`: noise-contrastive estimation on dot products of embeddings as they are (released). `cross_entropy`: of the
+    # K + 1 candidates, on cosines divided by the temperature, which the released code names and never uses.
+    objective: Literal["nce", "cross_entropy"] = "nce"
+    temperature: float = 0.07
+
+    # What training images undergo: the released projective warps, flips and changes of colour, or the turns that all
+    # other methods take.
+    augmentation: Literal["warp", "turns"] = "warp"
+
+    @property
+    def context(self) -> Context:
+        """Images of ``image_size`` pixels, warped in training."""
+        return Context(image_px=self.image_size, augment=warp if self.augmentation == "warp" else None)
+
+    def __post_init__(self):
+        check_choices("MicNet", self)
+        check_sizes(
+            "MicNet",
+            image_size=self.image_size,
+            embedding_dim=self.embedding_dim,
+            negatives=self.negatives,
+            temperature=self.temperature,
+        )
+        check_fractions("MicNet", bank_momentum=self.bank_momentum)
+        stages("MicNet", "gene_hidden", self.gene_hidden)
+        if not is_timm_model(self.encoder):
+            raise InputError("MicNet", "encoder", repr(self.encoder), "the name of a timm model")
+
+
+class MicNet(Method):
+    """An encoder for each modality, and a memory bank of each with the training spots' embeddings.
+
+    Parameters
+    ----------
+    n_genes
+        Genes, G.
+    options
+        Hyper-parameters; kept as ``options``.
+    n_training
+        Training spots, one row of either bank for each.
+
+    Attributes
+    ----------
+    image_bank, gene_bank : Tensor
+        (n_training, D) buffers of rows at length 1, saved with the weights and never given a gradient.
+    pretrained_loaded : bool
+        Whether the image encoder started from pretrained weights.
+
+    Raises
+    ------
+    SetupError
+        If pretrained weights are required and cannot be had.
+    """
+
+    def __init__(self, n_genes: int, options: MicNetOptions = MicNetOptions(), n_training: int = 0):
+        super().__init__()
+        self.options = options
+        encoder, self.pretrained_loaded = timm_encoder(options.encoder, options.pretrained)
+        bound_last_block(encoder)
+        self.image_encoder = nn.Sequential(encoder, nn.Linear(encoder.head_hidden_size, options.embedding_dim))
+        self.gene_encoder = _gene_encoder(n_genes, stages("MicNet", "gene_hidden", options.gene_hidden), options)
+        for name in ("image_bank", "gene_bank"):
+            self.register_buffer(name, _random_bank(n_training, options.embedding_dim))
+
+    @classmethod
+    def of(cls, sizes: Sizes, options: MicNetOptions) -> MicNet:
+        """A freshly initialised network with a row in its banks for every training spot."""
+        return cls(sizes.genes, options, sizes.training)
+
+    def embed_images(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) -> embeddings (B, D), not normalised."""
+        return self.image_encoder(images)
+
+    def embed_expression(self, expression: Tensor) -> Tensor:
+        """Expression (B, G) -> embeddings (B, D), not normalised."""
+        return self.gene_encoder(expression)
+
+    def loss(self, batch: Batch, mask_generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Each modality against the other's bank; in training the banks then take in the new embeddings.
+
+        Parameters
+        ----------
+        batch
+            B training spots; ``index`` tells their rows in the banks.
+        mask_generator
+            Draws the noise candidates where given; in training the global generator does.
+
+        Returns
+        -------
+        dict
+            Scalars: ``total``, differentiable, the sum over both directions of the mean over the batch; detached
+            ``image`` and ``gene``, the two directions.
+        """
+        image, gene = self.embed_images(batch.images), self.embed_expression(batch.expression)
+        candidates = self.candidates(batch.index, mask_generator)
+        image_loss = self._contrast(image, self.gene_bank[candidates])
+        gene_loss = self._contrast(gene, self.image_bank[candidates])
+        if self.training:
+            momentum = self.options.bank_momentum
+            for bank, embedding in ((self.image_bank, image), (self.gene_bank, gene)):
+                bank[batch.index] = moved_rows(bank[batch.index], embedding.detach().float(), momentum)
+        return {"total": image_loss + gene_loss, "image": image_loss.detach(), "gene": gene_loss.detach()}
+
+    def candidates(self, index: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Rows (B, K + 1) of the banks that the spots at ``index`` are contrasted with: first their own, then noise."""
+        n, own = len(self.image_bank), index[:, None]
+        others = n if self.options.own_among_negatives else n - 1
+        shape = (len(index), self.options.negatives)
+        noise = torch.randint(others, shape, device=index.device, generator=generator)
+        if not self.options.own_among_negatives:
+            noise = noise + (noise >= own).long()
+        return torch.cat([own, noise], dim=1)
+
+    def _contrast(self, embedding: Tensor, rows: Tensor) -> Tensor:
+        """Scalar loss of embeddings (B, D) against rows (B, K + 1, D) of the other modality's bank, partners first."""
+        with torch.autocast(embedding.device.type, enabled=False):
+            embedding = at_least_float32(embedding)
+            if self.options.objective == "nce":
+                logits = torch.einsum("bd,bkd->bk", embedding, rows)
+                return noise_contrastive(logits, n=len(self.image_bank)).mean()
+            cosines = torch.einsum("bd,bkd->bk", functional.normalize(embedding, dim=1), rows)
+            first = torch.zeros(len(embedding), dtype=torch.long, device=embedding.device)
+            return functional.cross_entropy(cosines / self.options.temperature, first)
+
+    def validate(self, batches: Iterable[Batch], n_spots: int, mask_generator: torch.Generator) -> dict[str, float]:
+        """How alike both modalities order the validation spots, which have no row in the banks; no label is used.
+
+        Returns
+        -------
+        dict
+            ``spearman``, see :func:`paired_spearman`; ``total``, 1 - spearman; ``constant``, dimensions that are
+            constant in either modality and left out. NaN where all are.
+        """
+        pairs = [(self.embed_images(batch.images), self.embed_expression(batch.expression)) for batch in batches]
+        image, gene = (functional.normalize(torch.cat(half).float(), dim=1) for half in zip(*pairs, strict=True))
+        rho = paired_spearman(image.cpu().numpy(), gene.cpu().numpy())
+        constant = int(np.isnan(rho).sum())
+        if constant:
+            logger.warning("%d of %d dimensions are constant over the validation spots", constant, len(rho))
+        mean = float("nan") if constant == len(rho) else float(np.nanmean(rho))
+        return {"total": 1 - mean, "spearman": mean, "constant": constant}
+
+
+def moved_rows(rows: Tensor, embedding: Tensor, momentum: float) -> Tensor:
+    """Rows (B, D) of a bank moved towards new embeddings (B, D), not normalised, and back to length 1."""
+    return functional.normalize(momentum * rows + (1 - momentum) * embedding, dim=1)
+
+
+def paired_spearman(image: np.ndarray, gene: np.ndarray) -> np.ndarray:
+    """Spearman correlation over spots of each dimension of one (N, D) with the same of the other, (D,).
+
+    NaN where a dimension is constant in either.
+    """
+    ranks = [rankdata(values, axis=0) for values in (image, gene)]
+    a, b = (values - values.mean(axis=0) for values in ranks)
+    scale = np.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0))
+    return np.divide((a * b).sum(axis=0), scale, out=np.full(scale.shape, np.nan), where=scale > 0)
+
+
+def bound_last_block(encoder: nn.Module) -> None:
+    """Put ReLU6 in the place of each ReLU in the last block of a ResNet; other encoders stay as they are."""
+    if not isinstance(encoder, timm.models.resnet.ResNet):
+        return
+    block = encoder.layer4[-1]
+    for name, module in list(block.named_children()):
+        if isinstance(module, nn.ReLU):
+            setattr(block, name, nn.ReLU6(inplace=module.inplace))
+
+
+def _gene_encoder(n_genes: int, hidden: tuple[int, ...], options: MicNetOptions) -> nn.Sequential:
+    """(B, G) -> (B, D)."""
+    layers: list[nn.Module] = []
+    widths = (n_genes, *hidden)
+    for before, after in itertools.pairwise(widths):
+        layers += [nn.Linear(before, after), nn.BatchNorm1d(after), nn.ReLU6(inplace=True)]
+    return nn.Sequential(*layers, nn.Linear(widths[-1], options.embedding_dim))
+
+
+def _random_bank(n: int, dim: int) -> Tensor:
+    """(n, dim) rows of length about 1."""
+    bound = (3 / dim) ** 0.5
+    return torch.empty(n, dim).uniform_(-bound, bound)
+
+
+# --- Augmentation -----------------------------------------------------------------------------------------------------
+
+
+class Warp(NamedTuple):
+    """How :func:`warped` changes B images; lengths in pixels of an image of ``WARPED_PX``; all on the CPU.
+
+    Attributes
+    ----------
+    scale, aspect, angle
+        (B,), the angle in radians.
+    shift, tilt
+        (B, 2), along x and y.
+    flip
+        (B, 2) bool, along y and x.
+    gain, offset
+        (B, 3), of the normalised colours.
+    """
+
+    scale: Tensor
+    aspect: Tensor
+    angle: Tensor
+    shift: Tensor
+    tilt: Tensor
+    flip: Tensor
+    gain: Tensor
+    offset: Tensor
+
+
+def warp(images: Tensor, generator: torch.Generator) -> Tensor:
+    """The released augmentation of normalised images (B, 3, H, W); the dice fall on the CPU.
+
+    Four of five are slightly warped; then flips, then a shift of all colours, then gain and shift of each channel.
+    """
+    n = len(images)
+
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return low + (high - low) * torch.rand(n, *shape, generator=generator)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(n, *shape, generator=generator)
+
+    moved = torch.rand(n, generator=generator) < WARPED_FRACTION
+    gain = (1 + 0.2 * normal(3)).clamp(0.8, 1.2)
+    return warped(
+        images,
+        Warp(
+            scale=torch.where(moved, uniform(0.9, 1.1), 1.0),
+            aspect=torch.where(moved, uniform(0.9, 1.1), 1.0),
+            angle=moved * uniform(-0.1, 0.1),
+            shift=moved[:, None] * uniform(-10, 10, 2),
+            tilt=moved[:, None] * uniform(-0.001, 0.001, 2),
+            flip=torch.rand(n, 2, generator=generator) < 0.5,
+            gain=gain,
+            offset=gain * 0.1 * normal(1) + 0.3 * normal(3),
+        ),
+    )
+
+
+def warped(images: Tensor, by: Warp) -> Tensor:
+    """Images (B, 3, H, W) under a projection of output pixels to input pixels, then flips, then changes of colour.
+
+    The projection has its origin at the image's first pixel. What it takes from outside the image is 0, which is the
+    mean colour.
+    """
+    height, width = images.shape[2:]
+    unit = height / WARPED_PX
+    cos, sin = by.angle.cos() * by.scale, by.angle.sin()
+    rows = (
+        (cos * by.aspect, -sin, by.shift[:, 0] * unit),
+        (sin, cos / by.aspect, by.shift[:, 1] * unit),
+        (by.tilt[:, 0] / unit, by.tilt[:, 1] / unit, torch.ones(len(images))),
+    )
+    projection = torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)  # (B, 3, 3)
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    pixels = torch.stack([x, y, torch.ones_like(x)], dim=-1).float()  # (H, W, 3)
+    source = torch.einsum("bij,hwj->bhwi", projection, pixels)
+    source = source[..., :2] / source[..., 2:]
+    grid = (2 * source + 1) / torch.tensor([width, height]) - 1  # pixel centres, -1 and 1 at the image's edges
+    images = functional.grid_sample(images, grid.to(images.device), align_corners=False)
+    for axis in (0, 1):
+        here = by.flip[:, axis].to(images.device)[:, None, None, None]
+        images = torch.where(here, images.flip(2 + axis), images)
+    gain, offset = (value[:, :, None, None].to(images.device) for value in (by.gain, by.offset))
+    return images * gain + offset
