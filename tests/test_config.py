@@ -466,6 +466,7 @@ def test_the_registry_names_classes_and_modules_that_exist(name):
     verbs = {
         "retrieval": ("loss", "embed_images", "embed_expression"),
         "regression": ("loss", "predict"),
+        "clustering": ("loss", "validate", "embed_images", "embed_expression"),
         "frozen": ("fit", "predict"),
         "control": ("predict",),
     }
@@ -491,9 +492,10 @@ def test_each_k_is_a_predictor_and_controls_come_last(paper):
     assert all(REGISTRY[name].kind == "control" for name in paper["controls"])
 
 
-def test_the_paper_runs_every_registered_method_and_control(paper):
+def test_the_paper_runs_every_registered_method_and_control_that_predicts(paper):
     prepare(paper)
-    assert {settings["model"] for settings in paper["methods"].values()} | set(paper["controls"]) == set(REGISTRY)
+    predicting = {name for name, entry in REGISTRY.items() if entry.predicts}
+    assert {settings["model"] for settings in paper["methods"].values()} | set(paper["controls"]) == predicting
 
 
 def test_the_arena_runs_every_registered_method_and_control():
@@ -529,3 +531,134 @@ def test_a_generated_cohort_has_no_patches_to_take(small):
 def test_a_mistyped_unlinked_cohort_is_refused_as_it_would_be_linked(small):
     small["data"]["generated"] = {"unlinked": ["nul"]}
     assert "data.generated.unlinked: found 'nul'" in complaint(small)
+
+
+# --- structure --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tissue(small):
+    """A configuration that seeks structure in every kind of space."""
+    at(small, "encoders.mine.timm", "resnet18")
+    at(small, "methods.MicNet", {})
+    spaces = ["MicNet", "CMRCNet", "Expression", "SmoothedExpression", "Image", "Concatenation"]
+    return at(small, "structure", {"spaces": spaces, "encoder": "mine", "domains": 4})
+
+
+def test_a_clustering_method_predicts_nothing_and_is_trained_on_each_slide_by_default(tissue):
+    prepare(tissue)
+    assert tissue["methods"]["MicNet"]["scope"] == "slide"
+    assert tissue["structure"]["slides"] == ["A1", "A2", "B1"]
+    assert tissue["structure"]["genes"] == []
+    assert "MicNet" not in {predictor.method for predictor in predictors(tissue)}
+    assert "CMRCNet" in {predictor.method for predictor in predictors(tissue)}
+    assert tissue["evaluation"]["reference"] == "CMRCNet-50"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        ("structure.spaces", [], "structure.spaces: found []"),
+        ("structure.spaces", ["MicNet", "Expresion"], "structure.spaces: found 'Expresion', expected one of CMRCNet"),
+        (
+            "structure.spaces",
+            ["MicNet", "STNet"],
+            "structure.spaces: found 'STNet', expected one of CMRCNet, MicNet, Ex",
+        ),
+        (
+            "structure.spaces",
+            ["Image"],
+            "methods.MicNet: found a clustering method, expected its name among structure.s",
+        ),
+        ("structure.slides", ["A1", "C1"], "structure.slides: found 'C1', expected one of A1, A2, B1"),
+        ("structure.encoder", "other", "structure.encoder: found 'other', expected a key of encoders: one of mine"),
+        ("structure.domains", None, "structure.domains: found null without labels, expected a number of domains, or"),
+        ("structure.domains", 1, "structure.domains: found 1, expected minimum 2"),
+        ("structure.labels", {"file": "{sample}.csv"}, "structure.labels.column: found nothing"),
+        (
+            "structure.labels",
+            {"column": "d", "file": "labels.csv"},
+            "structure.labels.file: found 'labels.csv', expected",
+        ),
+        ("structure.space", ["Image"], "structure.space: found an unknown key, expected one of domains, encoder"),
+        ("methods.MicNet.scope", "patient", "methods.MicNet.scope: found 'patient', expected one of slide, cohort"),
+        (
+            "methods.MicNet.neighbours",
+            [50],
+            "methods.MicNet.neighbours: found [50], expected none: MicNet retrieves no",
+        ),
+        (
+            "methods.MicNet.harmony",
+            True,
+            "methods.MicNet.harmony: found True, expected none: MicNet is fitted on uncorr",
+        ),
+        ("methods.MicNet.encoder", "mine", "methods.MicNet.encoder: found 'mine', expected none: MicNet has its own"),
+        (
+            "methods.CMRCNet.scope",
+            "slide",
+            "methods.CMRCNet.scope: found slide, expected none: CMRCNet is trained on f",
+        ),
+        ("methods.Image", {"model": "BLEEP", "neighbours": [50]}, "methods.Image: found a name that a space has"),
+        (
+            "methods.CMRCNet.training",
+            {"clip_norm": 0},
+            "methods.CMRCNet.training.clip_norm: found 0, expected exclusiveMi",
+        ),
+        ("data.images", "none", "methods: found CMRCNet, expected no method where data.images is none"),
+    ],
+)
+def test_a_fault_of_structure_is_told_in_one_line_that_names_its_place(tissue, path, value, told):
+    assert told in complaint(at(tissue, path, value))
+
+
+def test_a_clustering_method_without_the_section_is_refused(tissue):
+    del tissue["structure"]
+    assert "methods.MicNet: found a clustering method, expected its name among" in complaint(tissue)
+
+
+def test_an_encoder_is_needed_for_images_alone(tissue):
+    del tissue["structure"]["encoder"]
+    assert "structure.encoder: found None, expected a key of encoders" in complaint(copy.deepcopy(tissue))
+    tissue["structure"]["spaces"] = ["MicNet", "Expression"]
+    prepare(tissue)
+
+
+def test_structure_without_a_predictor_needs_no_second_slide_and_has_no_folds(small):
+    at(small, "methods", {"MicNet": {"scope": "cohort"}})
+    at(small, "structure", {"spaces": ["MicNet"], "labels": {"column": "d"}})
+    small["cohorts"] = {"single": {}, "one": {}}
+    samples = prepare(small)
+    assert [sample.sample for sample in samples] == ["C1", "C2", "D1"]
+    assert predictors(small) == []
+    assert fold_plans(small, samples) == {}
+    assert "reference" not in small["evaluation"]
+
+
+def test_counts_alone_are_enough_for_the_spaces_of_expression(small):
+    del small["methods"]
+    assert "methods: found nothing, expected a method, or a section structure" in complaint(copy.deepcopy(small))
+    at(small, "data.images", "none")
+    at(small, "structure", {"spaces": ["Expression", "SmoothedExpression"], "domains": 3})
+    prepare(copy.deepcopy(small))
+    at(small, "encoders.mine.timm", "resnet18")
+    told = complaint(at(copy.deepcopy(small), "structure", {"spaces": ["Image"], "encoder": "mine", "domains": 3}))
+    assert "structure.spaces: found 'Image', expected Expression or SmoothedExpression, as data.images is none" in told
+    at(small, "data.source", "generated")
+    assert "data.images: found 'none', expected images, as source generated has them" in complaint(small)
+
+
+def test_labels_may_be_in_a_file_of_each_slide(tissue, tmp_path):
+    at(tissue, "data.root", str(tmp_path))
+    at(tissue, "structure.labels", {"column": "d", "file": "labels/{sample}_labels.csv"})
+    (tmp_path / "labels").mkdir()
+    for sample in ("A1", "A2", "B1"):
+        (tmp_path / f"labels/{sample}_labels.csv").touch()
+    at(tissue, "structure.domains", None)
+    prepare(tissue)
+    configuration.require_labels(tissue, "my.yaml")
+    assert configuration.label_file(tissue, "A2") == tmp_path / "labels/A2_labels.csv"
+    (tmp_path / "labels/A2_labels.csv").unlink()
+    with pytest.raises(InputError, match=r"my\.yaml: structure.labels.file: found no file .*A2_labels.csv"):
+        configuration.require_labels(tissue, "my.yaml")
+    del tissue["structure"]["labels"]["file"]
+    assert configuration.label_file(tissue, "A2") is None

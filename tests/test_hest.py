@@ -163,6 +163,14 @@ def test_missing_local_file_is_named_before_a_run(tmp_path):
         require_local(tmp_path, ["S1"], "slides")
 
 
+def test_counts_are_all_that_a_run_without_images_needs(tmp_path):
+    with pytest.raises(InputError, match=r"found no st/S1\.h5ad, "):
+        require_local(tmp_path, ["S1"], "none")
+    (tmp_path / "st").mkdir()
+    (tmp_path / "st/S1.h5ad").touch()
+    require_local(tmp_path, ["S1"], "none")
+
+
 def test_slide_size_is_width_and_height():
     assert slide_size({"fullres_px_width": 9272, "fullres_px_height": 9923.0}, "m.json") == (9272, 9923)
 

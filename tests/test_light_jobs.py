@@ -9,7 +9,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[1]
 HEAVY = {
-    "torch": {"train", "build_bank", "embed_patches", "predict_spots"},
+    "torch": {"train", "build_bank", "embed_patches", "predict_spots", "embed_joint"},
     "scanpy": {"prepare_expression", "assemble_fold"},
 }
 SCRIPTS = sorted(path.stem for path in (REPOSITORY / "workflow_scripts").glob("*.py"))

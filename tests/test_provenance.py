@@ -176,8 +176,8 @@ def test_everything_that_is_asked_for_is_locked(python):
 # --- the environments of `--software-deployment-method conda` ---------------------------------------------------------
 
 ENVIRONMENTS = sorted(path.stem for path in (ROOT / "envs").glob("*.yaml"))
-# Needed without an import of ours: by openslide-python, timm, tifffile (JPEG) and pandas (Parquet)
-COMPANIONS = {"openslide-bin", "torchvision", "imagecodecs", "pyarrow"}
+# Needed without an import of ours: by openslide-python, timm, tifffile (JPEG), pandas (Parquet) and scanpy (Leiden)
+COMPANIONS = {"openslide-bin", "torchvision", "imagecodecs", "pyarrow", "igraph"}
 # Imported by functions that no job of the environment calls: figures ask spotwise.hest for metadata, not for downloads,
 # and tables spotwise.models for options, not for weights
 UNCALLED = {"figures": {"huggingface-hub", "safetensors"}}

@@ -10,11 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from spotwise.contracts import PATIENT
+from spotwise.contracts import BASELINE_SPACES, EXPRESSION_SPACES, PATIENT, SLIDE
 from spotwise.errors import InputError, one_of
 from spotwise.models import REGISTRY, check_options
 from spotwise.samples import FoldPlan, Sample, patients, plan_folds, read_samples
 from spotwise.schema import validate
+
+# Kinds of methods that can learn from expression corrected by Harmony, and of those whose embeddings are a space
+CORRECTABLE = ("retrieval", "regression")
+EMBEDDING = ("retrieval", "clustering")
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,9 @@ def prepare(config: dict, where: str = "config") -> list[Sample]:
     data = config["data"]
     if data["source"] == "generated" and data["images"] == "patches":
         raise InputError(where, "data.images", "'patches'", "auto or slides: a generated cohort has slides only")
+    if data["images"] == "none" and data["source"] != "local":
+        raise InputError(where, "data.images", "'none'", f"images, as source {data['source']} has them")
+    _check_methods(config, where)
     for name in data["generated"]["unlinked"]:
         if name not in (known := sorted({sample.cohort for sample in sheet})):
             raise InputError(where, "data.generated.unlinked", repr(name), one_of(known, name))
@@ -69,11 +76,13 @@ def prepare(config: dict, where: str = "config") -> list[Sample]:
         if not members:
             known = sorted({sample.cohort for sample in sheet})
             raise InputError(where, f"cohorts.{name}", f"no sample of it in {config['samples']}", one_of(known, name))
+        settings.setdefault("protocols", list(config["protocols"]))
+        if not predicts(config):
+            continue
         if len(members) < 2:
             raise InputError(
                 config["samples"], f"cohort {name}", "one sample", "at least two: one to test on, one to train on"
             )
-        settings.setdefault("protocols", list(config["protocols"]))
         if PATIENT in settings["protocols"] and len(patients(members)) < 2:
             raise InputError(
                 where,
@@ -81,7 +90,8 @@ def prepare(config: dict, where: str = "config") -> list[Sample]:
                 f"the patient protocol with one patient ({members[0].patient})",
                 f"at least two patients in {config['samples']}, or cohorts.{name}.protocols: [paper]",
             )
-    _check_methods(config, where)
+    if "structure" in config:
+        _check_structure(config, [sample.sample for sample in chosen], where)
     return chosen
 
 
@@ -99,6 +109,10 @@ def _refuse_markup(value: object, where: str, field: str = "") -> None:
 
 
 def _check_methods(config: Mapping, where: str) -> None:
+    if not config["methods"] and "structure" not in config:
+        raise InputError(where, "methods", "nothing", "a method, or a section structure")
+    if config["methods"] and config["data"]["images"] == "none":
+        raise InputError(where, "methods", next(iter(config["methods"])), "no method where data.images is none")
     for name, settings in config["methods"].items():
         field = f"methods.{name}"
         model = settings.setdefault("model", name)
@@ -108,10 +122,16 @@ def _check_methods(config: Mapping, where: str) -> None:
         registered = REGISTRY[model]
         if registered.kind == "retrieval" and not settings["neighbours"]:
             raise InputError(where, f"{field}.neighbours", "nothing", "a list of K, e.g. [50], as it retrieves spots")
+        if not registered.predicts:
+            settings.setdefault("scope", SLIDE)
+            if name not in config.get("structure", {}).get("spaces", []):
+                raise InputError(where, field, "a clustering method", "its name among structure.spaces")
+        elif "scope" in settings:
+            raise InputError(where, f"{field}.scope", settings["scope"], f"none: {model} is trained on folds")
         for key, idle, why in (
             ("neighbours", [], None if registered.kind == "retrieval" else "retrieves no spots"),
             ("matching", ["average"], None if registered.kind == "retrieval" else "retrieves no spots"),
-            ("harmony", False, None if registered.trained else "is fitted on uncorrected expression"),
+            ("harmony", False, None if registered.kind in CORRECTABLE else "is fitted on uncorrected expression"),
             ("training", {}, None if registered.trained else "is fitted, not trained"),
         ):
             if why and settings[key] != idle:
@@ -131,6 +151,8 @@ def _check_methods(config: Mapping, where: str) -> None:
         if name not in REGISTRY or REGISTRY[name].kind != "control":
             known = sorted(key for key, entry in REGISTRY.items() if entry.kind == "control")
             raise InputError(where, "controls", repr(name), one_of(known, name))
+    if not predicts(config):
+        return
     names = [predictor.name for predictor in predictors(config)]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -140,16 +162,69 @@ def _check_methods(config: Mapping, where: str) -> None:
         raise InputError(where, "evaluation.reference", repr(reference), one_of(names, reference))
 
 
+def _check_structure(config: Mapping, samples: list[str], where: str) -> None:
+    structure, methods = config["structure"], config["methods"]
+    for sample in structure.setdefault("slides", list(samples)):
+        if sample not in samples:
+            raise InputError(where, "structure.slides", repr(sample), one_of(samples, sample))
+    embedding = [name for name, settings in methods.items() if REGISTRY[settings["model"]].kind in EMBEDDING]
+    for space in structure["spaces"]:
+        if space not in (known := [*embedding, *BASELINE_SPACES]):
+            raise InputError(where, "structure.spaces", repr(space), one_of(known, space))
+        if space in methods and space in BASELINE_SPACES:
+            raise InputError(where, f"methods.{space}", "a name that a space has", "another name for the method")
+        if config["data"]["images"] == "none" and space not in EXPRESSION_SPACES:
+            expected = f"{' or '.join(EXPRESSION_SPACES)}, as data.images is none"
+            raise InputError(where, "structure.spaces", repr(space), expected)
+    encoder = structure.get("encoder")
+    if {"Image", "Concatenation"} & set(structure["spaces"]) and encoder not in config["encoders"]:
+        raise InputError(
+            where, "structure.encoder", repr(encoder), f"a key of encoders: {one_of(config['encoders'], encoder)}"
+        )
+    if structure["domains"] is None and "labels" not in structure:
+        raise InputError(where, "structure.domains", "null without labels", "a number of domains, or structure.labels")
+
+
+def require_labels(config: Mapping, where: str) -> None:
+    """Check that the CSVs with the known domains of the slides are there.
+
+    Raises
+    ------
+    InputError
+        Naming the first one that is missing.
+    """
+    for sample in config["structure"]["slides"] if "structure" in config else ():
+        path = label_file(config, sample)
+        if path and not path.is_file():
+            raise InputError(where, "structure.labels.file", f"no file {path}", "a CSV with the labels of each slide")
+
+
+def label_file(config: Mapping, sample: str) -> Path | None:
+    """The CSV with the known domains of a slide; ``None`` where they are in its ``.h5ad``, or not known."""
+    pattern = config["structure"].get("labels", {}).get("file")
+    return Path(config["data"]["root"]) / pattern.replace("{sample}", sample) if pattern else None
+
+
 def _check_file(path: str | None, where: str, field: str) -> None:
     if path and not Path(path).is_file():
         raise InputError(where, field, f"no file {path}", "a file with an encoder's weights")
 
 
+def predicts(config: Mapping) -> bool:
+    """Whether any method of the run predicts expression; without one there are no folds, controls and scores."""
+    return any(REGISTRY[settings["model"]].predicts for settings in config["methods"].values())
+
+
 def predictors(config: Mapping) -> list[Predictor]:
     """Every predictor of the run, methods first, in the order of the configuration."""
+    if not predicts(config):
+        return []
     found = []
     for name, settings in config["methods"].items():
-        kind = REGISTRY[settings["model"]].kind
+        registered = REGISTRY[settings["model"]]
+        kind = registered.kind
+        if not registered.predicts:
+            continue
         if kind == "retrieval":
             for matching, suffix in (("average", ""), ("weighted", "-weighted")):
                 if matching in settings["matching"]:
@@ -169,6 +244,8 @@ def seeds(config: Mapping, method: str) -> list[int]:
 
 def fold_plans(config: Mapping, samples: list[Sample]) -> dict[tuple[str, str, int], FoldPlan]:
     """Every fold of the run by (cohort, protocol, fold), known before any data is there."""
+    if not predicts(config):
+        return {}
     return {
         (cohort, protocol, plan.fold): plan
         for cohort, settings in config["cohorts"].items()

@@ -27,5 +27,13 @@ PROTOCOLS = (PAPER, PATIENT)
 # controls that are made from the truth: what can be reached, not what predicts
 BOUNDS = ("NoiseCeiling", "Oracle")
 
+# spaces of a slide that need no trained method, and what in them comes from where
+BASELINE_SPACES = ("Expression", "SmoothedExpression", "Image", "Concatenation")
+EXPRESSION_SPACES = ("Expression", "SmoothedExpression")
+# how domains are found in a space
+KMEANS, LEIDEN = "kmeans", "leiden"
+# what a clustering method is trained on: one slide, or the slides of its cohort together
+SLIDE, COHORT = "slide", "cohort"
+
 # in a column `cohort`: the mean over all cohorts of the run
 ALL_COHORTS = "all cohorts"

@@ -198,7 +198,7 @@ def assemble_fold(
     validation_fraction: float,
     seed: int = 0,
 ) -> Fold:
-    """Join the slides of a fold on its panel and give every spot its role.
+    """Join the slides of a fold on its panel and give every spot its role; a plan without test slides is a fold, too.
 
     Parameters
     ----------
@@ -241,7 +241,7 @@ def assemble_fold(
             }
         )
     joined = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-    for role in (TRAIN, VAL, TEST):
+    for role in (TRAIN, VAL, TEST) if plan.test else (TRAIN, VAL):
         if not (joined["role"] == role).any():
             raise InputError(f"{cohort}/{protocol}/fold{plan.fold}", "spots", f"no {role} spot", "at least one")
     return Fold(

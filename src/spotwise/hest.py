@@ -302,7 +302,7 @@ def require_local(root: str | Path, samples: Sequence[str], images: str) -> None
     samples
         Sample ids.
     images
-        ``patches``, ``slides``, or ``auto``: either.
+        ``patches``, ``slides``, ``auto``: either, or ``none``: counts are enough, without metadata.
 
     Raises
     ------
@@ -311,8 +311,8 @@ def require_local(root: str | Path, samples: Sequence[str], images: str) -> None
     """
     for sample in samples:
         files = sample_files(root, sample)
-        pictures = {"patches": [files.patches], "slides": [files.slide], "auto": [files.patches, files.slide]}[images]
-        for choices in ([files.counts], [files.metadata], pictures):
+        pictures = {"patches": [files.patches], "slides": [files.slide], "auto": [files.patches, files.slide]}
+        for choices in [[files.counts]] + ([[files.metadata], pictures[images]] if images != "none" else []):
             if not any(path.is_file() for path in choices):
                 names = " or ".join(path.relative_to(root).as_posix() for path in choices)
                 raise InputError(root, f"files of {sample}", f"no {names}", "a folder in HEST's layout (data.root)")

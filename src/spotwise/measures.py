@@ -83,9 +83,12 @@ def pitch(spatial: np.ndarray) -> float:
     return usual
 
 
-def adjacency(spatial: np.ndarray) -> sparse.csr_array:
-    """Which spots are adjacent: (N, N) symmetric, 1.0 for the up to 4 (square array) or 6 (hexagonal) next ones."""
-    return _pairwise(spatial, KDTree(spatial).query_pairs(ADJACENT_PITCHES * pitch(spatial), output_type="ndarray"))
+def adjacency(spatial: np.ndarray, pitches: float = ADJACENT_PITCHES) -> sparse.csr_array:
+    """Which spots are within some ``pitches``: (N, N) symmetric, 1.0 for these, nothing on the diagonal.
+
+    By default those adjacent: the up to 4 (square array) or 6 (hexagonal) next ones.
+    """
+    return _pairwise(spatial, KDTree(spatial).query_pairs(pitches * pitch(spatial), output_type="ndarray"))
 
 
 def gaussian_window(spatial: np.ndarray) -> sparse.csr_array:

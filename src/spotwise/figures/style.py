@@ -187,13 +187,13 @@ def title(name: str, width: float) -> str:
     """Break a predictor's name after hyphens, so that it fits over a panel that has ``width`` inches with its gap."""
     lines = [""]
     for part in re.split("(?<=-)(?=[A-Za-z])", name):  # a number stays with its word
-        if lines[-1] and _text_width(lines[-1] + part, RC["axes.titlesize"]) > TITLE_SHARE * width:
+        if lines[-1] and text_width(lines[-1] + part, RC["axes.titlesize"]) > TITLE_SHARE * width:
             lines.append("")
         lines[-1] += part
     return "\n".join(lines)
 
 
-def _text_width(text: str, size: float) -> float:
+def text_width(text: str, size: float) -> float:
     """Width in inches of a line set in ``size`` points."""
     return TextPath((0, 0), text, size=size, prop=FontProperties(family=RC["font.family"])).get_extents().width / 72
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 import numpy as np
@@ -61,10 +61,13 @@ class Column:
 
 @dataclass(frozen=True)
 class Block:
-    """The rows of one cohort and protocol; ``runs`` are what they average, folds first: ``4 folds``, ``3 seeds``."""
+    """The rows of one cohort and section; ``runs`` are what they average, folds first: ``4 folds``, ``3 seeds``.
+
+    A table with one section per cohort names none.
+    """
 
     cohort: str
-    protocol: str
+    section: str
     columns: Sequence[Column]
     rows: Sequence[Row]
     remarks: Sequence[str]
@@ -73,7 +76,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Page:
-    """A table: file name, title, legend, blocks, why there are none where there are none, and number in the paper."""
+    """A table: file name, title, legend, blocks, why there are none where there are none, and number in the paper.
+
+    ``sections`` says what each section of a cohort holds, ``noun`` what a section is: a protocol where nothing is said.
+    """
 
     name: str
     title: str
@@ -81,6 +87,8 @@ class Page:
     blocks: Sequence[Block]
     nothing: str = ""
     number: str = ""
+    sections: Mapping[str, str] = field(default_factory=lambda: PROTOCOL_TITLES)
+    noun: str = "protocol"
 
 
 def plural(n: int, noun: str) -> str:
@@ -112,17 +120,14 @@ def best_marks(block: pd.DataFrame, column: str) -> dict[int, str]:
 
 
 def markdown(page: Page) -> str:
-    """Lay out a table for a reader: a section per cohort and protocol, remarks below; ends in a newline."""
+    """Lay out a table for a reader: cohort by cohort, section by section, remarks below; ends in a newline."""
     lines = [f"# {_title(page)}", "", _sentence(page.legend, _markdown_cell), ""]
     for cohort, blocks in groupby(page.blocks, lambda block: block.cohort):
         lines += [f"## {cohort}", ""]
         for block in blocks:
-            lines += [
-                f"### `{block.protocol}` protocol: {PROTOCOL_TITLES[block.protocol]}",
-                "",
-                *_markdown_rows(block),
-                "",
-            ]
+            if block.section:
+                lines += [f"### `{block.section}` {page.noun}: {page.sections[block.section]}", ""]
+            lines += [*_markdown_rows(block), ""]
             lines += [*(f"* {_markdown_text(remark)}" for remark in block.remarks), f"* {', '.join(block.runs)}", ""]
     if not page.blocks:
         lines.append(page.nothing)
@@ -171,29 +176,29 @@ _MINUS = re.compile(r"(?<!\S)-(?=\d)")
 
 
 def latex(page: Page) -> str:
-    r"""Lay out a table to be ``\input``: a longtable per protocol, labelled ``tab:<name>-<protocol>``.
+    r"""Lay out a table to be ``\input``: a longtable per section, labelled ``tab:<name>-<section>``.
 
     Six cohorts with all methods fill more than a page, hence longtables, which break, and not floats. The document has
     to load booktabs, longtable and pdflscape.
     """
     lines = [r"% \usepackage{booktabs,longtable,pdflscape}"]
-    for protocol in dict.fromkeys(block.protocol for block in page.blocks):
-        lines += ["", *_longtable(page, protocol, [block for block in page.blocks if block.protocol == protocol])]
+    for section in dict.fromkeys(block.section for block in page.blocks):
+        lines += ["", *_longtable(page, section, [block for block in page.blocks if block.section == section])]
     if not page.blocks:
         lines.append(rf"\noindent {latex_text(_title(page))}. {latex_text(page.nothing)}")
     return "\n".join(lines) + "\n"
 
 
-def _longtable(page: Page, protocol: str, blocks: Sequence[Block]) -> Iterator[str]:
+def _longtable(page: Page, section: str, blocks: Sequence[Block]) -> Iterator[str]:
     parts = [part for block in blocks for part in _fitting(block)]
     width = max(len(part.columns) for part in parts)
     widest = next(part for part in parts if len(part.columns) == width)
-    title = f"{latex_text(page.title[0].upper() + page.title[1:])}, {protocol} protocol"  # LaTeX has its own numbers
+    title = f"{latex_text(page.title[0].upper() + page.title[1:])}, {section} {page.noun}"  # LaTeX has its own numbers
     turned = any(_width(part) > LINE for part in parts)
     yield (r"\begin{landscape}" if turned else r"\begingroup") + r"\scriptsize\setlength{\LTcapwidth}{\linewidth}"
     yield rf"\begin{{longtable}}{{{''.join('r' if column.numeric else 'l' for column in widest.columns)}}}"
     legend = _sentence(page.legend, _latex_cell)
-    yield rf"\caption[{title}]{{{title}: {PROTOCOL_TITLES[protocol]}. {legend}}}\label{{tab:{page.name}-{protocol}}}\\"
+    yield rf"\caption[{title}]{{{title}: {page.sections[section]}. {legend}}}\label{{tab:{page.name}-{section}}}\\"
     yield r"\toprule"
     for place, part in enumerate(parts):
         if place:
@@ -268,7 +273,7 @@ def console(page: Page) -> str:
         cells = [[_console_cell(row.cells[place]) for place in shown] for row in block.rows]
         headings = [block.columns[place].heading for place in shown]
         widths = [max(CONSOLE_COLUMN, 2 + max(map(len, column))) for column in zip(headings, *cells, strict=True)]
-        lines.append(f"{block.cohort}, {block.protocol} protocol (mean PCC ± sd over {block.runs[0]})")
+        lines.append(f"{block.cohort}, {block.section} protocol (mean PCC ± sd over {block.runs[0]})")
         lines.append(" " * (width + 2) + _in_columns(headings, widths))
         for row, texts in zip(block.rows, cells, strict=True):
             name = f"({row.cells[0].text})" if row.aside else row.cells[0].text

@@ -1,0 +1,75 @@
+"""Genes that separate the domains of a slide."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import sparse, stats
+
+from spotwise.errors import InputError
+
+
+def domain_genes(
+    expression: sparse.spmatrix | np.ndarray, genes: Sequence[str], domains: np.ndarray, source: object
+) -> pd.DataFrame:
+    """Test every gene in every domain against all other spots: Wilcoxon's rank sum, corrected for ties (scanpy).
+
+    Mind `variable_genes.CIRCULAR` where the domains were found in a space made of expression.
+
+    Parameters
+    ----------
+    expression
+        Log-normalised, spots x genes (N, G), sparse or dense.
+    genes
+        (G,) their names.
+    domains
+        (N,) int. One of a single spot cannot be tested and is left out.
+    source
+        The file of the domains, which error messages name.
+
+    Returns
+    -------
+    DataFrame
+        A row per domain and gene: ``gene``, ``domain``, ``log2_fold_change``, ``score`` (z, positive where the domain
+        holds more), ``p`` (two-sided), ``q`` (Benjamini-Hochberg over all rows: scanpy's own corrects each domain for
+        itself); by domain, p and name.
+
+    Raises
+    ------
+    InputError
+        Fewer than two domains, or none of more than one spot.
+    """
+    import anndata
+    import scanpy as sc
+
+    number, size = np.unique(domains, return_counts=True)
+    tested = [str(domain) for domain, spots in zip(number, size, strict=True) if spots > 1]
+    if len(number) < 2 or not tested:
+        raise InputError(source, "domains", f"{len(number)}, of {size.max()} spots at most", "at least two to compare")
+    adata = anndata.AnnData(
+        sparse.csr_matrix(expression),
+        obs=pd.DataFrame(
+            {"domain": pd.Categorical(domains.astype(str))}, index=[str(spot) for spot in range(len(domains))]
+        ),
+        var=pd.DataFrame(index=pd.Index(genes, dtype=object)),
+    )
+    sc.tl.rank_genes_groups(adata, "domain", groups=tested, method="wilcoxon", tie_correct=True)
+    parts = []
+    for domain in tested:
+        found = sc.get.rank_genes_groups_df(adata, domain)
+        parts.append(
+            pd.DataFrame(
+                {
+                    "gene": found["names"].astype(object),
+                    "domain": int(domain),
+                    "log2_fold_change": found["logfoldchanges"].astype(np.float64),
+                    "score": found["scores"].astype(np.float64),
+                    "p": found["pvals"].astype(np.float64),
+                }
+            )
+        )
+    table = pd.concat(parts, ignore_index=True)
+    table["q"] = stats.false_discovery_control(table["p"])
+    return table.sort_values(["domain", "p", "gene"], kind="stable", ignore_index=True)

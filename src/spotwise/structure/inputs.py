@@ -1,0 +1,70 @@
+"""What a clustering method is trained on: spots of a slide or of a cohort's slides, as a fold that tests nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from scipy import sparse
+
+from spotwise.errors import InputError
+from spotwise.folds import Fold, Slide, assemble_fold
+from spotwise.samples import FoldPlan
+
+# Counts of a spot after normalisation
+PER_SPOT = 1e6
+# In place of a protocol in the fold: all spots are trained or validated on
+ALL_SPOTS = "structure"
+
+
+def assemble_inputs(
+    slides: Mapping[str, Slide], patient_of: Mapping[str, str], cohort: str, validation_fraction: float
+) -> Fold:
+    """Scale each slide by itself and join the slides on the genes that all of them measure.
+
+    Parameters
+    ----------
+    slides
+        Slides by sample id; ``expression`` holds raw counts (N, F) of all genes, CSR.
+    patient_of
+        Patient of each slide.
+    cohort
+        Their cohort.
+    validation_fraction
+        Share of each slide's spots, drawn at random, on which the epoch is chosen.
+
+    Returns
+    -------
+    Its genes are those with a count in any of the slides, sorted; its spots are in the order of the slides.
+
+    Raises
+    ------
+    InputError
+        When the slides have no gene in common, or too few spots to train and to validate.
+    """
+    genes = sorted(set.intersection(*(set(slide.genes) for slide in slides.values())))
+    detected = set().union(
+        *(slide.genes[slide.expression.max(axis=0).toarray().ravel() > 0] for slide in slides.values())
+    )
+    genes = [gene for gene in genes if gene in detected]
+    if not genes:
+        raise InputError(
+            cohort, "genes", f"none with a count in common to {', '.join(slides)}", "slides of one organism"
+        )
+    plan = FoldPlan(fold=0, test=(), train=tuple(slides), validation="spots")
+    scaled = {sample: replace(slide, expression=scale(slide.expression)) for sample, slide in slides.items()}
+    return assemble_fold(plan, cohort, ALL_SPOTS, scaled, patient_of, genes, [], validation_fraction)
+
+
+def scale(counts: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Counts (N, F) of one slide as MicNet takes them, float32 from 0 to 1.
+
+    Counts per million of the spot, log2(1 + x), then each gene divided by its largest value on the slide, or by 1 where
+    that is smaller. All spots enter, those to validate on included, as in the released code.
+    """
+    per_spot = PER_SPOT / np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
+    scaled = sparse.diags_array(per_spot) @ counts.astype(np.float64)
+    scaled.data = np.log2(1 + scaled.data)
+    largest = np.maximum(scaled.max(axis=0).toarray().ravel(), 1)
+    return sparse.csr_matrix(scaled @ sparse.diags_array(1 / largest)).astype(np.float32)

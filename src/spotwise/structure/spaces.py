@@ -1,0 +1,76 @@
+"""Spaces: embeddings of a slide's spots in which its domains are sought, as files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from spotwise.contracts import BARCODES
+from spotwise.errors import InputError
+from spotwise.files import atomic
+
+
+@dataclass(frozen=True)
+class Space:
+    """An embedding of the spots of one slide.
+
+    Attributes
+    ----------
+    embedding
+        (N, D) float32.
+    barcode
+        (N,) str as object, the spots.
+    name, seed
+        Of the space, and of the training behind it; the first of the run for a baseline.
+    halves
+        Columns from the image and columns from the expression, where the space is made of both.
+    pretrained
+        Whether the image encoder had its published weights; ``None`` where there is no image.
+    """
+
+    embedding: np.ndarray
+    barcode: np.ndarray
+    name: str
+    seed: int
+    halves: tuple[int, int] | None = None
+    pretrained: bool | None = None
+
+
+def write_space(path: str | Path, space: Space) -> None:
+    """Write ``spaces/{space}/seed{seed}/{sample}.h5``."""
+    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
+        file["embedding"] = np.asarray(space.embedding, dtype=np.float32)
+        file.create_dataset(BARCODES, data=np.asarray(space.barcode, dtype=object), dtype=h5py.string_dtype())
+        file.attrs["space"], file.attrs["seed"] = space.name, space.seed
+        if space.halves is not None:
+            file.attrs["halves"] = space.halves
+        if space.pretrained is not None:
+            file.attrs["pretrained"] = space.pretrained
+
+
+def read_space(path: str | Path) -> Space:
+    """Read what :func:`write_space` wrote.
+
+    Raises
+    ------
+    InputError
+        Where a spot's embedding is not finite.
+    """
+    with h5py.File(path) as file:
+        halves, pretrained = file.attrs.get("halves"), file.attrs.get("pretrained")
+        space = Space(
+            embedding=file["embedding"][:],
+            barcode=file[BARCODES].asstr()[:].astype(object),
+            name=file.attrs["space"],
+            seed=int(file.attrs["seed"]),
+            halves=None if halves is None else (int(halves[0]), int(halves[1])),
+            pretrained=None if pretrained is None else bool(pretrained),
+        )
+    finite = np.isfinite(space.embedding).all(axis=1)
+    if not finite.all():
+        found = f"{int((~finite).sum())} of {len(finite)} spots not finite, first {space.barcode[np.argmin(finite)]!r}"
+        raise InputError(path, "embedding", found, "numbers for every spot; train the space again")
+    return space

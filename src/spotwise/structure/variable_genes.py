@@ -1,0 +1,255 @@
+"""Spatially variable genes of a slide, and how far they are those that separate its domains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import sparse, stats
+
+from spotwise.errors import InputError
+from spotwise.measures import adjacency, morans_i
+from spotwise.metrics import gene_blocks, unit_columns
+
+# A gene in fewer spots has too few distinct places for any statement about where it is
+MIN_SPOTS = 10
+SIGNIFICANT = 0.05
+CIRCULAR = (
+    "Where the domains were found in a space made of these genes, any split of the spots, of pure noise too, separates "
+    "some of them: p and q rank the genes of a domain, they are no evidence that there are domains. Where domains "
+    "differ in depth, nearly every gene of few counts separates them."
+)
+
+
+# --- Spatially variable genes -----------------------------------------------------------------------------------------
+
+
+def spatial_genes(
+    expression: sparse.spmatrix | np.ndarray,
+    genes: Sequence[str],
+    spatial: np.ndarray,
+    total_counts: np.ndarray,
+    source: object,
+) -> pd.DataFrame:
+    """Test every gene for positive spatial autocorrelation: Moran's I between adjacent spots.
+
+    p is the chance of an I as large where the gene's values are dealt to the spots at random (`moran_null`); q corrects
+    p for the number of genes (Benjamini & Hochberg, J R Stat Soc B 57:289, 1995).
+
+    Log-normalised values still know their spot's depth: where it was low, a gene of few counts is missed. On a slide
+    whose depth follows the tissue, as it does on real ones, hundreds of genes have a pattern for that reason.
+    ``q_beyond_depth`` is q for what a parabola in the logarithm of the spot's counts leaves of a gene, which is free of
+    most of that. It errs on the other side: where depth tells of dense or living tissue, genes of that tissue lose too.
+
+    Parameters
+    ----------
+    expression
+        Log-normalised, spots x genes (N, G), sparse or dense.
+    genes
+        (G,) their names.
+    spatial
+        (N, 2) spot centres, any unit.
+    total_counts
+        (N,) counts of the spots over all genes, above 0.
+    source
+        The slide's file, which error messages name.
+
+    Returns
+    -------
+    DataFrame
+        A row per gene that at least `MIN_SPOTS` spots hold and that varies: ``gene``, ``n_spots``, ``mean``,
+        ``moran_i``, ``p``, ``q``, ``q_beyond_depth``; by p, then by falling I, then by name.
+
+    Raises
+    ------
+    InputError
+        There is no such gene, or no spot is adjacent to another.
+    """
+    near = adjacency(spatial)
+    if not near.nnz:
+        raise InputError(source, "spots", "none adjacent to another", "an array of spots")
+    expression = sparse.csc_array(expression)
+    n_spots = np.asarray((expression > 0).sum(axis=0)).ravel()
+    tested = np.flatnonzero(n_spots >= MIN_SPOTS)
+    parts = []
+    for block in gene_blocks(len(tested)):
+        values = expression[:, tested[block]].toarray().astype(np.float64)
+        varies = np.ptp(values, axis=0) > 0
+        values, kept = values[:, varies], tested[block][varies]
+        rest = without_depth(values, total_counts)
+        moran = morans_i(values, near)
+        parts.append(
+            {
+                "gene": np.asarray(genes, dtype=object)[kept],
+                "n_spots": n_spots[kept],
+                "mean": values.mean(axis=0),
+                "moran_i": moran,
+                "p": moran_null(values, near).exceeded(moran),
+                "p_rest": moran_null(rest, near).exceeded(morans_i(rest, near)),
+            }
+        )
+    if not sum(len(part["gene"]) for part in parts):
+        raise InputError(source, "genes", f"none that varies and is in {MIN_SPOTS} spots", "genes to test")
+    table = pd.DataFrame({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+    table["q"] = stats.false_discovery_control(table["p"])
+    table["q_beyond_depth"] = stats.false_discovery_control(table.pop("p_rest"))
+    order = np.lexsort((table["gene"], -table["moran_i"], table["p"]))
+    return table.iloc[order].reset_index(drop=True)
+
+
+def without_depth(values: np.ndarray, total_counts: np.ndarray) -> np.ndarray:
+    """Residuals (N, G) of the least squares of ``values`` on the logarithm of the spots' counts (N,) and its square."""
+    depth = np.log(np.asarray(total_counts, dtype=np.float64))
+    depth -= depth.mean()
+    design = np.stack([np.ones_like(depth), depth, depth**2], axis=1)
+    return values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
+
+
+@dataclass(frozen=True)
+class Null:
+    """Moran's I of genes whose values are dealt to the spots at random: its first three moments.
+
+    Attributes
+    ----------
+    mean
+        The same for all genes: -1 / (N - 1).
+    sd, skewness
+        (G,) of each gene.
+    """
+
+    mean: float
+    sd: np.ndarray
+    skewness: np.ndarray
+
+    def exceeded(self, moran: np.ndarray) -> np.ndarray:
+        """Chance (G,) of an I of at least ``moran`` (G,), by Pearson's type III distribution of these moments."""
+        return stats.pearson3.sf((moran - self.mean) / self.sd, self.skewness)
+
+
+def moran_null(expression: np.ndarray, near: sparse.csr_array) -> Null:
+    """Moments of Moran's I over all N! ways to deal a gene's values to the spots.
+
+    Mean and variance are those of the randomisation null of Cliff & Ord (Spatial Processes, 1981, chapter 2). A normal
+    distribution of these moments, the usual one, is far off where few spots hold the gene: adjacent by chance they give
+    an I of many standard deviations, and on shuffled slides of thousands of sparse genes dozens to hundreds of genes
+    pass q < 0.05. The third moment, worked out in the same way, mends that.
+
+    I is a sum of products over pairs of adjacent spots. Its powers are sums over two and three pairs, which are told
+    apart by the spots that they share: each kind of figure counts how often it occurs on the array, and has the
+    expectation of a product of powers of the values of distinct spots (`_distinct_products`).
+
+    Parameters
+    ----------
+    expression
+        Spots x genes (N, G), finite, none constant.
+    near
+        (N, N) symmetric, 1.0 for adjacent spots, nothing on the diagonal.
+    """
+    values, _ = unit_columns(expression, "expression")
+    n = len(values)
+    expected = _distinct_products(values)
+
+    degree = near.sum(axis=1)
+    pairs = degree.sum() / 2
+    forks = (degree * (degree - 1)).sum() / 2  # two pairs that share a spot
+    stars = (degree * (degree - 1) * (degree - 2)).sum() / 6  # three that share one
+    triangles = (near @ near).multiply(near).sum() / 6
+    ends = near.tocoo()
+    chains = ((degree[ends.row] - 1) * (degree[ends.col] - 1)).sum() / 2 - 3 * triangles  # three in a row
+    # two that share a spot, and one apart
+    broken = forks * (pairs - 2) - 3 * triangles - 3 * stars - 2 * chains
+    apart = pairs * (pairs - 1) * (pairs - 2) / 6 - triangles - stars - chains - broken
+
+    first = pairs * expected(1, 1)
+    two_apart = pairs * (pairs - 1) - 2 * forks
+    second = pairs * expected(2, 2) + 2 * forks * expected(2, 1, 1) + two_apart * expected(1, 1, 1, 1)
+    third = (
+        pairs * expected(3, 3)
+        + 3 * (2 * forks * expected(3, 2, 1) + two_apart * expected(2, 2, 1, 1))
+        + 6 * triangles * expected(2, 2, 2)
+        + 6 * stars * expected(3, 1, 1, 1)
+        + 6 * chains * expected(2, 2, 1, 1)
+        + 6 * broken * expected(2, 1, 1, 1, 1)
+        + 6 * apart * expected(1, 1, 1, 1, 1, 1)
+    )
+    variance = second - first**2
+    skewness = (third - 3 * first * second + 2 * first**3) / variance**1.5
+    return Null(mean=-1 / (n - 1), sd=np.sqrt(variance) * n / pairs, skewness=skewness)
+
+
+def _distinct_products(values: np.ndarray) -> Callable[..., np.ndarray]:
+    """Expectation (G,) of products of powers of the values (N, G) of distinct spots, drawn at random.
+
+    ``expected(2, 1, 1)`` is that of x_i^2 x_j x_k over all i, j, k that differ. The sum over those that differ is the
+    sum over all, less those in which the last spot is one of the others. Columns are centred: sums of x are 0.
+    """
+    n = len(values)
+    power_sum = {power: (values**power).sum(axis=0) for power in range(2, 7)} | {1: np.zeros(values.shape[1])}
+
+    def total(*powers: int) -> np.ndarray:
+        *others, last = powers
+        if not others:
+            return power_sum[last]
+        coinciding = ([*others[:at], others[at] + last, *others[at + 1 :]] for at in range(len(others)))
+        return power_sum[last] * total(*others) - sum(total(*merged) for merged in coinciding)
+
+    def expected(*powers: int) -> np.ndarray:
+        return total(*powers) / np.prod(n - np.arange(len(powers), dtype=np.float64))
+
+    return expected
+
+
+# --- Agreement --------------------------------------------------------------------------------------------------------
+
+
+def agreement(spatial: pd.DataFrame, of_domains: pd.DataFrame) -> dict[str, float | int | None]:
+    """How far the genes that vary over the slide are those that separate its domains.
+
+    Parameters
+    ----------
+    spatial
+        From `spatial_genes`.
+    of_domains
+        From `domain_genes.domain_genes`, of the same genes. A gene separates the domains where it has
+        q < `SIGNIFICANT` in any.
+
+    Returns
+    -------
+    dict
+        ``n_genes`` tested; ``n_spatial``, ``n_domain`` and ``n_both`` with q < `SIGNIFICANT`, and
+        ``n_spatial_beyond_depth`` with ``q_beyond_depth`` below it; ``jaccard`` of the two lists; ``odds_ratio`` of
+        being on the one for genes on the other, with 1/2 added to each number (Haldane), so that it is finite;
+        ``fisher_p``, the chance of so large an overlap of lists drawn apart; ``spearman`` between I and the gene's
+        largest absolute score in a domain. ``None`` where a number is not defined.
+
+    Raises
+    ------
+    ValueError
+        The two are of different genes.
+    """
+    strongest = of_domains.assign(score=of_domains["score"].abs()).groupby("gene").agg({"score": "max", "q": "min"})
+    if set(strongest.index) != set(spatial["gene"]):
+        raise ValueError("the two lists are of different genes")
+    strongest = strongest.loc[spatial["gene"]]
+    varies = spatial["q"].to_numpy() < SIGNIFICANT
+    separates = strongest["q"].to_numpy() < SIGNIFICANT
+    table = np.array(
+        [[np.sum(varies & separates), np.sum(varies & ~separates)],
+         [np.sum(~varies & separates), np.sum(~varies & ~separates)]]
+    )  # fmt: skip
+    union = table.sum() - table[1, 1]
+    odds = table + 0.5
+    ranked = np.ptp(spatial["moran_i"]) > 0 and np.ptp(strongest["score"]) > 0
+    return {
+        "n_genes": len(spatial),
+        "n_spatial": int(varies.sum()),
+        "n_spatial_beyond_depth": int((spatial["q_beyond_depth"] < SIGNIFICANT).sum()),
+        "n_domain": int(separates.sum()),
+        "n_both": int(table[0, 0]),
+        "jaccard": float(table[0, 0] / union) if union else None,
+        "odds_ratio": float(odds[0, 0] * odds[1, 1] / (odds[0, 1] * odds[1, 0])),
+        "fisher_p": float(stats.fisher_exact(table, alternative="greater").pvalue),
+        "spearman": float(stats.spearmanr(spatial["moran_i"], strongest["score"]).statistic) if ranked else None,
+    }
