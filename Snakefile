@@ -54,15 +54,25 @@ include: "rules/figures.smk"
 include: "rules/audit.smk"
 
 
+if "structure" in config:
+
+    include: "rules/structure.smk"
+
+
 # --- Targets ----------------------------------------------------------------------------------------------------------
 
 
 # Every table and figure of the paper and beyond, for whatever the configuration runs.
 rule paper:
     input:
-        tables(),
-        figures(),
-        "<results>/provenance.json",
+        run_outputs(),
+    localrule: True
+
+
+# Domains, variable genes and organisation of the slides, for a configuration with a section `structure`.
+rule structure:
+    input:
+        structure_outputs(),
     localrule: True
 
 

@@ -68,7 +68,7 @@ rule audit:
 rule provenance:
     input:
         tables=tables(),
-        figures=figures(),
+        figures=figures() + structure_outputs(),
         fingerprints=of_samples("fingerprint.json"),
         downloads=download_records(),
         summaries=model_summaries(),

@@ -4,6 +4,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 from snakemake.exceptions import WorkflowError
 
@@ -14,7 +15,7 @@ os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [str(SOURCE), os.envir
 
 from spotwise import config as configuration
 from spotwise import hest
-from spotwise.contracts import BOUNDS, PROTOCOLS
+from spotwise.contracts import BASELINE_SPACES, BOUNDS, COHORT, EXPRESSION_SPACES, PROTOCOLS
 from spotwise.errors import InputError, SetupError
 from spotwise.models import REGISTRY
 from spotwise.provenance import code_version, versions
@@ -28,12 +29,16 @@ try:
     PREDICTORS = {predictor.name: predictor for predictor in configuration.predictors(config)}
     if config["data"]["source"] == "local":
         hest.require_local(config["data"]["root"], SAMPLES, config["data"]["images"])
+    configuration.require_labels(config, ", ".join(map(os.path.relpath, workflow.configfiles)))
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
 RESULTS = f"results/{config['run']}"
 DATA_SOURCE = config["data"]["source"]
+HAS_IMAGES = config["data"]["images"] != "none"
+STRUCTURE_SETTINGS = config.get("structure", {})
 MODEL = "<results>/models/{cohort}/{protocol}/{method}/fold{fold}/seed{seed}"
+STRUCTURE = "<results>/structure/{cohort}"
 
 
 def one_of(names):
@@ -73,7 +78,7 @@ def method_of(wildcards):
 
 def entry(wildcards):
     """The configuration entry of the method of a rule, with its class and options."""
-    return config["methods"][wildcards.get("method") or method_of(wildcards)]
+    return config["methods"][wildcards.get("method") or wildcards.get("space") or method_of(wildcards)]
 
 
 def model_name(wildcards):

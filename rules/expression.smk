@@ -4,7 +4,7 @@
 rule prepare_expression:
     input:
         counts="<data>/st/{sample}.h5ad",
-        metadata="<data>/metadata/{sample}.json",
+        metadata=metadata_of,
         slide=slide_without_patches,
         record=download_record,
     output:

@@ -23,7 +23,7 @@ rule overview:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
     params:
         top=config["evaluation"]["top"],
-        reference=config["evaluation"]["reference"],
+        reference=config["evaluation"].get("reference"),
         cohorts=list(config["cohorts"]),
         drawn=drawn_rivals(),
         predictors=predictor_kinds(),
@@ -145,7 +145,9 @@ rule draw_slide:
         predictors=drawn_predictors(),
         genes=drawn_genes,
         top=config["evaluation"]["top"],
-        code=code_version("figures/correlation", "figures/maps", "figures/style", "measures", "metrics", "hest"),
+        code=code_version(
+            "figures/correlation", "figures/maps", "figures/spots", "figures/style", "measures", "metrics", "hest"
+        ),
     message:
         "Draw gene correlations and expression maps of {wildcards.sample}, {wildcards.protocol} protocol"
     script:

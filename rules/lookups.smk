@@ -48,7 +48,13 @@ def patches_of(sample):
 
 def slide_without_patches(wildcards):
     """The slide where patches are cut from it; its own pixel size stands in where the metadata has none."""
-    return [] if has_patches(wildcards.sample) else slide_of_sample(wildcards)
+    return [] if not HAS_IMAGES or has_patches(wildcards.sample) else slide_of_sample(wildcards)
+
+
+def metadata_of(wildcards):
+    """HEST's metadata of a sample; a folder of counts alone may lack them."""
+    path = hest.sample_files(config["data"]["root"], wildcards.sample).metadata
+    return str(path) if HAS_IMAGES or path.is_file() else []
 
 
 def download_record(wildcards):
@@ -211,3 +217,207 @@ def training_fold_files(wildcards):
 def ceiling_of_sample(wildcards):
     """The noise ceiling of a test slide, for the control that shows it."""
     return f"<results>/samples/{wildcards.sample}/ceiling.tsv" if "NoiseCeiling" in config["controls"] else []
+
+
+# --- Tissue structure ----------------------------------------------------------------------------------------------
+
+
+def structure_slides(cohort=None):
+    """Slides whose structure is sought, of one cohort or of all."""
+    slides = STRUCTURE_SETTINGS.get("slides", [])
+    return [sample for sample in SAMPLES if sample in slides and cohort in (None, COHORT_OF[sample])]
+
+
+def structure_spaces(*kinds):
+    """Spaces of the run in the order of the configuration, all or those by methods of some kinds."""
+    spaces = STRUCTURE_SETTINGS.get("spaces", [])
+    return [space for space in spaces if not kinds or space_kind(space) in kinds]
+
+
+def space_kind(space):
+    """`baseline`, or the kind of the method that makes the space."""
+    return REGISTRY[config["methods"][space]["model"]].kind if space in config["methods"] else "baseline"
+
+
+def space_seeds(space):
+    """Seeds of a space's method; the baselines know no chance and are made for the first one."""
+    return configuration.seeds(config, space) if space in config["methods"] else config["seeds"][:1]
+
+
+def space_file(space, sample, seed):
+    """Spots of a slide in a space; a space made for one seed only stands in for its others."""
+    made = seed if seed in space_seeds(space) else space_seeds(space)[0]
+    return f"{STRUCTURE}/spaces/{space}/seed{made}/{sample}.h5".format(cohort=COHORT_OF[sample])
+
+
+def space_runs():
+    """Space and seed of each file that `space_files` lists; a baseline's clusterings are seeded, too."""
+    return [
+        [space, seed]
+        for space in structure_spaces()
+        for seed in (space_seeds(space) if space in config["methods"] else config["seeds"])
+    ]
+
+
+def space_files(wildcards):
+    """A slide in every space, once for each seed."""
+    return [space_file(space, wildcards.sample, seed) for space, seed in space_runs()]
+
+
+def reference_space_file(wildcards):
+    """A slide in the first space that the configuration names, first seed."""
+    return space_file(structure_spaces()[0], wildcards.sample, config["seeds"][0])
+
+
+def reference_space_files(wildcards):
+    """All slides of a cohort in that space."""
+    reference = structure_spaces()[0]
+    return [space_file(reference, sample, config["seeds"][0]) for sample in structure_slides(wildcards.cohort)]
+
+
+def own_sample(wildcards):
+    return [wildcards.sample]
+
+
+def cohort_slides(wildcards):
+    return structure_slides(wildcards.cohort)
+
+
+def structure_patches(wildcards):
+    """Patches of a slide, by which its spots are chosen; none where there are no images."""
+    return patches_of(wildcards.sample) if HAS_IMAGES else []
+
+
+def structure_embedding(wildcards):
+    """A slide's patches embedded by the frozen encoder of the spaces made of images."""
+    imaged = wildcards.space not in EXPRESSION_SPACES
+    return f"<results>/embeddings/{STRUCTURE_SETTINGS['encoder']}/{wildcards.sample}.h5" if imaged else []
+
+
+def label_column():
+    return STRUCTURE_SETTINGS.get("labels", {}).get("column")
+
+
+def unknown_labels():
+    """Values of that column that name no class."""
+    return STRUCTURE_SETTINGS.get("labels", {}).get("unknown", [])
+
+
+def labels_of(sample):
+    """Where the known domains of a slide are: a CSV, its own counts, or nowhere."""
+    if not label_column():
+        return []
+    return str(configuration.label_file(config, sample) or f"<data>/st/{sample}.h5ad")
+
+
+def labels_of_sample(wildcards):
+    return labels_of(wildcards.sample)
+
+
+def label_note():
+    """What the configuration says of the labels."""
+    return STRUCTURE_SETTINGS.get("labels", {}).get("note", "")
+
+
+def labels_of_cohort(wildcards):
+    """Known domains of all slides of a cohort: a class has one colour on all of them."""
+    return [labels_of(sample) for sample in structure_slides(wildcards.cohort)] if label_column() else []
+
+
+def lognorm_of_cohort(wildcards):
+    return [f"<results>/samples/{sample}/lognorm.h5ad" for sample in structure_slides(wildcards.cohort)]
+
+
+def domains_of_cohort(wildcards):
+    return [f"{STRUCTURE}/{sample}/domains.parquet" for sample in structure_slides(wildcards.cohort)]
+
+
+def picture_of_slide(wildcards):
+    return "<results>/samples/{sample}/thumbnail.png" if HAS_IMAGES else []
+
+
+def metadata_of_slide(wildcards):
+    """Where the size of a slide and its spots is told; nowhere where there is no slide."""
+    return metadata_of(wildcards) if HAS_IMAGES else []
+
+
+def space_kinds():
+    """Space -> kind of the method that makes it, and what a clustering method is trained on."""
+    return {space: [space_kind(space), config["methods"].get(space, {}).get("scope")] for space in structure_spaces()}
+
+
+def first_space_files():
+    """All slides in all spaces, first seed."""
+    seed, slides = config["seeds"][0], structure_slides()
+    return [space_file(space, sample, seed) for space in structure_spaces() for sample in slides]
+
+
+def of_structure(name):
+    """A file of every slide whose structure is sought."""
+    return [f"<results>/structure/{COHORT_OF[sample]}/{sample}/{name}" for sample in structure_slides()]
+
+
+def structure_genes(wildcards):
+    """Genes to draw in the UMAP."""
+    return STRUCTURE_SETTINGS["genes"] or config["cohorts"][wildcards.cohort]["markers"]
+
+
+def scope_samples(wildcards):
+    """Slides that a clustering method is trained on."""
+    return structure_slides(wildcards.cohort) if wildcards.scope == COHORT else [wildcards.scope]
+
+
+def scope_counts(wildcards):
+    return [f"<results>/samples/{sample}/counts.h5ad" for sample in scope_samples(wildcards)]
+
+
+def scope_patches(wildcards):
+    return [patches_of(sample) for sample in scope_samples(wildcards)]
+
+
+def scope_patients(wildcards):
+    return {sample: PATIENT_OF[sample] for sample in scope_samples(wildcards)}
+
+
+def test_fold(sample):
+    """The fold that tests a slide, of the first protocol of its cohort."""
+    cohort = COHORT_OF[sample]
+    protocol = config["cohorts"][cohort]["protocols"][0]
+    return next(
+        (protocol, fold)
+        for of, by, fold in FOLDS
+        if (of, by) == (cohort, protocol) and sample in FOLDS[of, by, fold].test
+    )
+
+
+def space_fold(wildcards):
+    """Where the spots of a slide stand as the space's method reads them."""
+    if space_kind(wildcards.space) == "clustering":
+        return f"{STRUCTURE}/inputs/{space_scope(wildcards)}.h5"
+    protocol, fold = test_fold(wildcards.sample)
+    return f"<results>/folds/{{cohort}}/{protocol}/fold{fold}/fold.h5"
+
+
+def space_weights(wildcards):
+    """The trained model that embeds a slide: by a retrieval method the one that has never seen it."""
+    if space_kind(wildcards.space) == "clustering":
+        return f"{STRUCTURE}/models/{{space}}/{space_scope(wildcards)}/seed{{seed}}/weights.safetensors"
+    protocol, fold = test_fold(wildcards.sample)
+    return f"<results>/models/{{cohort}}/{protocol}/{{space}}/fold{fold}/seed{{seed}}/weights.safetensors"
+
+
+def space_summary(wildcards):
+    return space_weights(wildcards).replace("weights.safetensors", "summary.json")
+
+
+def space_scope(wildcards):
+    """What the model behind a slide in a clustering method's space is trained on."""
+    return COHORT if config["methods"][wildcards.space]["scope"] == COHORT else wildcards.sample
+
+
+def shares_reference(cohort):
+    """Whether one model embeds all slides of a cohort in the reference space, so that they can be set side by side."""
+    reference, slides = structure_spaces()[0], structure_slides(cohort)
+    if len(slides) < 2 or space_kind(reference) == "baseline":
+        return False
+    return len({space_weights(SimpleNamespace(space=reference, sample=sample)) for sample in slides}) == 1

@@ -61,6 +61,9 @@ def published_tables():
 
 
 def tables():
+    """Every table of scores; none where nothing is predicted."""
+    if not PREDICTORS:
+        return []
     names = [f"{name}.{kind}" for name in TABLES for kind in ("csv", "md", "tex")]
     names += ["comparisons.csv", "intervals.csv", "measures.csv", "measures.md"]
     names += [f"paper_vs_ours.{kind}" for kind in ("csv", "md", "html")]
@@ -88,12 +91,17 @@ def drawn_predictors():
 def drawn_rivals():
     """What is drawn beside each other: the drawn predictors, the reference, and the controls that are no bound."""
     controls = [name for name in config["controls"] if name not in BOUNDS]
-    drawn = {*drawn_predictors(), config["evaluation"]["reference"], *controls}
+    drawn = {*drawn_predictors(), config["evaluation"].get("reference"), *controls}
     return [name for name in PREDICTORS if name in drawn]
 
 
+def predicting_methods():
+    return [name for name, settings in config["methods"].items() if REGISTRY[settings["model"]].predicts]
+
+
 def trained_methods():
-    return [name for name, settings in config["methods"].items() if REGISTRY[settings["model"]].trained]
+    """Methods that are trained on folds."""
+    return [name for name in predicting_methods() if REGISTRY[config["methods"][name]["model"]].trained]
 
 
 def retrieval_methods():
@@ -177,7 +185,7 @@ def models():
     """Every model of the run as its method and `cohort/protocol/method/fold0/seed0`, which is also where it lies."""
     return [
         (method, f"{cohort}/{protocol}/{method}/fold{fold}/seed{seed}")
-        for method in config["methods"]
+        for method in predicting_methods()
         for cohort, protocol, fold in FOLDS
         for seed in configuration.seeds(config, method)
     ]
@@ -193,7 +201,7 @@ def model_summaries():
 
 def model_benchmarks():
     """Where Snakemake noted the time of each model; no input, as a run of an older workflow may lack them."""
-    rule_of = {method: "train" if method in trained_methods() else "fit_frozen" for method in config["methods"]}
+    rule_of = {method: "train" if method in trained_methods() else "fit_frozen" for method in predicting_methods()}
     return [f"{RESULTS}/benchmarks/{rule_of[method]}/{model}.tsv" for method, model in models()]
 
 
@@ -213,7 +221,9 @@ def drawn_genes(wildcards):
 
 
 def figures():
-    """Every figure of the run."""
+    """Every figure of scores and predictions; none where nothing is predicted."""
+    if not PREDICTORS:
+        return []
     targets = ["<results>/tables/costs.csv", "<results>/figures/costs.png"]
     targets += ["<results>/figures/protocols.png"] if cohorts_of_both_protocols() else []
     targets += [
@@ -233,6 +243,50 @@ def figures():
         ]
         targets += [f"<results>/figures/{cohort}/{protocol}/{name}.png" for name in names]
     return targets
+
+
+# --- Tissue structure ----------------------------------------------------------------------------------------------
+
+
+def structure_cohorts():
+    return [cohort for cohort in config["cohorts"] if structure_slides(cohort)]
+
+
+def structure_tables():
+    """Tables of domains and variable genes; none where the configuration does not ask for them."""
+    if not STRUCTURE_SETTINGS:
+        return []
+    names = [f"domains.{kind}" for kind in ("csv", "md", "tex")] + [f"variable_genes.{kind}" for kind in ("csv", "md")]
+    return [f"<results>/tables/{name}" for name in names]
+
+
+def structure_figures(cohort):
+    """Figures of every slide, and the UMAP of the cohort where its slides lie in one space."""
+    folder = f"<results>/figures/structure/{cohort}"
+    drawn = ("domains", "umap", "variable_genes")
+    names = [f"{sample}_{figure}" for sample in structure_slides(cohort) for figure in drawn]
+    names += ["umap"] if shares_reference(cohort) else []
+    return [f"{folder}/{name}.png" for name in names]
+
+
+def structure_outputs():
+    """All that is made of the tissue's structure; nothing where the configuration does not ask for it."""
+    targets = structure_tables()
+    for cohort in structure_cohorts():
+        targets += structure_figures(cohort)
+        targets += [f"<results>/structure/{cohort}/{sample}/page.html" for sample in structure_slides(cohort)]
+    return targets
+
+
+def domain_scores():
+    """Scores of the found domains of every slide."""
+    return [f"<results>/structure/{COHORT_OF[sample]}/{sample}/domain_scores.tsv" for sample in structure_slides()]
+
+
+def run_outputs():
+    """What a run is for; a run without images has no record, as that is made of their fingerprints, too."""
+    record = ["<results>/provenance.json"] if HAS_IMAGES else []
+    return tables() + figures() + structure_outputs() + record
 
 
 # --- Audit and provenance ------------------------------------------------------------------------------------------

@@ -11,16 +11,21 @@ from spotwise.jobs import job
 from spotwise.slides import um_per_px, write_thumbnail
 
 with job(snakemake.log[0]) as logger:
-    metadata = hest.read_metadata(snakemake.input.metadata)
+    given = hest.read_counts(snakemake.input.counts)
+    # a folder of counts alone may lack metadata: then nothing is known of the slide but perhaps its pixel size
+    known = bool(snakemake.input.get("metadata"))
+    metadata = (
+        hest.read_metadata(snakemake.input.metadata) if known else {"id": snakemake.wildcards.sample, **given.uns}
+    )
     counts, qc = clean_counts(
-        hest.read_counts(snakemake.input.counts),
+        given,
         snakemake.wildcards.sample,
-        hest.slide_size(metadata, snakemake.input.metadata),
+        hest.slide_size(metadata, snakemake.input.metadata) if known else None,
         snakemake.params.min_counts,
         snakemake.input.counts,
     )
     slide = Path(snakemake.input.slide) if snakemake.input.get("slide") else None
-    qc["um_per_px"] = um_per_px(metadata, slide)
+    qc["um_per_px"] = um_per_px(metadata, slide) if known or "pixel_size_um_estimated" in metadata else None
     for warning in qc["warnings"]:
         logger.warning("%s", warning)
     picture = hest.thumbnail(counts)

@@ -1,0 +1,18 @@
+"""Scale the expression of one slide, or of the slides of a cohort, for the training of clustering methods."""
+
+import anndata
+
+from spotwise.folds import slide_of, write_fold
+from spotwise.jobs import job
+from spotwise.structure.inputs import assemble_inputs
+
+with job(snakemake.log[0]) as logger:
+    files = zip(snakemake.params.samples, snakemake.input.counts, snakemake.input.patches, strict=True)
+    fold = assemble_inputs(
+        {sample: slide_of(anndata.read_h5ad(counts), patches) for sample, counts, patches in files},
+        snakemake.params.patients,
+        snakemake.wildcards.cohort,
+        snakemake.params.validation_fraction,
+    )
+    logger.info("%d spots, %d genes", len(fold.barcode), len(fold.genes))
+    write_fold(snakemake.output.fold, fold)

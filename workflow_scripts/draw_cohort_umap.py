@@ -1,0 +1,26 @@
+"""Draw the spots of all slides of a cohort in one plane, by slide, and by label and domain where there are labels."""
+
+import pandas as pd
+
+from spotwise.figures.domains import classes_of, domains_in
+from spotwise.figures.umap import cohort_umap
+from spotwise.jobs import job
+from spotwise.structure.found import labels_of_slides, read_table
+
+with job(snakemake.log[0]):
+    files, params = snakemake.input, snakemake.params
+    labels = labels_of_slides(params.slides, files.cohort, files.labels, params.column, params.unknown)
+    domains = {
+        sample: domains_in(pd.read_parquet(path), params.space, params.seed)
+        for sample, path in zip(params.slides, files.domains, strict=True)
+    }
+    cohort_umap(
+        read_table(files.umap),
+        domains,
+        labels,
+        classes_of(labels.values()),
+        params.space,
+        snakemake.wildcards.cohort,
+        snakemake.output.pdf,
+        snakemake.output.png,
+    )

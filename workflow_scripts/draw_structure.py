@@ -1,0 +1,50 @@
+"""Draw the domains of a slide, the layout of its spots and its most variable genes."""
+
+import pandas as pd
+
+from spotwise.figures.domains import classes_of, colouring, domain_map, domains_in
+from spotwise.figures.spots import read_section
+from spotwise.figures.umap import slide_umap
+from spotwise.figures.variable_genes import variable_gene_maps
+from spotwise.jobs import job
+from spotwise.structure.found import labels_of_slides, read_table, spot_expression
+
+TOP_GENES = 8
+
+with job(snakemake.log[0]):
+    files, params, output = snakemake.input, snakemake.params, snakemake.output
+    sample, reference = snakemake.wildcards.sample, params.spaces[0]
+    heading = f"{sample} ({snakemake.wildcards.cohort})"
+    labels = labels_of_slides(params.slides, files.cohort, files.labels, params.column, params.unknown)
+    classes, own = classes_of(labels.values()), labels.get(sample)
+    table = pd.read_parquet(files.domains)
+    domains = domains_in(table, reference, params.seed)
+    section = read_section(
+        files.lognorm, files.qc, domains.index, files.get("thumbnail") or None, files.get("metadata") or None
+    )
+    domain_map(
+        section,
+        table,
+        read_table(files.scores),
+        params.spaces,
+        params.seed,
+        own,
+        classes,
+        heading,
+        output.domains_pdf,
+        output.domains_png,
+    )
+    slide_umap(
+        read_table(files.umap),
+        domains,
+        colouring(domains, own, classes),
+        own is not None,
+        spot_expression(files.lognorm, domains.index, params.genes),
+        reference,
+        heading,
+        output.umap_pdf,
+        output.umap_png,
+    )
+    top = read_table(files.genes).head(TOP_GENES)
+    expression = spot_expression(files.lognorm, domains.index, top["gene"])
+    variable_gene_maps(section, top, expression, heading, output.genes_pdf, output.genes_png)

@@ -1,0 +1,22 @@
+"""Embed image and expression of each spot of one slide with a trained method."""
+
+from pathlib import Path
+
+from spotwise.jobs import job
+from spotwise.structure.joint import embed_joint
+
+with job(snakemake.log[0]):
+    embed_joint(
+        Path(snakemake.input.fold),
+        Path(snakemake.input.patches),
+        snakemake.wildcards.sample,
+        snakemake.params.model,
+        snakemake.params.options,
+        Path(snakemake.input.weights),
+        Path(snakemake.input.summary),
+        snakemake.params.device,
+        snakemake.params.threads,
+        snakemake.wildcards.space,
+        int(snakemake.wildcards.seed),
+        Path(snakemake.output.space),
+    )

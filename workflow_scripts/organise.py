@@ -1,0 +1,12 @@
+"""Lay out the spots of one slide, or of the slides of a cohort, in the plane."""
+
+from spotwise.files import atomic
+from spotwise.jobs import job
+from spotwise.structure.organisation import organise
+from spotwise.structure.spaces import read_space
+
+with job(snakemake.log[0]):
+    files = zip(snakemake.params.samples, snakemake.input, strict=True)
+    plane = organise({sample: read_space(path) for sample, path in files})
+    with atomic(snakemake.output.umap) as temporary:
+        plane.to_csv(temporary, sep="\t", index=False)

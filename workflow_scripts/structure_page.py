@@ -1,0 +1,33 @@
+"""Lay out what was found in a slide as one page of HTML."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from spotwise.figures.domains import classes_of, colouring, domains_in
+from spotwise.files import write_text
+from spotwise.jobs import job
+from spotwise.structure.found import labels_of_slides, read_table
+from spotwise.structure.page import Slide, slide_page
+from spotwise.structure.table import random_encoders, space_notes
+
+with job(snakemake.log[0]):
+    files, params = snakemake.input, snakemake.params
+    sample = snakemake.wildcards.sample
+    labels = labels_of_slides(params.slides, files.cohort, files.labels, params.column, params.unknown)
+    domains = domains_in(pd.read_parquet(files.domains), next(iter(params.kinds)), params.seed)
+    slide = Slide(
+        cohort=snakemake.wildcards.cohort,
+        sample=sample,
+        scores=read_table(files.scores),
+        variable_genes=read_table(files.genes),
+        domain_genes=read_table(files.domain_genes),
+        agreement=json.loads(Path(files.agreement).read_text(encoding="utf-8")),
+        domains=domains,
+        labels=labels.get(sample),
+        colours=colouring(domains, labels.get(sample), classes_of(labels.values())),
+    )
+    figures = dict(zip(("domains", "umap", "variable_genes"), files.figures, strict=True))
+    notes = space_notes(params.kinds, random_encoders(files.spaces))
+    write_text(snakemake.output.page, slide_page(slide, figures, notes, params.n_domains, params.note))
