@@ -2,21 +2,28 @@
 
 
 if DATA_SOURCE == "huggingface":
+    # Everywhere, `--cores 8` and clusters included; `--resources downloads=N` says otherwise
+    if "downloads" not in workflow.global_resources:
+        workflow.register_resource("downloads", 4)
 
+    # `update`: Snakemake would delete what is already there, which may be right and hours of download
     rule fetch_sample:
         output:
-            counts="<data>/st/{sample}.h5ad",
-            metadata="<data>/metadata/{sample}.json",
-            image=("<data>/patches/{sample}.h5" if has_patches(SAMPLES[0]) else "<data>/wsis/{sample}.tif"),
-            record="<data>/downloads/{sample}.json",
+            counts=update("<data>/st/{sample}.h5ad"),
+            metadata=update("<data>/metadata/{sample}.json"),
+            image=update("<data>/patches/{sample}.h5" if has_patches(SAMPLES[0]) else "<data>/wsis/{sample}.tif"),
+            manifest=update(MANIFEST),
         log:
             "<results>/logs/fetch_sample/{sample}.log",
         benchmark:
             "<results>/benchmarks/fetch_sample/{sample}.tsv"
+        retries: 0  # the job itself asks again where that may help
+        localrule: True  # a cluster's compute nodes often have no way out
         conda:
             "../envs/data.yaml"
         resources:
             mem_mb=2000,
+            downloads=1,
         params:
             repository=config["data"]["repo"],
             revision=config["data"]["revision"],
@@ -25,6 +32,22 @@ if DATA_SOURCE == "huggingface":
             "Download {wildcards.sample} from the Hugging Face hub"
         script:
             "../workflow_scripts/fetch_sample.py"
+
+    # `snakemake verify_downloads`: every byte, where other runs look at size and time only
+    rule verify_downloads:
+        input:
+            manifests=download_records(),
+        log:
+            "<results>/logs/verify_downloads.log",
+        localrule: True
+        conda:
+            "../envs/data.yaml"
+        resources:
+            mem_mb=2000,
+        message:
+            "Compare all downloaded files with their hashes"
+        script:
+            "../workflow_scripts/verify_downloads.py"
 
 
 if DATA_SOURCE == "generated":
@@ -38,6 +61,7 @@ if DATA_SOURCE == "generated":
             "<results>/logs/generate_sample/{sample}.log",
         benchmark:
             "<results>/benchmarks/generate_sample/{sample}.tsv"
+        localrule: True
         conda:
             "../envs/data.yaml"
         params:

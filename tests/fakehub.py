@@ -1,7 +1,7 @@
 """A stand-in for the Hugging Face hub: one gated dataset, one commit, served from memory on 127.0.0.1.
 
 It answers what a download of named files asks for (HEAD and GET of ``/datasets/<repo>/resolve/<commit>/<path>``) with
-the headers of the real one, and misbehaves on request.
+the headers of the real one, keeps account of every request and byte, and misbehaves on request.
 """
 
 from __future__ import annotations
@@ -10,26 +10,51 @@ import hashlib
 import re
 import socket
 import threading
+import time
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REPO = "MahmoodLab/hest"
 TOKEN = "hf_secretOfTheTests"
 LARGE_FILES = (".h5", ".h5ad", ".tif")  # kept by git LFS, known by their sha256
+PIECE = 1 << 14  # bytes sent at once
 
 # what may go wrong with a file
 CORRUPT = "corrupt"  # right length, one byte changed
 SHORT = "short"  # half the bytes, and a header that says so
-DROPPED_ONCE = "dropped once"  # the connection closes half way, the first time
-DROPPED = "dropped"  # the connection closes before the first byte, always
+LONG = "long"  # a byte too many, and a header that says so
+HALF = "half"  # the connection closes after half of what is left
+DROPPED = "dropped"  # the connection closes before the first byte
 UNAVAILABLE = "unavailable"  # status 503
 UNAVAILABLE_BYTES = "unavailable bytes"  # status 503 for the contents, while the headers are served
+BUSY = "busy"  # status 429, and `retry_after`
+RATE_LIMITED = "rate limited"  # status 429 with the hub's own header, `retry_after` in it
 SILENT = "silent"  # no answer at all
+STALLED = "stalled"  # half of what is left, then nothing
 NO_HASH = "no hash"  # an ETag that is no hash, as a caching proxy may send
+NO_RANGES = "no ranges"  # the whole file, whatever part is asked for
+CIRCLE = "circle"  # redirected to itself
+CIRCLE_BYTES = "circle bytes"  # so for the contents
+PAGE = "page"  # a login page instead of everything
+PAGE_BYTES = "page bytes"  # a page instead of the contents
+FORBIDDEN = "forbidden"  # status 403 without a code, as to a fine-grained token
+OTHER_COMMIT = "other commit"  # says that the file belongs to another commit
+SLOW = "slow"  # `PIECE` bytes at a time, ten milliseconds apart
+
+
+class Request(NamedTuple):
+    """What was asked for."""
+
+    method: str
+    path: str
+    authorization: str | None
+    range: str | None
 
 
 class FakeHub:
@@ -40,11 +65,17 @@ class FakeHub:
     url
         The address to pass as endpoint, or to set as ``HF_ENDPOINT``.
     faults
-        Path to one of the faults above; may be changed while running.
+        Path to one of the faults above, or to a fault and how often it strikes; may be changed while running.
     storage
         Another hub that large files are redirected to, as the real hub does to its storage.
+    late_redirect
+        Redirect only who gets the contents, not who asks about the file.
     requests
-        Method, path and ``Authorization`` header (or ``None``) of everything asked for.
+        Everything that was asked for.
+    served
+        Bytes of contents sent, by path.
+    at_once
+        Largest number of contents that were being sent at the same time.
     """
 
     def __init__(self, files: Mapping[str, bytes] | Path, token: str | None = TOKEN, repo: str = REPO):
@@ -53,9 +84,15 @@ class FakeHub:
         self.files = dict(files)
         self.token = token
         self.repo = repo
-        self.faults: dict[str, str] = {}
+        self.commit = COMMIT
+        self.faults: dict[str, str | tuple[str, int]] = {}
+        self.retry_after = "1"
         self.storage: FakeHub | None = None
-        self.requests: list[tuple[str, str, str | None]] = []
+        self.late_redirect = False
+        self.requests: list[Request] = []
+        self.served: Counter[str] = Counter()
+        self.sending = self.at_once = 0
+        self.lock = threading.Lock()
         self.closing = threading.Event()
         self.connections: list[socket.socket] = []
 
@@ -84,6 +121,23 @@ class FakeHub:
             return hashlib.sha256(content).hexdigest()
         return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
+    def fault(self, path: str, method: str) -> str | None:
+        """The fault that strikes now; those that concern contents wait for them."""
+        fault = self.faults.get(path)
+        if not isinstance(fault, tuple):
+            return fault
+        name, left = fault
+        if method == "HEAD" and name not in (UNAVAILABLE, BUSY, RATE_LIMITED, SILENT):
+            return None
+        if left < 1:
+            return None
+        self.faults[path] = (name, left - 1)
+        return name
+
+    def asked(self, method: str) -> int:
+        """How many requests of a kind came."""
+        return sum(request.method == method for request in self.requests)
+
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -103,24 +157,34 @@ class _Handler(BaseHTTPRequestHandler):
         hub = self.hub
         url_path = unquote(urlsplit(self.path).path)
         authorization = self.headers.get("Authorization")
-        hub.requests.append((self.command, url_path, authorization))
+        hub.requests.append(Request(self.command, url_path, authorization, self.headers.get("Range")))
         asked = re.fullmatch(rf"/datasets/{re.escape(hub.repo)}/resolve/([^/]+)/(.+)", url_path)
         if asked is None:
             return self.refuse(404, "RepoNotFound")
+        commit, path = asked.groups()
+        fault = hub.fault(path, self.command)
+        if fault == PAGE or (fault == PAGE_BYTES and self.command == "GET"):
+            return self.answer(
+                200, {"Content-Type": "text/html; charset=utf-8"}, b"<html>Sign in to the network</html>"
+            )
         if hub.token is not None and authorization != f"Bearer {hub.token}":
             return self.refuse_access(authorization)
-        commit, path = asked.groups()
-        if commit != COMMIT:
+        if fault == FORBIDDEN:
+            return self.refuse(403)
+        if commit != hub.commit:
             return self.refuse(404, "RevisionNotFound")
         if path not in hub.files:
             return self.refuse(404, "EntryNotFound")
-        fault = hub.faults.get(path)
         if fault == SILENT:
-            hub.closing.wait()
-            self.close_connection = True
-            return None
+            return self.fall_silent()
+        if fault == BUSY:
+            return self.answer(429, {"Retry-After": hub.retry_after} if hub.retry_after else {})
+        if fault == RATE_LIMITED:
+            return self.answer(429, {"RateLimit": f'"resolvers";r=0;t={hub.retry_after}'})
         if fault == UNAVAILABLE or (fault == UNAVAILABLE_BYTES and self.command == "GET"):
             return self.refuse(503)
+        if fault == CIRCLE or (fault == CIRCLE_BYTES and self.command == "GET"):
+            return self.answer(302, {"Location": self.path})
         return self.serve(path, fault)
 
     def refuse_access(self, authorization: str | None) -> None:
@@ -135,6 +199,10 @@ class _Handler(BaseHTTPRequestHandler):
         echo = {"X-Error-Message": f"refused {self.headers.get('Authorization')}"}
         self.answer(status, echo | ({"X-Error-Code": code} if code else {}))
 
+    def fall_silent(self) -> None:
+        self.hub.closing.wait()
+        self.close_connection = True
+
     def answer(self, status: int, headers: Mapping[str, str], body: bytes = b"") -> None:
         self.send_response(status)
         for name, value in ({"Content-Length": str(len(body))} | dict(headers)).items():
@@ -144,15 +212,17 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def serve(self, path: str, fault: str | None) -> None:
-        content = self.hub.files[path]
-        etag = "proxy-1" if fault == NO_HASH else self.hub.etag(path)
-        headers = {"X-Repo-Commit": COMMIT, "ETag": f'"{etag}"', "Accept-Ranges": "bytes"}
+        hub = self.hub
+        content = hub.files[path]
+        etag = "proxy-1" if fault == NO_HASH else hub.etag(path)
+        commit = "f" * 40 if fault == OTHER_COMMIT else hub.commit
+        headers = {"X-Repo-Commit": commit, "ETag": f'"{etag}"', "Accept-Ranges": "bytes"}
         if path.endswith(LARGE_FILES):
             headers |= {"X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(len(content))}
             # Xet transfer is offered as by the real hub; who takes the offer up here finds nothing at that address
-            headers |= {"X-Xet-Hash": self.hub.etag(path), "X-Xet-Refresh-Route": f"{self.hub.url}/api/xet-token"}
-            if self.hub.storage is not None:
-                location = f"{self.hub.storage.url}/datasets/{self.hub.repo}/resolve/{COMMIT}/{path}"
+            headers |= {"X-Xet-Hash": hub.etag(path), "X-Xet-Refresh-Route": f"{hub.url}/api/xet-token"}
+            if hub.storage is not None and (self.command == "GET" or not hub.late_redirect):
+                location = f"{hub.storage.url}/datasets/{hub.repo}/resolve/{hub.commit}/{path}?signature=of-the-storage"
                 return self.answer(302, headers | {"Location": location})
         if self.command == "HEAD":
             return self.answer(200, headers | {"Content-Length": str(len(content))})
@@ -160,15 +230,45 @@ class _Handler(BaseHTTPRequestHandler):
             content = content[:-1] + bytes([content[-1] ^ 1])
         if fault == SHORT:
             content = content[: len(content) // 2]
-        if fault in (DROPPED, DROPPED_ONCE):
-            if fault == DROPPED_ONCE:
-                del self.hub.faults[path]
+        if fault == LONG:
+            content += b"\0"
+        start, status = 0, 200
+        asked = re.match(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        if asked and fault != NO_RANGES:
+            start, status = int(asked[1]), 206
+            if start >= len(content):
+                return self.answer(416, {"Content-Range": f"bytes */{len(content)}"})
+            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        if (
+            self.headers.get("Accept-Encoding") != "identity"
+        ):  # the real hub would compress some: other lengths and ranges
+            return self.refuse(406)
+        return self.send(path, status, headers, content[start:], fault)
+
+    def send(self, path: str, status: int, headers: Mapping[str, str], body: bytes, fault: str | None) -> None:
+        """Contents, all of them or as many as the fault lets through."""
+        hub = self.hub
+        sent = {HALF: len(body) // 2, STALLED: len(body) // 2, DROPPED: 0}.get(fault, len(body))
+        with hub.lock:
+            hub.sending += 1
+            hub.at_once = max(hub.at_once, hub.sending)
+        try:
+            self.send_response(status)
+            for name, value in ({"Content-Length": str(len(body))} | dict(headers)).items():
+                self.send_header(name, value)
+            self.end_headers()
+            for first in range(0, sent, PIECE):
+                piece = body[first : min(first + PIECE, sent)]
+                self.wfile.write(piece)
+                hub.served[path] += len(piece)
+                if fault == SLOW:
+                    time.sleep(0.01)
+        except OSError:  # whoever asked is gone
             self.close_connection = True
-            sent = content[: len(content) // 2] if fault == DROPPED_ONCE else b""
-            return self.answer(200, headers | {"Content-Length": str(len(content))}, sent)
-        start = re.match(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        if start:
-            first = int(start[1])
-            headers["Content-Range"] = f"bytes {first}-{len(content) - 1}/{len(content)}"
-            return self.answer(206, headers, content[first:])
-        return self.answer(200, headers, content)
+        finally:
+            with hub.lock:
+                hub.sending -= 1
+        if fault in (HALF, DROPPED):
+            self.close_connection = True
+        if fault == STALLED:
+            self.fall_silent()

@@ -1,12 +1,3 @@
-import errno
-import hashlib
-import json
-import logging
-import os
-import subprocess
-import sys
-import time
-import traceback
 from pathlib import Path
 
 import anndata
@@ -14,10 +5,8 @@ import h5py
 import numpy as np
 import pytest
 
-import fakehub
-from spotwise.errors import InputError, SetupError
+from spotwise.errors import InputError
 from spotwise.hest import (
-    download,
     read_counts,
     read_metadata,
     require_local,
@@ -25,28 +14,7 @@ from spotwise.hest import (
     slide_size,
     spot_diameter_um,
     thumbnail,
-    token_from_environment,
 )
-
-COUNTS, METADATA = "st/S1.h5ad", "metadata/S1.json"
-SOURCES = str(Path(__file__).parents[1] / "src")
-
-
-@pytest.fixture
-def hub():
-    content = np.random.default_rng(0).bytes(40_000)
-    with fakehub.FakeHub({COUNTS: content, METADATA: b'{"id": "S1"}\n'}) as running:
-        yield running
-
-
-def fetch(hub, destination, files=(COUNTS, METADATA), **settings):
-    settings = {"token": fakehub.TOKEN, "endpoint": hub.url, "timeout": 5} | settings
-    return download(fakehub.REPO, settings.pop("revision", fakehub.COMMIT), list(files), destination, **settings)
-
-
-def assert_nothing_in(folder):
-    assert not list(folder.rglob("*"))
-
 
 # --- layout and readers ---------------------------------------------------------------------------------------------
 
@@ -195,182 +163,3 @@ def test_thumbnail_is_hests_picture_where_there_is_one():
     picture = np.random.default_rng(0).integers(0, 255, (4, 6, 3), dtype=np.uint8)
     adata.uns["spatial"] = {"ST": {"images": {"downscaled_fullres": picture}}}
     np.testing.assert_array_equal(np.asarray(thumbnail(adata)), picture)
-
-
-# --- the token ------------------------------------------------------------------------------------------------------
-
-
-def test_token_comes_from_the_environment_without_surrounding_blanks(monkeypatch):
-    monkeypatch.setenv("HF_TOKEN", " hf_abc\n")
-    assert token_from_environment() == "hf_abc"
-
-
-@pytest.mark.parametrize("value", [None, "", "  \n"])
-def test_missing_token_stops_with_the_remedy(monkeypatch, value):
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    if value is not None:
-        monkeypatch.setenv("HF_TOKEN", value)
-    with pytest.raises(SetupError, match=r"HF_TOKEN is not set.*terms.*export HF_TOKEN="):
-        token_from_environment()
-
-
-@pytest.mark.parametrize("value", ["hf_abc hf_def", "hf_abc\nX-Evil: 1", "hf_ä"])
-def test_token_that_cannot_be_one_is_refused_without_showing_it(monkeypatch, value):
-    monkeypatch.setenv("HF_TOKEN", value)
-    with pytest.raises(SetupError, match="copy the token again") as told:
-        token_from_environment()
-    assert "hf_" not in str(told.value)
-
-
-# --- download -------------------------------------------------------------------------------------------------------
-
-
-def test_downloaded_files_are_the_hubs_bytes_and_their_hashes_recorded(hub, tmp_path):
-    records = fetch(hub, tmp_path)
-    for path, record in zip((COUNTS, METADATA), records, strict=True):
-        content = hub.files[path]
-        assert (tmp_path / path).read_bytes() == content
-        stated = {"path": path, "size": len(content), "etag": hub.etag(path), "commit": fakehub.COMMIT}
-        assert record == stated | {"sha256": hashlib.sha256(content).hexdigest()}
-    assert records[0]["etag"] == records[0]["sha256"]  # a large file: the hub states its sha256
-    assert len(records[1]["etag"]) == 40  # a small one: git's sha1
-    assert json.loads(json.dumps(records)) == records
-    left = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
-    assert left == [METADATA, COUNTS]
-
-
-def test_a_sample_downloaded_before_is_replaced(hub, tmp_path):
-    (tmp_path / "st").mkdir()
-    (tmp_path / COUNTS).write_bytes(b"of another revision")
-    fetch(hub, tmp_path)
-    assert (tmp_path / COUNTS).read_bytes() == hub.files[COUNTS]
-
-
-def test_dropped_connection_is_taken_up_where_it_broke_off(hub, tmp_path):
-    hub.faults[COUNTS] = fakehub.DROPPED_ONCE
-    fetch(hub, tmp_path, [COUNTS])
-    assert (tmp_path / COUNTS).read_bytes() == hub.files[COUNTS]
-    assert [method for method, *_ in hub.requests].count("GET") == 2
-
-
-def test_no_token_is_sent_to_another_host(hub, tmp_path):
-    with fakehub.FakeHub(hub.files, token=None) as storage:
-        hub.storage = storage
-        fetch(hub, tmp_path)
-    assert (tmp_path / COUNTS).read_bytes() == hub.files[COUNTS]
-    assert [(method, authorization) for method, _, authorization in storage.requests] == [("GET", None)]
-    assert {authorization for *_, authorization in hub.requests} == {f"Bearer {fakehub.TOKEN}"}
-
-
-FAULTS = {
-    fakehub.CORRUPT: (SetupError, "sha256: found .*damaged on the way"),
-    fakehub.SHORT: (SetupError, "fewer or more bytes than it stated"),
-    fakehub.DROPPED: (SetupError, "no complete answer"),
-    fakehub.UNAVAILABLE: (SetupError, "status 503"),
-    fakehub.UNAVAILABLE_BYTES: (SetupError, "status 503"),
-    fakehub.SILENT: (SetupError, "no complete answer"),
-    fakehub.NO_HASH: (SetupError, "states no hash"),
-}
-REFUSALS = {
-    "no token": ({"token": None}, SetupError, "needs a token: set HF_TOKEN and accept the terms at http"),
-    "token without access": ({"token": "hf_other"}, SetupError, "account has not been granted access"),
-    "invalid token": ({"token": "stale_token"}, SetupError, "refuses the token in HF_TOKEN: make a new one"),
-    "missing file": ({"files": [METADATA, "st/S2.h5ad"]}, InputError, f"{fakehub.COMMIT}: st/S2.h5ad: found no such"),
-    "missing revision": ({"revision": "f" * 40}, InputError, "revision: found f{40}, expected a commit"),
-    "branch": ({"revision": "main"}, InputError, "revision: found 'main', expected a commit: 40 hex digits"),
-}
-CASES = [pytest.param(fault, {}, *told, id=fault) for fault, told in FAULTS.items()]
-CASES += [pytest.param(None, *refusal, id=name) for name, refusal in REFUSALS.items()]
-
-
-@pytest.mark.parametrize(("fault", "settings", "kind", "complaint"), CASES)
-def test_failed_download_is_told_in_one_line_leaves_nothing_and_keeps_the_token(
-    hub, tmp_path, monkeypatch, caplog, capfd, fault, settings, kind, complaint
-):
-    caplog.set_level(logging.INFO)
-    if fault:
-        hub.faults[COUNTS] = fault
-    if fault == fakehub.SILENT:
-        settings = {"timeout": 0.2}
-    if fault == fakehub.DROPPED:
-        monkeypatch.setattr(time, "sleep", lambda seconds: None)  # between the library's five attempts
-    # the good file comes first: it may not stay behind alone
-    started = time.monotonic()
-    with pytest.raises(kind, match=complaint) as told:
-        fetch(hub, tmp_path, **({"files": [METADATA, COUNTS]} | settings))
-    assert time.monotonic() - started < 4
-    assert_nothing_in(tmp_path)
-    output = capfd.readouterr()
-    shown = [*traceback.format_exception(told.value), *map(str, told.value.args), caplog.text, output.out, output.err]
-    assert "\n" not in str(told.value)
-    assert not any(token in text for text in shown for token in (fakehub.TOKEN, "hf_other", "stale_token"))
-
-
-def test_small_file_is_checked_against_its_git_hash(hub, tmp_path):
-    hub.faults[METADATA] = fakehub.CORRUPT
-    with pytest.raises(SetupError, match=rf"git sha1: found [0-9a-f]{{40}} .*expected {hub.etag(METADATA)}"):
-        fetch(hub, tmp_path)
-    assert_nothing_in(tmp_path)
-
-
-def test_failed_download_leaves_the_earlier_file_as_it_was(hub, tmp_path):
-    fetch(hub, tmp_path)
-    hub.faults[COUNTS] = fakehub.CORRUPT
-    with pytest.raises(SetupError):
-        fetch(hub, tmp_path)
-    assert (tmp_path / COUNTS).read_bytes() == hub.files[COUNTS]
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
-
-
-def test_unreachable_hub_and_unknown_dataset_are_told(hub, tmp_path):
-    with fakehub.FakeHub({}, repo="other/data") as other, pytest.raises(InputError, match="no such dataset"):
-        fetch(hub, tmp_path, endpoint=other.url)
-    with pytest.raises(SetupError, match=r"no complete answer from http://127\.0\.0\.1:\d+ \(ConnectError\)"):
-        fetch(hub, tmp_path, endpoint=other.url)
-    assert_nothing_in(tmp_path)
-
-
-def test_damaged_file_in_the_shared_cache_is_not_taken(hub, tmp_path, monkeypatch):
-    snapshot = tmp_path / "cache" / "datasets--MahmoodLab--hest" / "snapshots" / fakehub.COMMIT
-    (snapshot / "st").mkdir(parents=True)
-    (snapshot / COUNTS).write_bytes(b"damaged")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-    fetch(hub, tmp_path / "data")
-    assert (tmp_path / "data" / COUNTS).read_bytes() == hub.files[COUNTS]
-
-
-def test_full_disk_and_offline_mode_are_told(hub, tmp_path, monkeypatch):
-    def no_space(*_, **__):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    with monkeypatch.context() as patch:
-        patch.setattr("huggingface_hub.hf_hub_download", no_space)
-        with pytest.raises(SetupError, match=f"{COUNTS}: No space left on device"):
-            fetch(hub, tmp_path)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(SetupError, match="HF_HUB_OFFLINE is set: unset it"):
-        fetch(hub, tmp_path)
-    assert_nothing_in(tmp_path)
-
-
-def test_download_neither_reads_nor_writes_the_users_hugging_face_folder(hub, tmp_path):
-    home = tmp_path / "home"
-    home.mkdir()
-    (home / "token").write_text(fakehub.TOKEN)  # what `hf auth login` leaves behind
-    code = (
-        "import sys; from spotwise.hest import download\n"
-        "download(*sys.argv[1:3], [sys.argv[3]], sys.argv[4], sys.argv[6] or None, sys.argv[5])"
-    )
-    environment = {"PATH": os.environ["PATH"], "HOME": str(home), "HF_HOME": str(home), "PYTHONPATH": SOURCES}
-
-    def run(token):
-        arguments = [fakehub.REPO, fakehub.COMMIT, COUNTS, str(tmp_path / "data"), hub.url, token]
-        return subprocess.run(
-            [sys.executable, "-c", code, *arguments], env=environment, capture_output=True, text=True, check=False
-        )
-
-    refused, accepted = run(""), run(fakehub.TOKEN)
-    assert "needs a token" in refused.stderr
-    assert accepted.returncode == 0, accepted.stderr
-    assert hub.requests[0][2] is None
-    assert [path.name for path in home.rglob("*")] == ["token"]

@@ -67,7 +67,7 @@ def run_record(
     config: Mapping[str, object],
     samples: Sequence[Mapping[str, str]],
     fingerprints: Mapping[str, Mapping],
-    downloads: Mapping[str, object],
+    downloads: Mapping[str, Sequence[Mapping]],
     results: str | Path,
     tables: Sequence[str | Path],
     summaries: Sequence[str | Path],
@@ -87,7 +87,7 @@ def run_record(
     fingerprints
         Contents of ``fingerprint.json`` by sample.
     downloads
-        Records of what was downloaded, by sample.
+        Manifests of what was downloaded, by sample; the files' times of change are left out.
     results
         Folder of the run, with ``benchmarks/`` and ``models/``.
     tables
@@ -117,12 +117,17 @@ def run_record(
         "config": config,
         "samples": samples,
         "inputs": {sample: known["files"] for sample, known in fingerprints.items()},
-        "downloads": downloads,
+        "downloads": {sample: [without_time(file) for file in files] for sample, files in downloads.items()},
         "tables": {Path(path).relative_to(results).as_posix(): sha256(path) for path in tables},
         "time": {rule: total(measured.values()) for rule, measured in jobs.items()},
         "jobs": jobs,
     }
     return scrubbed(record)
+
+
+def without_time(file: Mapping[str, object]) -> dict[str, object]:
+    """A file of a manifest but for its time of change, which differs from machine to machine."""
+    return {key: value for key, value in file.items() if key != "modified_ns"}
 
 
 def checkout() -> dict[str, object] | None:

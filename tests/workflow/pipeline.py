@@ -24,19 +24,28 @@ class Pipeline:
         self.config = config
         self.repository = repository
 
-    def snakemake(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
-        """Run Snakemake here; output in ``.stdout``, errors and progress with it."""
+    def command(self, *arguments: str) -> list[str]:
+        """Write the configuration; how Snakemake is called with it, from the repository."""
         (self.folder / "config.yaml").write_text(yaml.safe_dump(self.config, sort_keys=False), encoding="utf-8")
         command = [sys.executable, "-m", "snakemake", *arguments, "--snakefile", str(self.repository / "Snakefile")]
-        command += ["--directory", str(self.folder), "--configfile", str(self.folder / "config.yaml")]
-        return subprocess.run(
-            command,
+        return [*command, "--directory", str(self.folder), "--configfile", str(self.folder / "config.yaml")]
+
+    def snakemake(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+        """Run Snakemake here; output in ``.stdout``, errors and progress with it."""
+        process = self.start(*arguments, **environment)
+        output, _ = process.communicate()
+        return subprocess.CompletedProcess(process.args, process.returncode, output)
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen:
+        """Start Snakemake here, as the leader of a process group to be killed."""
+        return subprocess.Popen(
+            self.command(*arguments),
             cwd=self.repository,
             env=os.environ | environment,
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            check=False,
+            start_new_session=True,
         )
 
     def run(self, *arguments: str, **environment: str) -> str:

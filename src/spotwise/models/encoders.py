@@ -14,8 +14,8 @@ import timm
 from timm.models import load_state_dict
 from torch import Tensor, nn
 
+from spotwise.downloads import TOKEN_VARIABLE
 from spotwise.errors import InputError, SetupError
-from spotwise.hest import TOKEN_VARIABLE
 from spotwise.models.pathology import PATHOLOGY, published
 
 # How long the server of pretrained weights may take to say anything at all
