@@ -1,8 +1,10 @@
 """Claims about jobs and files: no half file, one line for a user's fault, a traceback for ours."""
 
+import errno
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from spotwise import errors
-from spotwise.errors import InputError, one_of
-from spotwise.files import atomic, write_json, write_text
+from spotwise.errors import InputError, SetupError, one_of
+from spotwise.files import atomic, lacks_space, write_json, write_text
 
 SOURCE = str(Path(errors.__file__).parents[1])
 
@@ -107,6 +109,82 @@ def test_what_cannot_be_json_replaces_nothing(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
 
+def test_what_killed_writers_of_this_machine_left_is_removed_and_nothing_else(tmp_path):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    host = socket.gethostname()
+    left = [f".out.{host}.{gone.pid}.tmp.txt"]
+    kept = [
+        f".out.{host}.{os.getppid()}.tmp.txt",  # at work
+        f".out.elsewhere.{gone.pid}.tmp.txt",  # of another machine, where it may be at work
+        f".out.{host}.{gone.pid}.tmp.csv",
+        f".outer.{host}.{gone.pid}.tmp.txt",
+        ".out.txt",
+    ]
+    for name in left + kept:
+        (tmp_path / name).touch()
+    write_text(tmp_path / "out.txt", "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, "out.txt"])
+
+
+def test_content_and_name_are_on_the_disk_in_this_order(tmp_path, monkeypatch):
+    """Or a machine that stops leaves an empty file under a name that promises a whole one."""
+    done = []
+    sync, replace = os.fsync, os.replace
+
+    def noted_sync(descriptor):
+        done.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        sync(descriptor)
+
+    def noted_replace(source, target):
+        done.append("named")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", noted_sync)
+    monkeypatch.setattr(os, "replace", noted_replace)
+    with atomic(tmp_path / "out.txt") as temporary:
+        temporary.write_text("a")
+    assert done == [str(temporary), "named", str(tmp_path)]
+
+
+@pytest.mark.parametrize(
+    ("error", "full"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), True),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), True),
+        (OSError("Driver write request failed (file write failed: errno = 28, error message = ...)"), True),
+        (RuntimeError("I/O error: No space left on device (os error 28)"), True),
+        (OSError(errno.EACCES, "Permission denied"), False),
+        (OSError("errno = 280"), False),
+        (ValueError("28"), False),
+    ],
+)
+def test_a_full_disk_is_told_with_the_file_and_any_other_fault_as_it_is(tmp_path, error, full):
+    told = re.escape(f"{tmp_path / 'out.h5'}: No space left on device") if full else re.escape(str(error))
+
+    def write():
+        with atomic(tmp_path / "out.h5") as temporary:
+            temporary.touch()
+            raise error
+
+    with pytest.raises(SetupError if full else type(error), match=told):
+        write()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_behind_another_error_is_found():
+    def fail():
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError:
+            raise RuntimeError("unexpected pos 704 vs 598")  # noqa: B904
+
+    with pytest.raises(RuntimeError) as failure:
+        fail()
+    assert lacks_space(failure.value)
+    assert not lacks_space(RuntimeError("unexpected pos 704 vs 598"))
+
+
 # --- errors -----------------------------------------------------------------------------------------------------------
 
 
@@ -147,6 +225,11 @@ with job("job.log") as logger:
         ("InputError('a.h5ad', 'obs', 'nothing', 'spots')", "a.h5ad: obs: found nothing, expected spots"),
         ("SetupError('no GPU: set training.device to cpu')", "no GPU: set training.device to cpu"),
         ("CollapseError('epoch 3: embeddings have collapsed')", "epoch 3: embeddings have collapsed"),
+        (
+            "MemoryError('Unable to allocate 8 GiB')",
+            "out of memory (Unable to allocate 8 GiB): give the job more (mem_mb)",
+        ),
+        ("OSError(28, 'No space left')", "job.log: No space left on device: free some space, and run again"),
     ],
 )
 def test_a_fault_that_a_user_can_mend_ends_with_one_line_and_code_1(tmp_path, raised, told):

@@ -1,16 +1,23 @@
 """Claims about patches in memory: the right ones at the right rows, turned fairly, normalised by the formula."""
 
+import errno
+import logging
+import os
+from pathlib import Path
+
 import h5py
 import numpy as np
 import pytest
 import torch
 from scipy.stats import chisquare
 
-from spotwise import spots
+from spotwise import spots, training
 from spotwise.contracts import IMAGES, TEST
-from spotwise.errors import InputError
+from spotwise.errors import InputError, SetupError
+from spotwise.memory import Free
 from spotwise.models.batch import Context
-from spotwise.spots import Spots, augment, normalise, turn
+from spotwise.spots import Spots, augment, choose_place, normalise, turn
+from spotwise.training import _hash_of
 
 CPU = torch.device("cpu")
 
@@ -156,8 +163,77 @@ def test_a_method_may_augment_normalised_images_in_its_own_way(fold, patch_files
     assert torch.equal(read.batch(index, torch.Generator().manual_seed(3)).images, plain - shade)
 
 
+@pytest.mark.parametrize("px", [None, 20])
+def test_batches_are_the_same_bit_for_bit_from_memory_and_from_a_mapped_file(fold, patch_files, tmp_path, px):
+    context = Context(image_px=px, neighbours=3)
+    index = torch.tensor([5, 0, 40, 41, 7])
+    batches = {}
+    for memory in ("auto", "device", "host", "map"):
+        read = Spots(fold, fold.bank, patch_files, CPU, memory, context, scratch=tmp_path)
+        batches[memory] = read.batch(index, torch.Generator().manual_seed(0))
+        assert _hash_of(read) == _hash_of(Spots(fold, fold.bank, patch_files, CPU, context=context))
+    for batch in batches.values():
+        assert torch.equal(batch.images, batches["host"].images)
+        assert torch.equal(batch.neighbours.images, batches["host"].neighbours.images)
+        assert torch.equal(batch.expression, batches["host"].expression)
+    assert not list(tmp_path.glob("tmp*"))  # the file has no name that a killed process could leave behind
+
+
+def test_all_patches_decide_the_hash_however_many_are_hashed_at_once(fold, patch_files, monkeypatch):
+    read = Spots(fold, fold.bank, patch_files, CPU)
+    whole = _hash_of(read)
+    monkeypatch.setattr(training, "HASHED_AT_ONCE", 7)
+    assert _hash_of(read) == whole
+    read.images[-1, -1, -1, -1] ^= 1
+    assert _hash_of(read) != whole
+
+
+def test_a_map_takes_disk_and_no_memory(fold, patch_files, tmp_path):
+    mapped = Spots(fold, fold.bank, patch_files, CPU, "map", scratch=tmp_path).images
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    address = mapped.data_ptr()
+    here = next(
+        line for line in lines if int(line.split("-")[0], 16) <= address < int(line.split("-")[1].split()[0], 16)
+    )
+    assert str(tmp_path) in here
+    assert here.split()[1] == "rw-s"  # shared with the file: pages go back to it when memory is short
+
+
+@pytest.mark.parametrize(
+    ("size", "device", "host", "place"),
+    [
+        (4, 10, 100, "device"),
+        (5, 10, 100, "host"),  # half of it is not less than half
+        (49, None, 100, "host"),
+        (4, None, 100, "host"),
+        (50, 10, 100, "map"),
+        (50, None, 100, "map"),
+        (0, 0, 0, "map"),
+    ],
+)
+def test_patches_go_to_the_first_memory_that_they_fill_less_than_half_of(size, device, host, place):
+    assert choose_place(size, None if device is None else Free(device, "the device's"), Free(host, "host")) == place
+
+
+def test_auto_goes_by_what_is_free_and_the_log_says_why(fold, patch_files, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(spots, "free_host", lambda: Free(300_000, "SLURM's allocation"))
+    with caplog.at_level(logging.INFO):
+        read = Spots(fold, fold.bank, patch_files, CPU, scratch=tmp_path)  # 55 x 32 x 32 x 3 = 168,960 bytes
+    assert caplog.messages == ["55 patches (0.00 GB), memory auto: map; free: 0.00 GB of SLURM's allocation"]
+    np.testing.assert_array_equal(read.images.numpy(), brute_force(fold, fold.bank, patch_files))
+
+
+def test_a_full_disk_under_a_map_is_one_line(fold, patch_files, tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(SetupError, match=rf"{tmp_path}: No space left on device: .*training.memory: host"):
+        Spots(fold, fold.bank, patch_files, CPU, "map", scratch=tmp_path)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("memory", ["auto", "device", "host"])
+@pytest.mark.parametrize("memory", ["auto", "device", "host", "map"])
 def test_batches_are_the_same_wherever_patches_live(fold, patch_files, memory):
     index = torch.arange(10)
     device = torch.device("cuda")

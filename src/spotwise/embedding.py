@@ -19,6 +19,7 @@ from spotwise.models import restore
 from spotwise.models.encoders import frozen_encoder
 from spotwise.models.method import Sizes
 from spotwise.retrieval import Embeddings, write_embeddings
+from spotwise.slides import read_patches_index
 from spotwise.spots import Spots, normalise, resize
 
 logger = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 AT_ONCE = 128  # spots per forward pass
 
 
+@devices.remedied(devices.OTHERS)
 def build_bank(
     fold_path: Path,
     patches: Mapping[str, Path],
@@ -56,7 +58,7 @@ def build_bank(
     model = restore(method, Sizes.of(fold), method_options, weights).to(on)
     expression = torch.from_numpy(fold.expression[fold.bank])
     tested = fold.rows(TEST)
-    spots = Spots(fold, tested, patches, on, context=model.options.context, observed=False)
+    spots = Spots(fold, tested, patches, on, context=model.options.context, observed=False, scratch=bank.parent)
     for path, row, embed in (
         (bank, fold.bank, lambda index: model.embed_expression(expression[index].to(on))),
         (queries, tested, lambda index: model.embed_images(spots.batch(index).images)),
@@ -64,6 +66,7 @@ def build_bank(
         write_embeddings(path, Embeddings.of(in_batches(len(row), embed), row))
 
 
+@devices.remedied(devices.OTHERS)
 def embed_patches(
     patches: Path, encoder: str, pretrained: str, device: str, threads: int, output: Path, checkpoint: str = ""
 ) -> None:
@@ -87,6 +90,7 @@ def embed_patches(
     checkpoint
         A local file to take the encoder's published weights from, ``""`` for none.
     """
+    read_patches_index(patches)  # refuses a malformed file before the encoder is fetched
     on = devices.choose(device)
     devices.make_deterministic(threads)
     torch.manual_seed(0)

@@ -1,28 +1,83 @@
-"""Writing files so that a reader never meets half of one."""
+"""Writing files so that a reader never meets half of one, whatever ends the writer: a fault, a kill, a full disk."""
 
 from __future__ import annotations
 
+import errno
+import glob
 import json
 import os
+import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from spotwise.errors import SetupError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+# How HDF5 and safetensors say so
+SAYS_FULL = re.compile(rf"(errno = |os error )({'|'.join(map(str, FULL))})\b")
 
 
 @contextmanager
 def atomic(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; move it into place on success, delete it on failure.
 
-    The temporary name keeps the suffix, as some writers choose the format by it.
+    The file is on the disk before it has its name, so that a machine that stops leaves no empty file under it. The
+    temporary name keeps the suffix, as some writers choose the format by it; what killed processes of this machine left
+    under such a name is removed.
+
+    Raises
+    ------
+    SetupError
+        When the disk is full or the user's quota used up.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    temporary = _temporary(path, os.getpid())
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path)
         yield temporary
+        _to_disk(temporary)
         os.replace(temporary, path)
+        _to_disk(path.parent)
+    except Exception as error:
+        if lacks_space(error):
+            raise SetupError(
+                f"{path}: No space left on device: nothing was written; free some space, and run again"
+            ) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _temporary(path: Path, process: int | str) -> Path:
+    return path.with_name(f".{path.stem}.{socket.gethostname()}.{process}.tmp{path.suffix}")
+
+
+def _remove_leftovers(path: Path) -> None:
+    before, after = _temporary(path, "\0").name.split("\0")
+    for left in path.parent.glob(f"{glob.escape(before)}*{glob.escape(after)}"):
+        process = left.name[len(before) : -len(after)]
+        if process.isdecimal() and not Path(f"/proc/{process}").exists():
+            left.unlink(missing_ok=True)
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def lacks_space(error: BaseException | None) -> bool:
+    """Whether an error, or the one behind it, is that of a full disk."""
+    while error is not None:
+        if getattr(error, "errno", None) in FULL or SAYS_FULL.search(str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

@@ -20,6 +20,7 @@ from spotwise.spots import Spots
 AT_ONCE = 64  # spots per forward pass
 
 
+@devices.remedied(devices.OTHERS)
 def predict(
     fold: Fold,
     sample: str,
@@ -66,6 +67,7 @@ def predict(
         observed=False,
         exemplar_rows=fold.bank,
         embeddings=embeddings,
+        scratch=weights.parent,
     )
     predicted = np.full((len(spots), len(fold.genes)), np.nan, dtype=np.float32)
     with torch.inference_mode():

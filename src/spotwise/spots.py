@@ -1,13 +1,15 @@
 """Patches and expression of a fold's spots on the training device, and their augmentation.
 
-Patches are read once and stay in memory as uint8; flips, rotations, scaling and normalisation run on the device, a
-batch at a time, so that training waits for no loader.
+Patches are read once and stay as uint8 on the device, or in the machine's memory, or in a file mapped into it; flips,
+rotations, scaling and normalisation run on the device, a batch at a time, so that training waits for no loader.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+import os
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -18,9 +20,10 @@ from torch.nn import functional
 
 from spotwise import neighbourhoods
 from spotwise.contracts import IMAGES
-from spotwise.errors import InputError
+from spotwise.errors import InputError, SetupError
 from spotwise.features import features_of
 from spotwise.folds import Fold
+from spotwise.memory import Free, free_host
 from spotwise.models.batch import Batch, Context, Exemplars, Neighbours
 
 logger = logging.getLogger(__name__)
@@ -34,7 +37,7 @@ READ_AT_ONCE = 256  # patches of 150 kB: about 40 MB a read
 
 
 class Spots:
-    """Spots of one fold, resident in memory; n spots.
+    """Spots of one fold; n spots.
 
     Parameters
     ----------
@@ -47,7 +50,11 @@ class Spots:
     device
         Where batches are wanted.
     memory
-        ``device`` or ``host`` for the patches; ``auto`` takes the device where they fit in half of what is free there.
+        Where the patches live: ``device``; ``host``, the machine's memory; ``map``, a file mapped into it, which takes
+        no memory that others need; or ``auto``: the first of these of whose free bytes they take less than half.
+        Batches are the same, bit for bit, wherever they come from.
+    scratch
+        Folder for that file, which has no name in it and goes with the process; the system's temporary one by default.
     context
         What the method asks for beside images and expression.
     observed
@@ -69,11 +76,12 @@ class Spots:
         observed: bool = True,
         exemplar_rows: np.ndarray | None = None,
         embeddings: Mapping[str, Path] | None = None,
+        scratch: Path | None = None,
     ):
-        images = _read_patches(fold, rows, patches, context.image_px)
         self.device, self.context = device, context
-        on_device = memory == "device" or (memory == "auto" and _fits(images, device))
-        self.images = images.to(device) if on_device else images  # (n, H, W, 3) uint8
+        shape = (len(rows), *_patch_shape(fold, rows, patches, context.image_px))
+        self.images = _room(shape, device, memory, scratch)  # (n, H, W, 3) uint8
+        _read_patches(self.images, fold, rows, patches, context.image_px)
         self.expression = torch.from_numpy(fold.expression[rows]).to(device) if observed else None  # (n, G)
         self.position = torch.from_numpy(fold.array[rows])  # (n, 2)
         self.spatial, self.sample = fold.spatial[rows], fold.sample[rows]
@@ -84,7 +92,6 @@ class Spots:
         self._exemplars: _ExemplarBank | None = None
         if context.exemplars:
             self._exemplars = _ExemplarBank(fold, rows, exemplar_rows, embeddings, context.exemplars, device)
-        logger.info("%d patches (%.2f GB) on %s", len(images), images.nbytes / 1e9, images.device)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -140,7 +147,10 @@ class Spots:
             yield from (self._exemplars.queries, self._exemplars.keys)
 
     def _at(self, index: torch.Tensor) -> torch.Tensor:
-        return self.images[index.to(self.images.device)].to(self.device)
+        images = self.images[index.to(self.images.device)]
+        if images.device.type != self.device.type:
+            images = images.pin_memory()  # copied to the device while the CPU goes on
+        return images.to(self.device, non_blocking=True)
 
     def _around(self, near: torch.Tensor) -> Neighbours:
         flat = near.flatten()
@@ -175,28 +185,37 @@ class _ExemplarBank:
         return Exemplars(self.queries[index.to(self.keys.device)], self.keys[near], self.expression[near])
 
 
-def _read_patches(fold: Fold, rows: np.ndarray, patches: Mapping[str, Path], px: int | None) -> torch.Tensor:
-    """(n, H, W, 3) uint8 patches of ``rows``, in their order; files are read front to back in large blocks.
+def _patch_shape(fold: Fold, rows: np.ndarray, patches: Mapping[str, Path], px: int | None) -> tuple[int, int, int]:
+    """(H, W, 3) of the patches of ``rows`` once resized to the side ``px``, the same in all of their files."""
+    shape: tuple[int, int, int] | None = None
+    for sample in dict.fromkeys(fold.sample[rows]):
+        with h5py.File(patches[sample]) as file:
+            stored = file[IMAGES].shape[1:]
+        here = stored if px is None else (px, px, stored[2])
+        if here != (shape or here):
+            raise InputError(patches[sample], IMAGES, stored, f"{shape} as the other slides")
+        shape = here
+    return shape
 
-    ``px`` is the side to resize them to, None for none.
+
+def _read_patches(
+    images: torch.Tensor, fold: Fold, rows: np.ndarray, patches: Mapping[str, Path], px: int | None
+) -> None:
+    """Fill ``images`` (n, H, W, 3) with the patches of ``rows``, in their order, resized to the side ``px`` if given.
+
+    Files are read front to back in large blocks, of which memory holds one at a time.
     """
-    images: np.ndarray | None = None
     for sample in dict.fromkeys(fold.sample[rows]):
         here = np.flatnonzero(fold.sample[rows] == sample)
         wanted = fold.patch[rows[here]]
         with h5py.File(patches[sample]) as file:
             stored = file[IMAGES]
-            shape = stored.shape[1:] if px is None else (px, px, stored.shape[3])
-            if images is None:
-                images = np.empty((len(rows), *shape), dtype=np.uint8)
-            if shape != images.shape[1:]:
-                raise InputError(patches[sample], IMAGES, stored.shape[1:], f"{images.shape[1:]} as the other slides")
             for start in range(0, len(stored), READ_AT_ONCE):
                 inside = (wanted >= start) & (wanted < start + READ_AT_ONCE)
                 if inside.any():
                     block = stored[start : start + READ_AT_ONCE][wanted[inside] - start]
-                    images[here[inside]] = block if px is None else resize(block, px)
-    return torch.from_numpy(images)
+                    block = torch.from_numpy(block if px is None else resize(block, px))
+                    images[torch.from_numpy(here[inside]).to(images.device)] = block.to(images.device)
 
 
 def resize(images: np.ndarray, px: int) -> np.ndarray:
@@ -208,8 +227,37 @@ def resize(images: np.ndarray, px: int) -> np.ndarray:
     return small.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
 
-def _fits(images: torch.Tensor, device: torch.device) -> bool:
-    return device.type != "cuda" or images.nbytes < torch.cuda.mem_get_info(device)[0] / 2
+def _room(shape: tuple[int, ...], device: torch.device, memory: str, scratch: Path | None) -> torch.Tensor:
+    """An unfilled uint8 tensor where patches are to live; the log says where and why."""
+    size = math.prod(shape)
+    on_device = Free(torch.cuda.mem_get_info(device)[0], "the device's memory") if device.type == "cuda" else None
+    place = choose_place(size, on_device, free_host()) if memory == "auto" else memory
+    free = ", ".join(f"{free.bytes / 1e9:.2f} GB of {free.of}" for free in (on_device, free_host()) if free)
+    logger.info("%d patches (%.2f GB), memory %s: %s; free: %s", shape[0], size / 1e9, memory, place, free)
+    if place == "map":
+        return torch.from_numpy(_mapped(shape, scratch))
+    return torch.empty(shape, dtype=torch.uint8, device=device if place == "device" else "cpu")
+
+
+def choose_place(size: int, device: Free | None, host: Free) -> str:
+    """``device``, ``host`` or ``map``: the first with more than twice ``size`` bytes free; ``device`` is a GPU's."""
+    if device is not None and size < device.bytes / 2:
+        return "device"
+    return "host" if size < host.bytes / 2 else "map"
+
+
+def _mapped(shape: tuple[int, ...], scratch: Path | None) -> np.ndarray:
+    """A writable uint8 array in a file without a name, whose room on the disk is taken at once."""
+    size = math.prod(shape)
+    try:
+        with tempfile.TemporaryFile(dir=scratch) as file:
+            os.posix_fallocate(file.fileno(), 0, size)  # a full disk under a mapped file would kill the process
+            return np.memmap(file, np.uint8, "r+", shape=shape)
+    except OSError as error:
+        raise SetupError(
+            f"{scratch or tempfile.gettempdir()}: {error.strerror}: no room for {size / 1e9:.2f} GB of patches outside "
+            "memory; free some, or set training.memory: host"
+        ) from error
 
 
 def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -21,7 +21,7 @@ import torch
 from tqdm import tqdm
 
 from spotwise import devices
-from spotwise.checkpoints import State, identity
+from spotwise.checkpoints import State, identity, locked
 from spotwise.contracts import TRAIN, VAL
 from spotwise.errors import CollapseError
 from spotwise.features import pretrained
@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 COLLAPSE_SHARE, COLLAPSE_EPOCHS = 0.005, 5
 # Embeddings are layer-normalised, so that their spread over a batch is of order 1; below this they are one point.
 LEAST_SPREAD = 1e-3
+HASHED_AT_ONCE = 1024  # patches of 150 kB, on their way from the device
 # Columns of history.tsv that a rerun does not repeat
 TIMINGS = ("spots_per_s", "wait_share", "seconds")
 
@@ -104,6 +105,10 @@ def learning_rates(options: TrainingOptions) -> list[float]:
     ]
 
 
+@devices.remedied(
+    "set training.memory to host or map, which keeps patches off the GPU, or lower training.batch_size, which changes "
+    "a contrastive loss; gradients are not accumulated over parts of a batch, as that changes it too"
+)
 def train(
     fold_path: Path,
     patches: Mapping[str, Path],
@@ -149,38 +154,39 @@ def train(
         The loss is no number, a contrastive loss stays at ln(batch), or the embeddings become one point.
     """
     started = time.monotonic()
-    device = devices.choose(options.device)
-    devices.make_deterministic(options.threads)
-    fold = read_fold(fold_path)
-    context = method_options_of(method, method_options).context
-    features_pretrained = pretrained(embeddings) if embeddings else None
-    training, validation = (
-        Spots(
-            fold,
-            fold.rows(role),
-            patches,
-            device,
-            options.memory,
-            context,
-            exemplar_rows=fold.rows(TRAIN),
-            embeddings=embeddings,
+    with locked(state_root):
+        device = devices.choose(options.device)
+        devices.make_deterministic(options.threads)
+        fold = read_fold(fold_path)
+        context = method_options_of(method, method_options).context
+        features_pretrained = pretrained(embeddings) if embeddings else None
+        training, validation = (
+            Spots(
+                fold,
+                fold.rows(role),
+                patches,
+                device,
+                options.memory,
+                context,
+                exemplar_rows=fold.rows(TRAIN),
+                embeddings=embeddings,
+                scratch=weights.parent,
+            )
+            for role in (TRAIN, VAL)
         )
-        for role in (TRAIN, VAL)
-    )
-    key = identity(
-        fold=content_hash(fold),
-        patches=_hash_of(training, validation),
-        method=method,
-        method_options=dict(method_options),
-        checkpoint=_file_hash(method_options.get("checkpoint")),
-        options=options.decisive,
-        seed=seed,
-        code=code,
-        device=devices.name(device),
-        versions=versions("torch", "timm", "numpy", "scipy"),
-    )
-    state = State(state_root, key)
-    with state.locked():
+        key = identity(
+            fold=content_hash(fold),
+            patches=_hash_of(training, validation),
+            method=method,
+            method_options=dict(method_options),
+            checkpoint=_file_hash(method_options.get("checkpoint")),
+            options=options.decisive,
+            seed=seed,
+            code=code,
+            device=devices.name(device),
+            versions=versions("torch", "timm", "numpy", "scipy"),
+        )
+        state = State(state_root, key)
         saved = state.load(device)
         sizes = Sizes.of(fold, embeddings)
         run = Run(sizes, method, method_options, options, seed, device, fresh=saved is None)
@@ -407,7 +413,8 @@ def _hash_of(*spots: Spots) -> str:
     digest = hashlib.blake2b()
     for content in itertools.chain.from_iterable(one.contents() for one in spots):
         digest.update(str(tuple(content.shape)).encode())
-        digest.update(content.cpu().contiguous().numpy().data)
+        for part in content.split(HASHED_AT_ONCE):
+            digest.update(part.cpu().contiguous().numpy().data)
     return digest.hexdigest()
 
 

@@ -23,6 +23,7 @@ from spotwise.structure.spaces import Space, write_space
 logger = logging.getLogger(__name__)
 
 
+@devices.remedied(devices.OTHERS)
 def embed_joint(
     fold_path: Path,
     patches: Path,

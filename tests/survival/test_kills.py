@@ -1,0 +1,176 @@
+"""Claims about killed runs: at no moment a wrong file, and at the end the bytes of a run that nobody disturbed.
+
+`SPOTWISE_KILL_POINTS` (default 28) and `SPOTWISE_KILL_SEED` (default 0) choose how often and when.
+"""
+
+import collections
+import contextlib
+import itertools
+import json
+import os
+import random
+import shutil
+import signal
+import time
+
+import psutil
+import pytest
+from outcome import leftovers, outcome
+from running import own_copy, small
+
+pytestmark = [pytest.mark.long, pytest.mark.workflow]
+
+POINTS = int(os.environ.get("SPOTWISE_KILL_POINTS", "28"))
+SEED = int(os.environ.get("SPOTWISE_KILL_SEED", "0"))
+PHASES = {
+    "data": "generate_sample",
+    "patches": "extract_patches",
+    "training": "train",
+    "bank": "build_bank",
+    "retrieval": "retrieve",
+    "tables": "tables",
+    "figures": "draw_slide",
+}
+KINDS = ("SIGTERM to the job", "SIGKILL to the job", "SIGKILL to Snakemake alone", "SIGKILL to everything")
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    return own_copy(tmp_path_factory.mktemp("repository"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, repository):
+    pipeline = small(tmp_path_factory.mktemp("undisturbed"), repository)
+    pipeline.finish()
+    pipeline.outcome = outcome(pipeline.folder)
+    assert len(pipeline.outcome) > 80
+    assert leftovers(pipeline.folder) == []
+    return pipeline
+
+
+def reached(pipeline, run, rule, after):
+    """A job of a rule that has run for some seconds; ``None`` where there is none, or it ended sooner."""
+    job = pipeline.wait_for(rule, run)
+    if job is not None:
+        try:
+            job.wait(after)
+        except psutil.TimeoutExpired:
+            return job
+    return None
+
+
+def strike(run, job, kind):
+    """End a job, or Snakemake, or all of it; the run is over when this returns."""
+    if kind == "SIGKILL to everything":
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(run.pid, signal.SIGKILL)
+    elif kind == "SIGKILL to Snakemake alone":
+        os.kill(run.pid, signal.SIGKILL)
+    else:
+        os.kill(job.pid, signal.SIGTERM if kind.startswith("SIGTERM") else signal.SIGKILL)
+    run.wait()
+
+
+def plan(points, seed):
+    """Passes over the pipeline; each a list of phases in their order, with kind and moment (share of a job's time)."""
+    dice = random.Random(seed)
+    every = list(itertools.product(PHASES, KINDS))
+    while points > 0:
+        chosen = dice.sample(every, min(points, len(every)))
+        points -= len(chosen)
+        order = list(PHASES)
+        yield [(phase, kind, dice.uniform(0, 0.7)) for phase, kind in sorted(chosen, key=lambda c: order.index(c[0]))]
+
+
+def torment(pipeline, undisturbed, strikes):
+    """Strike a run, start it again, and so on to its end; how often each kind was survived in each phase."""
+    survived = collections.Counter()
+    for phase, kind, moment in strikes:
+        pipeline.unlock()
+        run = pipeline.launch()
+        job = reached(pipeline, run, PHASES[phase], moment * undisturbed.seconds(PHASES[phase]))
+        if job is None:  # done, maybe by orphans of the last strike: on to the next, before the run gets past it
+            strike(run, job, "SIGKILL to everything")
+            continue
+        strike(run, job, kind)
+        # What is there under its name is whole and right
+        assert wrong(pipeline, undisturbed) == set(), f"after {kind} during {phase}, at {moment:.2f}"
+        survived[phase, kind] += 1
+        print(f"{phase}: {kind} at {moment:.2f}", flush=True)
+    pipeline.finish()
+    while pipeline.jobs():  # the last orphans
+        time.sleep(0.1)
+    assert outcome(pipeline.folder) == undisturbed.outcome
+    assert leftovers(pipeline.folder) == []
+    return survived
+
+
+def wrong(pipeline, undisturbed):
+    """Files that are there and should be otherwise."""
+    return {name for name, digest in outcome(pipeline.folder).items() if undisturbed.outcome[name] != digest}
+
+
+def test_a_run_killed_again_and_again_ends_with_the_same_bytes(undisturbed, repository, tmp_path, capsys):
+    survived = collections.Counter()
+    for number, strikes in enumerate(plan(POINTS, SEED)):
+        survived += torment(small(tmp_path / f"pass{number}", repository), undisturbed, strikes)
+    with capsys.disabled():
+        print(f"\n{sum(survived.values())} kill points of {POINTS} reached and survived")
+        for (phase, kind), times in sorted(survived.items()):
+            print(f"  {times:3d}  {phase}: {kind}")
+    assert sum(survived.values()) >= 0.8 * POINTS
+
+
+def without_models(undisturbed, folder, repository, **training):
+    """The undisturbed run once more, up to its trainings."""
+    pipeline = small(folder, repository, **training)
+    shutil.copytree(undisturbed.folder, folder, dirs_exist_ok=True)
+    shutil.rmtree(folder / "results/demo/models")
+    return pipeline
+
+
+def test_a_second_run_in_the_same_folder_stops_and_harms_nothing(undisturbed, repository, tmp_path):
+    pipeline = without_models(undisturbed, tmp_path / "run", repository)
+    first = pipeline.launch()
+    assert pipeline.wait_for("train", first)
+    second = pipeline.snakemake("--cores", "1")
+    assert second.returncode != 0
+    assert "--unlock" in second.stdout
+    assert first.wait() == 0
+    assert outcome(pipeline.folder) == undisturbed.outcome
+
+
+def test_two_runs_that_ignore_the_lock_do_not_corrupt_each_other(undisturbed, repository, tmp_path):
+    pipeline = without_models(undisturbed, tmp_path / "run", repository)
+    runs = [pipeline.launch("--nolock", cores=1) for _ in range(2)]
+    for run in runs:
+        run.wait()  # one may fail on a file that the other is making
+    assert wrong(pipeline, undisturbed) == set()
+    pipeline.finish()
+    assert outcome(pipeline.folder) == undisturbed.outcome
+    assert leftovers(pipeline.folder) == []
+
+
+def test_an_orphaned_training_is_named_and_its_state_is_taken_over_once_it_is_gone(undisturbed, tmp_path):
+    repository = own_copy(tmp_path / "repository")
+    source = repository / "src/spotwise/checkpoints.py"
+    source.write_text(source.read_text().replace("HANDOVER_SECONDS = 60", "HANDOVER_SECONDS = 1"))
+    pipeline = without_models(undisturbed, tmp_path / "run", repository, epochs=60)
+    weights = "results/demo/models/demo/patient/CMRCNet/fold0/seed0/weights.safetensors"
+    run = pipeline.launch(weights)
+    orphan = pipeline.wait_for("train", run)
+    while not list(pipeline.results.glob("state/**/last.pt")):
+        time.sleep(0.05)
+    run.kill()
+    run.wait()
+    pipeline.unlock()
+    again = pipeline.snakemake("--cores", "1", weights)
+    assert again.returncode != 0
+    line = next(line for line in again.stdout.splitlines() if line.startswith("Error: "))
+    assert f"another process is training this (process {orphan.pid} on " in line
+    orphan.terminate()
+    orphan.wait()
+    pipeline.finish(weights)
+    summary = json.loads((pipeline.folder / weights).with_name("summary.json").read_text())
+    assert summary["started_times"] == 2
