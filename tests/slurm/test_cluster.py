@@ -1,0 +1,115 @@
+"""Claims about runs on a SLURM cluster, held against SLURM's own records."""
+
+import json
+import re
+from collections import Counter
+from datetime import datetime
+
+import pytest
+
+pytestmark = pytest.mark.slurm
+
+TRAIN = "train_wildcards_demo_paper_CMRCNet"
+GPU_RULES = ("train", "build_bank")
+
+
+def gpus(job):
+    """GPUs that a job asked for."""
+    asked = re.search(r"gres[/:]gpu[:=](\d+)", job.get("TresPerJob", ""))
+    return int(asked[1]) if asked else 0
+
+
+def seconds(job):
+    """First and last second of a job."""
+    return [datetime.fromisoformat(job[name]).timestamp() for name in ("StartTime", "EndTime")]
+
+
+def asked(job):
+    """Memory in MB, which SLURM gives in units that keep it short, and time that a job asked for."""
+    memory = job["MinMemoryNode"]
+    return float(memory[:-1]) * {"M": 1, "G": 1024}[memory[-1]], job["TimeLimit"]
+
+
+@pytest.fixture
+def jobs(cluster, demo):
+    """The jobs of the demo's first run by rule; those of `train` as they were left by it."""
+    rules = ("prepare_expression", "extract_patches", "assemble_fold", "train", "build_bank", "retrieve", "score")
+    return {rule: cluster.of_rule(rule)[: 1 if rule == "score" else 2] for rule in rules}
+
+
+# --- a run that goes well ---------------------------------------------------------------------------------------------
+
+
+def test_every_rule_that_computes_runs_as_a_job_and_generating_data_does_not(cluster, demo, jobs):
+    rules = [re.match(r"rule_([a-z_]+?)(_wildcards|$)", job["Comment"])[1] for job in cluster.jobs()]
+    assert set(rules) == {*jobs, "broken", "slow", "cancelled"}
+    assert {rule: len(submitted) for rule, submitted in jobs.items()} == Counter(dict.fromkeys(jobs, 2)) | {"score": 1}
+    assert {job["JobState"] for submitted in jobs.values() for job in submitted} == {"COMPLETED"}
+    assert (demo.results / "benchmarks/generate_sample/S1.tsv").exists()
+
+
+def test_what_computes_on_a_gpu_asks_for_one_and_sees_that_one_alone(cluster, jobs):
+    devices = cluster.devices()
+    for rule in GPU_RULES:
+        assert [gpus(job) for job in jobs[rule]] == [1, 1]
+        assert all(devices[job["JobId"]] in ({"0"}, {"1"}) for job in jobs[rule])
+    for rule in jobs.keys() - GPU_RULES:
+        assert {gpus(job) for job in jobs[rule]} == {0}
+        assert all(devices[job["JobId"]] == {"none"} for job in jobs[rule])
+
+
+def test_two_trainings_run_at_once_though_one_gpu_is_the_limit_of_local_runs(cluster, jobs):
+    (begun, ended), (begun_too, ended_too) = map(seconds, jobs["train"])
+    assert max(begun, begun_too) < min(ended, ended_too)
+    first, second = (cluster.devices()[job["JobId"]] for job in jobs["train"])
+    assert first != second
+
+
+def test_each_job_goes_to_the_partition_that_takes_it_with_the_memory_and_time_of_its_rule(jobs):
+    for rule, submitted in jobs.items():
+        assert {job["Partition"] for job in submitted} == {"gpu" if rule in GPU_RULES else "cpu"}
+    assert asked(jobs["train"][0]) == (32000, "08:00:00")
+    assert asked(jobs["prepare_expression"][0]) == (8000, "01:00:00")
+
+
+# --- runs that do not -------------------------------------------------------------------------------------------------
+
+
+def test_a_requeued_training_goes_on_from_its_state_and_ends_with_the_same_bits(cluster, demo, rerun):
+    first, second = cluster.of_rule(f"{TRAIN}_0_0")
+    assert first["Restarts"] == "0"
+    assert (second["Restarts"], second["JobState"]) == ("1", "COMPLETED")
+    summary = json.loads((demo.results / "models/demo/paper/CMRCNet/fold0/seed0/summary.json").read_text())
+    assert summary["started_times"] == 2
+    assert rerun.after == rerun.before
+
+
+def test_a_training_that_fails_is_tried_again_as_often_as_the_profile_says_and_tells_why(cluster, demo, rerun):
+    tried = cluster.of_rule("train_wildcards_demo_paper_Diverging")
+    assert [job["JobState"] for job in tried] == ["FAILED", "FAILED"]
+    assert [asked(job) for job in tried] == [(32000, "08:00:00"), (64000, "16:00:00")]
+    assert rerun.status == 1
+    assert re.search(r"epoch 1: train_total is nan; try a lower learning_rate", rerun.run.told)
+    assert not (demo.results / "models/demo/paper/Diverging/fold0/seed0/weights.safetensors").exists()
+
+
+def test_a_job_that_fails_leaves_no_half_output_and_its_log_is_shown(cluster, troubles):
+    tried = cluster.of_rule("broken")
+    assert [job["JobState"] for job in tried] == ["FAILED"] * 3
+    assert [asked(job) for job in tried] == [(200, "00:05:00"), (400, "00:10:00"), (600, "00:15:00")]
+    assert not (troubles.output.parent / "broken.txt").exists()
+    assert "Error: spots.tsv: found no spot" in troubles.told
+    assert troubles.end() == 1
+
+
+def test_a_job_past_its_time_is_tried_again_with_more(cluster, troubles):
+    tried = cluster.of_rule("slow")
+    assert [job["JobState"] for job in tried] == ["TIMEOUT", "COMPLETED"]
+    assert [job["TimeLimit"] for job in tried] == ["00:01:00", "00:02:00"]
+    assert (troubles.output.parent / "slow.txt").read_text() == "whole\n"
+
+
+def test_a_cancelled_job_counts_as_failed_and_is_tried_again(cluster, troubles):
+    tried = cluster.of_rule("cancelled")
+    assert [job["JobState"] for job in tried] == ["CANCELLED", "COMPLETED"]
+    assert (troubles.output.parent / "cancelled.txt").read_text() == "whole\n"

@@ -1,0 +1,131 @@
+"""Claims about the profiles: what they set, and what each rule asks of a machine under them."""
+
+import re
+import subprocess
+import sys
+from collections import defaultdict
+
+import pytest
+import yaml
+from snakemake_executor_plugin_slurm.partitions import PartitionLimits, read_partition_file
+
+from workflow.pipeline import REPOSITORY, Pipeline, copy_workflow, example
+
+PROFILES = REPOSITORY / "profiles"
+GPU_RULES = {"train", "embed_patches", "build_bank", "predict_spots", "train_structure", "embed_joint"}
+LOCAL_RULES = {"all", "paper", "generate_sample"}
+
+
+def profile(name):
+    return yaml.safe_load((PROFILES / name / "config.yaml").read_text())
+
+
+def requests(pipeline, attempt):
+    """Resources that each rule's jobs ask for at some attempt, under the cluster's profile."""
+    arguments = ["--dry-run", "--quiet", "host", "--workflow-profile", str(PROFILES / "slurm")]
+    done = pipeline.snakemake(*arguments, "--attempt", str(attempt))
+    assert done.returncode == 0, done.stdout
+    of_rule = defaultdict(set)
+    for rule, text in re.findall(r"^(?:local)?rule (\w+):\n(?: .*\n)*?    resources: (.*)$", done.stdout, re.MULTILINE):
+        resources = dict(entry.split("=", 1) for entry in text.split(", "))
+        of_rule[rule].add(tuple(int(resources.get(name, 0)) for name in ("mem_mb", "runtime", "gpu")))
+    return of_rule
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory):
+    """Rule -> memory, minutes and GPUs of its jobs, at the first and the third attempt.
+
+    By a copy of the workflow without messages, which a dry run prints in place of the resources.
+    """
+    repository, folder = copy_workflow(tmp_path_factory.mktemp("repository")), tmp_path_factory.mktemp("run")
+    for rules in (repository / "rules").glob("*.smk"):
+        rules.write_text(re.sub(r"\n +message:\n.*", "", rules.read_text()))
+    config = example("demo", folder)
+    config["training"]["device"] = "auto"
+    pipeline = Pipeline(folder, config, repository)
+    return [requests(pipeline, attempt) for attempt in (1, 3)]
+
+
+@pytest.mark.workflow
+def test_every_job_asks_for_memory_and_time_and_for_more_at_each_attempt(asked):
+    first, third = asked
+    assert len(first) > 20
+    for rule, jobs in first.items():
+        for memory, minutes, gpus in jobs if rule not in LOCAL_RULES else ():
+            assert 1000 <= memory <= 64_000, rule
+            assert 30 <= minutes <= 24 * 60, rule
+            assert third[rule] == {(3 * memory, 3 * minutes, gpus)}, rule
+
+
+@pytest.mark.workflow
+def test_only_what_computes_on_a_gpu_asks_for_one(asked):
+    assert {rule for rule, jobs in asked[0].items() if any(gpus for *_, gpus in jobs)} == GPU_RULES
+
+
+@pytest.mark.workflow
+def test_the_example_of_partitions_takes_the_third_attempt_of_every_rule(asked):
+    partitions = [partition.limits for partition in read_partition_file(PROFILES / "slurm/partitions.example.yaml")]
+
+    def takes(limits: PartitionLimits, memory, minutes, gpus):
+        return memory <= limits.max_mem_mb and minutes <= limits.max_runtime and gpus <= limits.max_gpu
+
+    for rule, jobs in asked[1].items():
+        assert all(any(takes(limits, *job) for limits in partitions) for job in jobs), rule
+
+
+def test_the_default_profile_belongs_to_no_machine_and_the_clusters_repeats_it():
+    """`--profile` adds the default profile to a profile, `--workflow-profile` replaces it: here both mean the same."""
+    default, slurm = profile("default"), profile("slurm")
+    assert set(default) <= {"rerun-incomplete", "show-failed-logs", "quiet", "printshellcmds", "keep-going"}
+    assert (default | {"quiet": slurm["quiet"]}).items() <= slurm.items()
+
+
+def test_no_submitted_rule_has_retries_of_its_own_as_they_would_run_again_inside_the_first_allocation():
+    files = [REPOSITORY / "Snakefile", *(REPOSITORY / "rules").glob("*.smk")]
+    rules = [rule for file in files for rule in re.split(r"^ *rule (?=\w+:)", file.read_text(), flags=re.MULTILINE)]
+    assert not [
+        rule for rule in rules if re.search(r"^ +retries:", rule, re.MULTILINE) and "localrule: True" not in rule
+    ]
+    assert profile("slurm")["retries"] >= 1
+
+
+def test_the_clusters_profile_guards_against_the_known_ways_to_wait_for_ever_or_to_fail_in_silence():
+    slurm = profile("slurm")
+    assert slurm["slurm-status-command"] == "squeue"
+    assert slurm["slurm-status-attempts"] >= 1000
+    assert slurm["slurm-requeue"] is True
+    assert "slurm-array-jobs" not in slurm
+    assert "rules" not in slurm["quiet"], "hides what is told of jobs that fail"
+    assert "resources" not in slurm
+
+
+def test_every_line_of_the_clusters_profile_is_explained():
+    above = ""
+    for line in (PROFILES / "slurm/config.yaml").read_text().splitlines():
+        assert not line or "#" in line or above.startswith("#") or line.endswith(":"), line
+        above = line
+
+
+THROTTLED = """
+{scopes}
+
+rule all:
+    input: "1", "2"
+
+rule train:
+    output: "{{gpu}}"
+    resources: gpu=1
+    shell: "date +%s%N > {{output}}; sleep 0.5; date +%s%N >> {{output}}"
+"""
+
+
+@pytest.mark.workflow
+def test_on_one_machine_jobs_take_turns_on_one_gpu(tmp_path):
+    snakefile = (REPOSITORY / "Snakefile").read_text()
+    scopes = re.search(r"^resource_scopes:\n(?:    .*\n)+", snakefile, re.MULTILINE)[0]
+    (tmp_path / "Snakefile").write_text(THROTTLED.format(scopes=scopes))
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--resources", "gpu=1", "--quiet", "all"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    (begun, ended), (begun_too, ended_too) = sorted([int(t) for t in (tmp_path / n).read_text().split()] for n in "12")
+    assert begun < ended < begun_too < ended_too
