@@ -84,4 +84,4 @@ rule all:
 
 
 onstart:
-    require_token()
+    require_downloads()

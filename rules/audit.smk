@@ -84,7 +84,7 @@ rule provenance:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=1000,
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
     params:
         samples=SAMPLES,
         snakemake=versions("snakemake")["snakemake"],

@@ -14,13 +14,15 @@ sys.path.insert(0, str(SOURCE))
 os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [str(SOURCE), os.environ.get("PYTHONPATH")])))
 
 from spotwise import config as configuration
-from spotwise import hest
+from spotwise import downloads, hest
 from spotwise.contracts import BASELINE_SPACES, BOUNDS, COHORT, EXPRESSION_SPACES, PROTOCOLS
 from spotwise.errors import InputError, SetupError
 from spotwise.models import REGISTRY
 from spotwise.provenance import code_version, versions
 
 try:
+    for path in workflow.configfiles:
+        configuration.read_config(os.path.relpath(path))
     SHEET = configuration.prepare(config, ", ".join(map(os.path.relpath, workflow.configfiles)))
     SAMPLES = [sample.sample for sample in SHEET]
     PATIENT_OF = {sample.sample: sample.patient for sample in SHEET}

@@ -23,6 +23,7 @@ rule prepare_expression:
     params:
         min_counts=config["expression"]["min_counts"],
         target_sum=config["expression"]["target_sum"],
+        outside=config["expression"]["outside"],
         code=code_version("expression", "hest", "slides"),
     message:
         "Clean and normalise the counts of {wildcards.sample}"

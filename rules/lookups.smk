@@ -3,6 +3,9 @@
 
 # --- Data ----------------------------------------------------------------------------------------------------------
 
+# What was downloaded, with hashes. By the revision, as the folder may be shared by runs that pin others
+MANIFEST = downloads.manifest_path("<data>", str(config["data"].get("revision")), "{sample}").as_posix()
+
 
 def has_patches(sample):
     """Whether a sample comes with HEST's own patches; else they are cut from its slide."""
@@ -22,14 +25,13 @@ def repository_files(sample):
     ]
 
 
-def require_token():
-    """Stop before the first job when something has to be downloaded and there is no token."""
-    root = Path(config["data"]["root"])
-    files = [path for sample in SAMPLES for path in (*repository_files(sample), f"downloads/{sample}.json")]
-    if DATA_SOURCE == "huggingface" and not all((root / path).exists() for path in files):
+def require_downloads():
+    """Stop before the first job when a downloaded file has changed, or one is missing and there is no token."""
+    if DATA_SOURCE == "huggingface":
+        files = {sample: [path.as_posix() for path in repository_files(sample)] for sample in SAMPLES}
         try:
-            hest.token_from_environment()
-        except SetupError as error:
+            downloads.require(config["data"]["root"], config["data"]["revision"], files)
+        except (InputError, SetupError) as error:
             raise WorkflowError(str(error)) from None
 
 
@@ -59,7 +61,7 @@ def metadata_of(wildcards):
 
 def download_record(wildcards):
     """What was downloaded, with its hashes: files found in the data folder without it are fetched anew."""
-    return f"<data>/downloads/{wildcards.sample}.json" if DATA_SOURCE == "huggingface" else []
+    return MANIFEST if DATA_SOURCE == "huggingface" else []
 
 
 def slide_of_sample(wildcards):

@@ -307,4 +307,4 @@ def score_runs():
 
 
 def download_records():
-    return [f"<data>/downloads/{sample}.json" for sample in SAMPLES] if DATA_SOURCE == "huggingface" else []
+    return collect(MANIFEST, sample=SAMPLES) if DATA_SOURCE == "huggingface" else []

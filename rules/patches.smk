@@ -16,7 +16,7 @@ rule extract_patches:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
     params:
         code=code_version("slides"),
     message:
@@ -42,6 +42,7 @@ rule embed_patches:
     threads: config["training"]["threads"]
     resources:
         mem_mb=lambda wildcards, attempt: 16000 * attempt,
+        runtime=lambda wildcards, attempt: 240 * attempt,
         gpu=GPU,
     params:
         encoder=encoder_setting("timm"),

@@ -320,7 +320,12 @@ def test_what_is_left_out_is_filled_in_at_every_level(small):
     assert small["cohorts"]["two"] == {"markers": [], "genes": [], "protocols": ["paper", "patient"]}
     assert small["data"]["images"] == "auto"
     assert small["data"]["generated"] == {"seed": 0, "spots_across": 15, "unlinked": []}
-    assert small["expression"] == {"min_counts": 1, "target_sum": None, "hvg_per_slide": 1000}
+    assert small["expression"] == {
+        "min_counts": 1,
+        "target_sum": None,
+        "outside": "refuse",
+        "hvg_per_slide": 1000,
+    }
     assert small["evaluation"] == {
         "top": 50,
         "extended": [{"top": 150, "k": 250}, {"top": 250, "k": 500}],

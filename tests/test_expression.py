@@ -28,7 +28,7 @@ def slide(counts, genes, barcodes=None, spatial=None, **parts):
         var=pd.DataFrame(index=pd.Index(genes, dtype=object)),
         **parts,
     )
-    adata.obsm[SPATIAL] = np.full((spots, 2), 10.0) if spatial is None else np.asarray(spatial)
+    adata.obsm[SPATIAL] = 10.0 + np.arange(2 * spots).reshape(spots, 2) if spatial is None else np.asarray(spatial)
     return adata
 
 

@@ -279,6 +279,17 @@ def draw_maps(slide, folder, genes=("G1", "G2"), **paths):
     )
 
 
+def test_a_gene_with_dollar_signs_is_drawn_as_it_is_called(slide, kept, tmp_path):
+    paths = {predictor: tmp_path / path.name for predictor, path in slide[0].items()}
+    for predictor, path in paths.items():
+        content = ad.read_h5ad(slide[0][predictor])
+        content.var_names = [r"$\frac{$", *content.var_names[1:]]
+        content.write_h5ad(path)
+    draw_maps(slide, tmp_path, [r"$\frac{$"], **paths)
+    kept[0].draw_without_rendering()  # as mathematics it could not be drawn
+    assert panels_of(kept[0])[1].get_title() == style.plain(r"$\frac{$") + "\ntruth"
+
+
 def panels_of(fig):
     """Panels with a picture below, in reading order of each gene: H&E, truth, predictors."""
     return [ax for ax in fig.axes if ax.images]
@@ -426,14 +437,18 @@ def test_long_names_are_broken_at_hyphens_and_numbers_stay_with_their_word():
 
 
 def test_a_changed_colour_reruns_figures_alone():
-    """Only rules that write nothing but figures are told of the code that draws."""
+    """Only rules that write nothing but figures, or a page of them, are told of the code that draws."""
     rules = [rule for path in (REPOSITORY / "rules").glob("*.smk") for rule in path.read_text().split("\nrule ")[1:]]
     drawing = [rule for rule in rules if '"figures/' in rule]
     assert len(drawing) >= 9
     for rule in drawing:
-        paths = re.findall(r'"((?:<results>|{FIGURE})/[^"]+)"', rule.partition("output:")[2].partition("log:")[0])
+        paths = re.findall(
+            r'"((?:<results>|{FIGURE}|{FIGURES_OF_STRUCTURE}|{STRUCTURE})/[^"]+)"',
+            rule.partition("output:")[2].partition("log:")[0],
+        )
         assert paths
-        assert all(path.startswith(("{FIGURE}/", "<results>/figures/")) for path in paths)
+        folders = ("{FIGURE}/", "{FIGURES_OF_STRUCTURE}/", "<results>/figures/")
+        assert all(path.startswith(folders) or path.endswith("/page.html") for path in paths)
 
 
 def test_a_failed_save_leaves_nothing_behind(tmp_path, monkeypatch):

@@ -244,6 +244,13 @@ def test_bars_are_the_genes_of_the_lists_by_rank_and_constant_ones_are_crossed(k
     assert crosses == [[], [1], [], []]
 
 
+def test_bars_of_a_gene_with_dollar_signs_are_named_as_it_is_called(kept):
+    scores = genes_of("Mine", {r"$\frac{$": 0.3, "B": 0.2}).assign(rank_mean=[1, 2], rank_var=[1, 2])
+    genes.gene_bars(scores, style.predictor_looks(RUN, ["Mine"]), 2, *FILES)
+    kept[0].draw_without_rendering()  # as mathematics it could not be drawn
+    assert [label.get_text() for label in kept[0].axes[0].get_xticklabels()] == [style.plain(r"$\frac{$"), "B"]
+
+
 # --- K ----------------------------------------------------------------------------------------------------------------
 
 

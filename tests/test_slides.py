@@ -364,6 +364,28 @@ def test_thumbnail_shows_the_whole_slide(tmp_path):
         assert image.getpixel((750, 250)) == (0, 0, 200)
 
 
+def test_a_thumbnail_taken_in_strips_is_that_of_the_whole_slide(tmp_path, monkeypatch):
+    slide = write_slide(tmp_path / "slide.tif", [texture(1200, 2400)])
+    slides.write_thumbnail(slide, tmp_path / "whole.png", 240)
+    monkeypatch.setattr(slides, "_STRIP_PX", 2400 * 170)  # 17 rows of the picture at once, 1 left over
+    slides.write_thumbnail(slide, tmp_path / "strips.png", 240)
+    with Image.open(tmp_path / "whole.png") as whole, Image.open(tmp_path / "strips.png") as strips:
+        assert strips.size == whole.size == (240, 120)
+        difference = np.abs(np.asarray(whole, int) - np.asarray(strips, int))
+    assert difference.mean() < 0.5
+    assert difference.max() < 40  # the filter does not see across the edge of a strip
+
+
+def test_a_slide_too_large_to_look_through_is_refused_with_the_remedy(tmp_path, monkeypatch):
+    slide = write_slide(tmp_path / "slide.tif", [texture(300, 400)])
+    monkeypatch.setattr(slides, "_MOST_PX", 100_000)
+    with pytest.raises(InputError, match=r"slide.tif: slide: found a smallest level of 400 x 300 px, .*--pyramid"):
+        slides.write_thumbnail(slide, tmp_path / "thumbnail.png")
+    assert not (tmp_path / "thumbnail.png").exists()
+    halves = write_slide(tmp_path / "pyramid.tif", [texture(300, 400), texture(150, 200)])
+    assert slides.write_thumbnail(halves, tmp_path / "thumbnail.png", 200) == (400, 300)
+
+
 def test_slides_imports_nothing_heavy():
     program = "import sys, spotwise.slides; print({'torch', 'scanpy', 'anndata'} & set(sys.modules))"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -6,7 +6,7 @@ import pandas as pd
 from spotwise.contracts import PAPER
 from spotwise.expression import select_genes
 from spotwise.files import atomic
-from spotwise.folds import assemble_fold, slide_of, write_fold
+from spotwise.folds import assemble_fold, check_one_species, slide_of, write_fold
 from spotwise.jobs import job
 from spotwise.samples import FoldPlan
 
@@ -15,6 +15,7 @@ with job(snakemake.log[0]) as logger:
     samples = snakemake.params.samples
     chooses = [s for s in samples if s in plan.train or snakemake.wildcards.protocol == PAPER]
     counts = dict(zip(samples, snakemake.input.counts, strict=True))
+    check_one_species(counts)
     panel, markers = select_genes(
         {sample: anndata.read_h5ad(counts[sample]) for sample in chooses},
         snakemake.params.hvg_per_slide,

@@ -5,10 +5,11 @@ from pathlib import Path
 from PIL import Image
 
 from spotwise import hest
+from spotwise.contracts import SPATIAL, SPECIES
 from spotwise.expression import clean_counts, normalise
 from spotwise.files import atomic, write_json
 from spotwise.jobs import job
-from spotwise.slides import um_per_px, write_thumbnail
+from spotwise.slides import check_slide_size, scale_warning, um_per_px, write_thumbnail
 
 with job(snakemake.log[0]) as logger:
     given = hest.read_counts(snakemake.input.counts)
@@ -17,15 +18,24 @@ with job(snakemake.log[0]) as logger:
     metadata = (
         hest.read_metadata(snakemake.input.metadata) if known else {"id": snakemake.wildcards.sample, **given.uns}
     )
+    slide = Path(snakemake.input.slide) if snakemake.input.get("slide") else None
+    size = hest.slide_size(metadata, snakemake.input.metadata) if known else None
+    if slide is not None:
+        check_slide_size(slide, size, snakemake.input.metadata)
     counts, qc = clean_counts(
         given,
         snakemake.wildcards.sample,
-        hest.slide_size(metadata, snakemake.input.metadata) if known else None,
+        size,
         snakemake.params.min_counts,
         snakemake.input.counts,
+        snakemake.params.outside,
     )
-    slide = Path(snakemake.input.slide) if snakemake.input.get("slide") else None
-    qc["um_per_px"] = um_per_px(metadata, slide) if known or "pixel_size_um_estimated" in metadata else None
+    if known:
+        counts.uns[SPECIES] = hest.species_of(metadata, snakemake.input.metadata)
+    source = snakemake.input.metadata if known else snakemake.input.counts
+    qc["um_per_px"] = um_per_px(metadata, slide, source) if known or "pixel_size_um_estimated" in metadata else None
+    odd = scale_warning(counts.obsm[SPATIAL], qc["um_per_px"], metadata) if known else None
+    qc["warnings"] += [odd] if odd else []
     for warning in qc["warnings"]:
         logger.warning("%s", warning)
     picture = hest.thumbnail(counts)

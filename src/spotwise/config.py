@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from spotwise.contracts import BASELINE_SPACES, EXPRESSION_SPACES, PATIENT, SLIDE
 from spotwise.errors import InputError, one_of
 from spotwise.models import REGISTRY, check_options
@@ -19,6 +21,9 @@ from spotwise.schema import validate
 # Kinds of methods that can learn from expression corrected by Harmony, and of those whose embeddings are a space
 CORRECTABLE = ("retrieval", "regression")
 EMBEDDING = ("retrieval", "clustering")
+# YAML's tag of `<<`, and the key with which Snakemake takes a configuration for a template of YTE, which runs Python
+MERGE = "tag:yaml.org,2002:merge"
+TEMPLATE = "__use_yte__"
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,49 @@ class Predictor:
     kind: str
     k: int = 0
     matching: str = "average"
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML without tags of Python, in which no key may stand twice: of two values the first one would be lost."""
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != MERGE:
+                if (key.tag, key.value) in seen:
+                    raise yaml.composer.ComposerError(None, None, f"the key {key.value!r} twice", key.start_mark)
+                seen.add((key.tag, key.value))
+        return node
+
+
+def read_config(path: str | Path) -> dict:
+    """Read a configuration: YAML (or JSON) without Python in it, every key once.
+
+    Raises
+    ------
+    InputError
+        For what is missing, no YAML, holds a key twice or a tag, or has no keys at the top level.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(path, "configuration", "no such file", "a configuration in YAML")
+    try:
+        config = yaml.load(path.read_text(encoding="utf-8-sig"), _StrictLoader)
+    except UnicodeDecodeError as error:
+        raise InputError(path, f"byte {error.start}", "no UTF-8", "YAML in UTF-8") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f"line {mark.line + 1}" if mark else "content"
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise InputError(path, line, problem, "plain YAML, each key once") from None
+    except RecursionError:
+        raise InputError(path, "content", "brackets or aliases without end", "plain YAML") from None
+    if not isinstance(config, dict):
+        raise InputError(path, "top level", type(config).__name__ if config else "nothing", "keys with values")
+    if TEMPLATE in config:
+        raise InputError(path, TEMPLATE, "a program", "a configuration that runs no Python of its own")
+    return config
 
 
 def prepare(config: dict, where: str = "config") -> list[Sample]:

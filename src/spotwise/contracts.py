@@ -12,6 +12,8 @@ SPATIAL = "spatial"
 TOTAL_COUNTS = "total_counts"
 # AnnData.uns of counts.h5ad and lognorm.h5ad: barcodes of the spots that cleaning dropped
 DROPPED = "dropped_barcodes"
+# AnnData.uns of counts.h5ad: the species that the metadata names, "" where it names none
+SPECIES = "species"
 # AnnData.layers of a prediction: the measured log-normalised expression
 OBSERVED = "observed"
 # AnnData.uns of a prediction: how it was made

@@ -6,6 +6,11 @@ import difflib
 from collections.abc import Iterable
 
 
+def one_line(text: str) -> str:
+    """The text with line ends, and what else a terminal would act upon, as Python writes them: names come from data."""
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+
+
 class InputError(ValueError):
     """Bad input, told in one line: where, which field, what was found, what would be right.
 
@@ -20,7 +25,7 @@ class InputError(ValueError):
     """
 
     def __init__(self, where: object, field: str, found: object, expected: str):
-        super().__init__(f"{where}: {field}: found {found}, expected {expected}")
+        super().__init__(one_line(f"{where}: {field}: found {found}, expected {expected}"))
 
 
 class SetupError(RuntimeError):

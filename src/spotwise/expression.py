@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 
@@ -12,6 +13,8 @@ from scipy import sparse
 
 from spotwise.contracts import DROPPED, SPATIAL, TOTAL_COUNTS
 from spotwise.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 # Features that are no genes: Xenium's blanks, negative controls and unused codewords, MERSCOPE's "Blank-1". HEST counts
 # them into nb_genes and leaves them in the matrix; 220 of the paper's 500 IDC "genes" are of this kind.
@@ -25,13 +28,23 @@ NO_NAME = {"", "nan", "NaN", "NA", "None"}
 
 KEPT_OBS = ("in_tissue", "array_row", "array_col")
 MAX_LISTED = 50
+# float32, in which counts are computed with, holds every whole number up to here
+LARGEST_COUNT = 2**24
+# what to do with spots off the slide, and the share of them from which dropping would only hide a wrong scale
+REFUSE, DROP = "refuse", "drop"
+MOST_OUTSIDE = 0.1
 # above these shares, qc.json warns
 DROPPED_SPOTS_WARNING = 0.2
 CONTROL_COUNTS_WARNING = 0.05
 
 
 def clean_counts(
-    adata: AnnData, sample: str, slide_size: tuple[int, int] | None, min_counts: int, source: object
+    adata: AnnData,
+    sample: str,
+    slide_size: tuple[int, int] | None,
+    min_counts: int,
+    source: object,
+    outside: str = REFUSE,
 ) -> tuple[AnnData, dict]:
     """Check the counts of one slide and keep what an analysis of genes in spots can use.
 
@@ -54,6 +67,9 @@ def clean_counts(
         Fewest counts of a spot, control features left out.
     source
         The file that error messages name.
+    outside
+        What becomes of spots whose centre lies off the slide: ``refuse`` stops, ``drop`` drops and reports them, as
+        HEST's own code does, as long as they are no more than a tenth.
 
     Returns
     -------
@@ -68,15 +84,16 @@ def clean_counts(
     ------
     InputError
         For barcodes that are empty or not unique, Ensembl ids instead of symbols, values that are no counts,
-        coordinates that are missing or off the slide, and where no gene or no spot is left.
+        coordinates that are missing, all the same or off the slide, and where no gene or no spot is left.
     """
     _check_barcodes(adata, source)
     counts = _checked_counts(adata, source)
-    spatial = _checked_spatial(adata, slide_size, source)
+    spatial = _checked_spatial(adata, source)
+    inside = _on_slide(spatial, slide_size, adata.obs_names, outside, source)
     matrix, genes, feature_qc = _genes_only(counts, adata, source)
 
     totals = np.asarray(matrix.sum(axis=1, dtype=np.float64)).ravel().astype(np.int64)
-    kept = totals >= min_counts
+    kept = inside & (totals >= min_counts)
     if not totals[kept].any():
         raise InputError(source, "X", f"at most {totals.max()} counts per spot", f"spots with min_counts={min_counts}")
     cleaned = AnnData(
@@ -98,6 +115,7 @@ def clean_counts(
         "n_spots_in": adata.n_obs,
         "n_spots_kept": cleaned.n_obs,
         "n_spots_dropped": len(dropped),
+        "n_spots_off_slide": int((~inside).sum()),
         "min_counts": int(min_counts),
         "dropped_spots": dropped[:MAX_LISTED],
         **feature_qc,
@@ -115,7 +133,7 @@ def _check_barcodes(adata: AnnData, source: object) -> None:
     if not len(barcodes):
         raise InputError(source, "obs index", "no spot", "one row per spot")
     for row, barcode in enumerate(barcodes):
-        if not isinstance(barcode, str) or barcode.strip() in NO_NAME:
+        if not isinstance(barcode, str) or barcode.strip() in NO_NAME or not barcode.isprintable():
             raise InputError(source, "obs index", f"{barcode!r} in row {row}", "a barcode for every spot")
     if not barcodes.is_unique:
         twice = barcodes[barcodes.duplicated()][0]
@@ -126,10 +144,14 @@ def _checked_counts(adata: AnnData, source: object) -> sparse.csr_matrix:
     """X as CSR float32, once every value of it is seen to be a count."""
     if adata.X is None:
         raise InputError(source, "X", "nothing", "raw counts, spots x genes")
-    counts = sparse.csr_matrix(adata.X)
+    try:
+        counts = sparse.csr_matrix(adata.X)
+        counts.check_format()  # a stored index beyond the genes would be read from memory that is not ours
+    except (TypeError, ValueError) as error:
+        raise InputError(source, "X", f"no matrix ({error})", "raw counts, spots x genes") from None
     counts.sum_duplicates()
     values = counts.data
-    if not (np.issubdtype(values.dtype, np.number) or values.dtype == bool):
+    if values.dtype.kind not in "biuf":
         raise InputError(source, "X", f"values of type {values.dtype}", "raw counts")
     if not np.issubdtype(values.dtype, np.unsignedinteger):
         with np.errstate(invalid="ignore"):
@@ -140,43 +162,56 @@ def _checked_counts(adata: AnnData, source: object) -> sparse.csr_matrix:
             feature = adata.var_names[counts.indices[at]]
             found = f"{values[at]} at spot {barcode!r}, gene {feature!r} ({int(wrong.sum())} such values)"
             raise InputError(source, "X", found, "raw counts: whole numbers, none negative")
+    if values.size and values.max() > LARGEST_COUNT:
+        raise InputError(source, "X", f"a count of {values.max():.0f}", f"counts up to {LARGEST_COUNT}")
     return counts.astype(np.float32)
 
 
-def _checked_spatial(adata: AnnData, slide_size: tuple[int, int] | None, source: object) -> np.ndarray:
-    """Spot centres (N, 2), float64, seen to lie on the slide."""
+def _checked_spatial(adata: AnnData, source: object) -> np.ndarray:
+    """Spot centres (N, 2), float64, finite and not all the same."""
     field = f'obsm["{SPATIAL}"]'
     if SPATIAL not in adata.obsm:
         raise InputError(source, field, "nothing", "spot centres (x, y) in level-0 pixels")
     spatial = np.asarray(adata.obsm[SPATIAL])
     if spatial.ndim != 2 or spatial.shape[1] != 2:
         raise InputError(source, field, f"shape {spatial.shape}", f"({adata.n_obs}, 2): x and y of every spot")
-    try:
-        spatial = spatial.astype(np.float64)
-    except (TypeError, ValueError):
-        raise InputError(source, field, f"values of type {spatial.dtype}", "numbers") from None
+    if spatial.dtype.kind not in "iuf":
+        raise InputError(source, field, f"values of type {spatial.dtype}", "numbers")
+    spatial = spatial.astype(np.float64)
     finite = np.isfinite(spatial).all(axis=1)
     if not finite.all():
         row = int(np.flatnonzero(~finite)[0])
         found = f"{_point(spatial[row])} at spot {adata.obs_names[row]!r}"
         raise InputError(source, field, found, "finite coordinates")
+    if len(spatial) > 1 and (spatial == spatial[0]).all():
+        raise InputError(source, field, f"all {len(spatial)} spots at {_point(spatial[0])}", "a place for every spot")
+    return spatial
+
+
+def _on_slide(
+    spatial: np.ndarray, slide_size: tuple[int, int] | None, barcodes: pd.Index, outside: str, source: object
+) -> np.ndarray:
+    """(N,) whether each spot centre lies on the slide, where those that do not may go."""
     size = np.array(slide_size if slide_size is not None else (np.inf, np.inf))
     inside = ((spatial >= 0) & (spatial < size)).all(axis=1)
-    if not inside.all():
-        row = int(np.flatnonzero(~inside)[0])
-        found = (
-            f"{int((~inside).sum())} of {len(inside)} spots off the slide, "
-            f"first {adata.obs_names[row]!r} at {_point(spatial[row])}"
-        )
-        if slide_size is None:
-            raise InputError(source, field, found, "no negative coordinates")
+    n_outside = int((~inside).sum())
+    if n_outside == 0 or (outside == DROP and n_outside <= MOST_OUTSIDE * len(inside)):
+        return inside
+    row = int(np.flatnonzero(~inside)[0])
+    found = f"{n_outside} of {len(inside)} spots off the slide, first {barcodes[row]!r} at {_point(spatial[row])}"
+    if slide_size is None:
+        expected = "no negative coordinates"
+    else:
         expected = f"x below {slide_size[0]} and y below {slide_size[1]}, none negative"
-        if ((spatial >= 0) & (spatial < size[::-1])).all():
-            expected += "; with x and y swapped all spots would fit"
-        elif not inside.any():
-            expected += "; as no spot fits, these may be pixels of another image or unit"
-        raise InputError(source, field, found, expected)
-    return spatial
+    if ((spatial >= 0) & (spatial < size[::-1])).all():
+        expected += "; with x and y swapped all spots would fit"
+    elif not inside.any():
+        expected += "; as no spot fits, these may be pixels of another image or unit"
+    elif outside == DROP:
+        expected += f"; expression.outside: {DROP} would hide a wrong scale above {MOST_OUTSIDE:.0%} of the spots"
+    else:
+        expected += f"; expression.outside: {DROP} goes on without such spots"
+    raise InputError(source, f'obsm["{SPATIAL}"]', found, expected)
 
 
 def _point(xy: np.ndarray) -> str:
@@ -211,7 +246,10 @@ def _genes_only(counts: sparse.csr_matrix, adata: AnnData, source: object) -> tu
 
 
 def _check_symbols(names: np.ndarray, adata: AnnData, source: object) -> None:
-    """Refuse Ensembl ids; a few are normal, as genes without a symbol go by their id."""
+    """Refuse names that no text can show, and Ensembl ids; a few are normal: genes without a symbol go by their id."""
+    for name in names:
+        if not name.isprintable():
+            raise InputError(source, "var index", repr(name), "names without control characters")
     ids = [name for name in names if ENSEMBL_ID.match(name)]
     if 2 * len(ids) <= len(names):
         return
@@ -243,8 +281,11 @@ def _sum_features_of_one_gene(
 
 def _warnings(qc: Mapping) -> list[str]:
     found = []
-    if qc["n_spots_dropped"] > DROPPED_SPOTS_WARNING * qc["n_spots_in"]:
-        found.append(f"{qc['n_spots_dropped']} of {qc['n_spots_in']} spots have fewer than {qc['min_counts']} counts")
+    below = qc["n_spots_dropped"] - qc["n_spots_off_slide"]
+    if below > DROPPED_SPOTS_WARNING * qc["n_spots_in"]:
+        found.append(f"{below} of {qc['n_spots_in']} spots have fewer than {qc['min_counts']} counts")
+    if qc["n_spots_off_slide"]:
+        found.append(f"{qc['n_spots_off_slide']} of {qc['n_spots_in']} spots lie off the slide and were dropped")
     if qc["control_share_of_counts"] > CONTROL_COUNTS_WARNING:
         found.append(f"control features hold {qc['control_share_of_counts']:.1%} of all counts")
     if qc.get("n_spots_kept_off_tissue"):
@@ -327,6 +368,8 @@ def select_genes(
     common = sorted(set.intersection(*measured.values())) if measured else []
     if not common:
         raise InputError(", ".join(slides) or "no slide", "genes", "none in common", "gene symbols of one species")
+    if n_top >= len(common):
+        logger.warning("hvg_per_slide is %d, the slides have %d genes in common: all are taken", n_top, len(common))
     chosen = pd.Series(0, index=pd.Index(common, dtype=object))
     for sample, adata in slides.items():
         chosen += _highly_variable(adata[:, common], sample, n_top, target_sum)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -20,6 +21,7 @@ from spotwise.contracts import (
     PATCH_PX,
     PATIENT,
     SPATIAL,
+    SPECIES,
     TEST,
     TOTAL_COUNTS,
     TRAIN,
@@ -27,12 +29,15 @@ from spotwise.contracts import (
 )
 from spotwise.errors import InputError
 from spotwise.files import atomic
-from spotwise.slides import match_patches, read_patches_index
+from spotwise.slides import check_centres, match_patches, read_patches_index
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
     from spotwise.samples import FoldPlan
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -145,9 +150,9 @@ def slide_of(lognorm: AnnData, patches: str | Path) -> Slide:
     Raises
     ------
     InputError
-        When a patch belongs to no spot, or no spot has a patch.
+        When a patch belongs to no spot or shows another place, or fewer than two spots have a patch.
     """
-    barcodes, _, _ = read_patches_index(Path(patches))
+    barcodes, coords, attrs = read_patches_index(Path(patches))
     with h5py.File(patches) as file:
         size = file[IMAGES].shape[1:3]
     if size != (PATCH_PX, PATCH_PX):
@@ -157,6 +162,12 @@ def slide_of(lognorm: AnnData, patches: str | Path) -> Slide:
     kept = np.flatnonzero(row >= 0)
     if not len(kept):
         raise InputError(patches, BARCODES, "no barcode of the slide's spots", f"such as {lognorm.obs_names[0]}")
+    if len(kept) == 1:
+        raise InputError(patches, BARCODES, f"one spot, {lognorm.obs_names[kept[0]]}", "two or more, to correlate")
+    if bare := lognorm.n_obs - len(kept):
+        logger.warning("%s: %d of %d spots have no patch and are left out", patches, bare, lognorm.n_obs)
+    if coords is not None:
+        check_centres(coords[row[kept]], attrs, lognorm.obsm[SPATIAL][kept], lognorm.obs_names[kept], patches)
     return Slide(
         genes=lognorm.var_names.to_numpy(dtype=object),
         expression=lognorm.X[kept],
@@ -166,6 +177,26 @@ def slide_of(lognorm: AnnData, patches: str | Path) -> Slide:
         array=array_positions(lognorm)[kept],
         total_counts=lognorm.obs[TOTAL_COUNTS].to_numpy()[kept],
     )
+
+
+def check_one_species(counts: Mapping[str, str | Path]) -> None:
+    """Check that slides (sample -> ``counts.h5ad``) are of one species, as symbols of two hardly overlap.
+
+    Raises
+    ------
+    InputError
+        Naming the first slide whose metadata says another species than that of a slide before it.
+    """
+    known: dict[str, str] = {}
+    for sample, path in counts.items():
+        with h5py.File(path) as file:
+            species = file["uns"][SPECIES].asstr()[()]
+        for other in known:
+            if species and species != known[other]:
+                expected = f"{known[other]!r}, as of {other}"
+                raise InputError(f"metadata of {sample}", "species", repr(species), expected)
+        if species:
+            known[sample] = species
 
 
 def array_positions(lognorm: AnnData) -> np.ndarray:

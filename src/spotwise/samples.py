@@ -60,23 +60,43 @@ def read_samples(path: str | Path) -> list[Sample]:
     path = Path(path)
     if not path.is_file():
         raise InputError(path, "samples", "no such file", "a tab-separated sample sheet")
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(path, f"byte {error.start}", "no UTF-8", "a sheet saved as UTF-8 text") from None
-    rows = list(csv.DictReader((line for line in lines if not line.startswith("#")), delimiter="\t"))
-    if not rows:
-        raise InputError(path, "rows", "none", "one row per slide under a header line")
     samples: list[Sample] = []
-    for number, row in enumerate(rows, start=1):
-        if None in row or None in row.values():
-            raise InputError(path, f"row {number}", "a different number of fields", "as many as the header has")
-        row = {key: value.strip() for key, value in row.items() if value.strip()}
+    for number, row in enumerate(_rows(path), start=1):
         validate(row, "samples.schema.yaml", f"{path}: row {number} ({row.get('sample', 'no sample id')})")
         if any(row["sample"] == sample.sample for sample in samples):
             raise InputError(path, "sample", f"{row['sample']} twice", "each id once")
         samples.append(Sample(row["sample"], row["cohort"], row["patient"], row.get("technology", "")))
     return samples
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    """The rows under the header, blanks around cells and empty cells left out."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(path, f"byte {error.start}", "no UTF-8", "a sheet saved as UTF-8 text") from None
+    table = [_cells(path, number, line) for number, line in enumerate(lines, start=1) if not line.startswith("#")]
+    table = [cells for cells in table if any(cells)]
+    if len(table) < 2:
+        raise InputError(path, "rows", "none", "one row per slide under a header line")
+    header, *rows = table
+    if len(header) == 1:
+        raise InputError(path, "header", repr(header[0]), "columns parted by tabs: sample, cohort, patient, ...")
+    for column in header:
+        if header.count(column) > 1:
+            raise InputError(path, "header", f"column {column!r} twice", "each column once")
+    for number, row in enumerate(rows, start=1):
+        if len(row) != len(header):
+            raise InputError(path, f"row {number}", "a different number of fields", "as many as the header has")
+    return [{column: cell for column, cell in zip(header, row, strict=True) if cell} for row in rows]
+
+
+def _cells(path: Path, number: int, line: str) -> list[str]:
+    """The cells of a line. Each line is read alone: an open quote would else swallow the lines below it."""
+    try:
+        return [cell.strip() for cells in csv.reader([line], delimiter="\t", strict=True) for cell in cells]
+    except csv.Error as error:
+        raise InputError(path, f"line {number}", str(error), "cells whose quotes are closed") from None
 
 
 def patients(samples: Sequence[Sample]) -> list[str]:

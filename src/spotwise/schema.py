@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -15,10 +17,16 @@ from spotwise.errors import InputError, one_of
 SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
 
 
+@cache
+def _content(schema: str) -> dict:
+    return yaml.safe_load((SCHEMAS / schema).read_text(encoding="utf-8"))
+
+
 def _filling_validator(schema: dict) -> Draft202012Validator:
     """A validator that writes the schema's defaults into the object it checks.
 
-    Unlike JSON's, its integers have no decimal point: 64.0 cannot be a number of spots.
+    Unlike JSON's, its integers have no decimal point: 64.0 cannot be a number of spots. Its numbers are finite: YAML's
+    .nan passes every range.
     """
     check_properties = Draft202012Validator.VALIDATORS["properties"]
 
@@ -29,7 +37,12 @@ def _filling_validator(schema: dict) -> Draft202012Validator:
                     instance.setdefault(key, copy.deepcopy(subschema["default"]))
         yield from check_properties(validator, properties, instance, parent)
 
-    types = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
+    types = Draft202012Validator.TYPE_CHECKER.redefine_many(
+        {
+            "integer": lambda _, value: type(value) is int,
+            "number": lambda _, value: type(value) in (int, float) and math.isfinite(value),
+        }
+    )
     return validators.extend(Draft202012Validator, {"properties": fill_and_check}, type_checker=types)(schema)
 
 
@@ -73,7 +86,6 @@ def validate(instance: dict, schema: str, where: str) -> None:
     InputError
         Naming the first field at fault.
     """
-    content = yaml.safe_load((SCHEMAS / schema).read_text(encoding="utf-8"))
-    error = best_match(_filling_validator(content).iter_errors(instance))
+    error = best_match(_filling_validator(_content(schema)).iter_errors(instance))
     if error is not None:
         raise _told(error, where)

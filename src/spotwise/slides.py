@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import openslide
 from PIL import Image
+from scipy.spatial import KDTree
 
 from spotwise.contracts import BARCODES, COORDS, IMAGES
 from spotwise.errors import InputError
@@ -33,6 +34,17 @@ _TILE_CACHE_BYTES = 256 * 2**20
 PLACEHOLDER_UM_PER_PX = (1.0, 0.2125, 0.26458, 0.35278, 31.75, 63.5, 0.0006)
 _PLAUSIBLE_UM_PER_PX = (0.05, 10.0)
 _TOLERATED_DISAGREEMENT = 0.02
+# of the slide's size from what its metadata says: more than a rim of padding
+_TOLERATED_SIZE = 0.01
+# of the distance between spots: rows of an array are compressed by up to a tenth where tissue was cut askew
+_TOLERATED_DISTANCE = 0.2
+
+# of a patch from its spot: HEST rounds twice
+_TOLERATED_OFFSET_PX = 2
+
+# Pixels read at once for a thumbnail (256 MB), and most of them in all: above, a slide without a pyramid takes hours
+_STRIP_PX = 2**26
+_MOST_PX = 10**10
 
 
 @contextmanager
@@ -64,7 +76,7 @@ def open_slide(path: Path) -> Iterator[openslide.OpenSlide]:
         raise InputError(path, "slide", f"unreadable data ({error})", "a complete slide; fetch it again") from error
 
 
-def um_per_px(metadata: Mapping[str, object], slide: Path | None = None) -> float:
+def um_per_px(metadata: Mapping[str, object], slide: Path | None = None, source: object = None) -> float:
     """Pixel size of a slide's level 0 in micrometres, from the sample's metadata or else the slide's own tags.
 
     HEST's ``pixel_size_um_estimated`` (from the distance between spots) is trusted first, as slides often embed none or
@@ -76,13 +88,15 @@ def um_per_px(metadata: Mapping[str, object], slide: Path | None = None) -> floa
         HEST's metadata of the sample; ``pixel_size_um_estimated`` and ``pixel_size_um_embedded`` may be absent or null.
     slide
         Slide whose ``openslide.mpp-x`` and ``-y`` serve when nothing was estimated.
+    source
+        The metadata's file, for messages.
 
     Raises
     ------
     InputError
         If no source gives a size, or the size lies outside 0.05-10 um/px.
     """
-    where = f"metadata of {metadata.get('id', 'the sample')}"
+    where = source or f"metadata of {metadata.get('id', 'the sample')}"
     estimated = _pixel_size(where, metadata, "pixel_size_um_estimated")
     if estimated is None:
         return _embedded_um_per_px(where, slide)
@@ -98,16 +112,18 @@ def um_per_px(metadata: Mapping[str, object], slide: Path | None = None) -> floa
     return estimated
 
 
-def _pixel_size(where: str, metadata: Mapping[str, object], key: str) -> float | None:
+def _pixel_size(where: object, metadata: Mapping[str, object], key: str) -> float | None:
     value = metadata.get(key)
     try:
         size = math.nan if value is None else float(value)
-    except (TypeError, ValueError) as error:
-        raise InputError(where, key, repr(value), "a number of micrometres per pixel, or null") from error
+    except (TypeError, ValueError):
+        size = None
+    if size is None or isinstance(value, bool):
+        raise InputError(where, key, repr(value), "a number of micrometres per pixel, or null")
     return None if math.isnan(size) else size  # a blank CSV cell reaches the JSON as NaN
 
 
-def _embedded_um_per_px(where: str, slide: Path | None) -> float:
+def _embedded_um_per_px(where: object, slide: Path | None) -> float:
     if slide is None:
         raise InputError(where, "pixel_size_um_estimated", "none", "micrometres per pixel of the slide's level 0")
     with open_slide(slide) as opened:
@@ -116,6 +132,8 @@ def _embedded_um_per_px(where: str, slide: Path | None) -> float:
         raise InputError(slide, "pixel size", "none, nor in the metadata", "pixel_size_um_estimated in the metadata")
     size = (float(found[0]) + float(found[1])) / 2
     _check_plausible(slide, "openslide.mpp", size)
+    if not math.isclose(float(found[0]), float(found[1]), rel_tol=_TOLERATED_DISAGREEMENT):
+        raise InputError(slide, "openslide.mpp", f"{found[0]} by {found[1]} um/px", "square pixels")
     if _is_placeholder(size):
         log.warning(
             "%s: pixel size %.5g um looks like a placeholder; give pixel_size_um_estimated instead", slide, size
@@ -131,6 +149,52 @@ def _check_plausible(where: object, field: str, size: float) -> None:
 
 def _is_placeholder(size: float) -> bool:
     return any(math.isclose(size, known, rel_tol=1e-3) for known in PLACEHOLDER_UM_PER_PX)
+
+
+def check_slide_size(slide: Path, expected: tuple[int, int], source: object) -> None:
+    """Check that a slide is as large as its metadata says, to 1 %: else the spots are pixels of another image.
+
+    Parameters
+    ----------
+    slide
+        Any slide that OpenSlide reads.
+    expected
+        (width, height) in pixels of level 0.
+    source
+        The metadata's file, for messages.
+
+    Raises
+    ------
+    InputError
+        If the slide cannot be read or has another size.
+    """
+    with open_slide(slide) as opened:
+        size = opened.dimensions
+    if any(abs(found - said) > _TOLERATED_SIZE * said for found, said in zip(size, expected, strict=True)):
+        raise InputError(
+            slide, "size", f"{size[0]} x {size[1]} px", f"{expected[0]} x {expected[1]} px, as {source} says"
+        )
+
+
+def scale_warning(centres: np.ndarray, um_per_px: float, metadata: Mapping[str, object]) -> str | None:
+    """What is odd about the scale of a slide: spots not as far apart as the metadata says; ``None`` if nothing.
+
+    Parameters
+    ----------
+    centres
+        (N, 2) spot centres in pixels of level 0.
+    um_per_px
+        Pixel size in micrometres.
+    metadata
+        HEST's metadata; ``inter_spot_dist`` in micrometres may be absent or no number.
+    """
+    said = metadata.get("inter_spot_dist")
+    if isinstance(said, bool) or not isinstance(said, int | float) or not 0 < said < math.inf or len(centres) < 2:
+        return None
+    found = float(np.median(KDTree(centres).query(centres, k=[2])[0])) * um_per_px
+    if abs(found / said - 1) <= _TOLERATED_DISTANCE:
+        return None
+    return f"spots are {found:.0f} um apart at {um_per_px:.4g} um/px, inter_spot_dist in the metadata is {said:g} um"
 
 
 def extract_patches(
@@ -290,16 +354,24 @@ def read_patches_index(path: Path) -> tuple[np.ndarray, np.ndarray | None, dict[
             _check_images(path, file, len(barcodes))
             coords = _read_coords(path, file, len(barcodes)) if COORDS in file else None
             return barcodes, coords, dict(file[IMAGES].attrs)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # both are HDF5's for a damaged file
         raise InputError(
-            path, "file", f"unreadable ({error})", "an HDF5 file of patches; make or fetch it again"
+            path, "file", f"unreadable ({_first_line(error)})", "an HDF5 file of patches; make or fetch it again"
         ) from error
 
 
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _dataset(path: Path, file: h5py.File, name: str, expected: str) -> h5py.Dataset:
+    if not isinstance(file.get(name), h5py.Dataset):
+        raise InputError(path, name, "no such dataset", expected)
+    return file[name]
+
+
 def _read_barcodes(path: Path, file: h5py.File) -> np.ndarray:
-    if BARCODES not in file:
-        raise InputError(path, BARCODES, "no such dataset", "one label per patch")
-    stored = file[BARCODES]
+    stored = _dataset(path, file, BARCODES, "one label per patch")
     if stored.ndim > 2 or stored.ndim == 0 or stored.size != len(stored) or len(stored) == 0:
         raise InputError(path, BARCODES, f"shape {stored.shape}", "(N,) or (N, 1) with N > 0")
     if stored.dtype.kind not in "SO":
@@ -315,26 +387,64 @@ def _read_barcodes(path: Path, file: h5py.File) -> np.ndarray:
 
 
 def _check_images(path: Path, file: h5py.File, n_patches: int) -> None:
-    if IMAGES not in file:
-        raise InputError(path, IMAGES, "no such dataset", "uint8 (N, height, width, 3)")
-    images = file[IMAGES]
+    images = _dataset(path, file, IMAGES, "uint8 (N, height, width, 3)")
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
         raise InputError(path, IMAGES, f"{images.dtype} {images.shape}", "uint8 (N, height, width, 3)")
     if len(images) != n_patches:
         raise InputError(path, IMAGES, f"{len(images)} patches", f"{n_patches}, one for each barcode")
+    if images.chunks and (n_written := images.id.get_num_chunks()) < (n_chunks := _n_chunks(images)):
+        # HDF5 would give black pixels for what was never written
+        found = f"{n_written} of {n_chunks} chunks, the others were never written"
+        raise InputError(path, IMAGES, found, "a file whose writer was not cut off")
     try:
         _ = images[0], images[-1]
     except OSError as error:
         raise InputError(
-            path, IMAGES, f"unreadable patches ({error})", "a file whose writer was not cut off"
+            path, IMAGES, f"unreadable patches ({_first_line(error)})", "a file whose writer was not cut off"
         ) from error
 
 
+def _n_chunks(dataset: h5py.Dataset) -> int:
+    return math.prod(math.ceil(edge / chunk) for edge, chunk in zip(dataset.shape, dataset.chunks, strict=True))
+
+
 def _read_coords(path: Path, file: h5py.File, n_patches: int) -> np.ndarray:
-    coords = file[COORDS]
+    coords = _dataset(path, file, COORDS, f"integers ({n_patches}, 2)")
     if coords.shape != (n_patches, 2) or coords.dtype.kind not in "iu":
         raise InputError(path, COORDS, f"{coords.dtype} {coords.shape}", f"integers ({n_patches}, 2)")
     return coords[()].astype(np.int64)
+
+
+def check_centres(
+    coords: np.ndarray, attrs: Mapping[str, object], centres: np.ndarray, barcodes: Sequence[str], source: object
+) -> None:
+    """Check that patches show their spots: a spot's centre may lie no more than half a patch from its patch's.
+
+    Parameters
+    ----------
+    coords, attrs
+        As :func:`read_patches_index` returns them, for N patches; without ``patch_size_src`` nothing can be checked.
+    centres, barcodes
+        (N, 2) spot centres in pixels of level 0 and their N labels, in the order of the patches.
+    source
+        Patch file, named in messages.
+
+    Raises
+    ------
+    InputError
+        Naming the first patch that does not show its spot.
+    """
+    size = attrs.get("patch_size_src")
+    if not np.isscalar(size) or not np.issubdtype(type(size), np.number):
+        return
+    offset = np.abs(coords + size / 2 - centres).max(axis=1)
+    wrong = np.flatnonzero(~(offset <= size / 2))
+    if len(wrong):
+        row = wrong[0]
+        found = f"{len(wrong)} of {len(offset)} patches off their spots, first {barcodes[row]} by {offset[row]:.0f} px"
+        raise InputError(source, COORDS, found, f"patches of {size} px around the spots in the counts' obsm")
+    if len(offset) and (median := float(np.median(offset))) > _TOLERATED_OFFSET_PX:
+        log.warning("%s: patches lie %.0f px from their spots in the median", source, median)
 
 
 def match_patches(patch_barcodes: Sequence[str], obs_names: Sequence[str], source: object) -> np.ndarray:
@@ -377,7 +487,34 @@ def write_thumbnail(slide: Path, output_png: Path, longest_edge: int = 1000) -> 
         If the slide cannot be read.
     """
     with open_slide(slide) as opened:
-        image = opened.get_thumbnail((longest_edge, longest_edge))
+        image = _small_picture(opened, slide, longest_edge)
         with atomic(output_png) as temporary:
             image.save(temporary)
         return opened.dimensions
+
+
+def _small_picture(opened: openslide.OpenSlide, slide: Path, longest_edge: int) -> Image.Image:
+    """The whole slide on white, of at most `longest_edge` pixels.
+
+    OpenSlide's own takes the whole level into memory, which without a pyramid is the whole slide; here it comes in
+    strips.
+    """
+    downsample = max(opened.dimensions) / longest_edge
+    level = opened.get_best_level_for_downsample(max(downsample, 1.0))
+    width, height = opened.level_dimensions[level]
+    if width * height > _MOST_PX:
+        remedy = f"a pyramid with a level of at most {_MOST_PX:.0e} pixels (vips tiffsave --tile --pyramid makes one)"
+        raise InputError(slide, "slide", f"a smallest level of {width} x {height} px", remedy)
+    shrink = max(1.0, max(width, height) / longest_edge)
+    size = max(1, round(width / shrink)), max(1, round(height / shrink))
+    picture = Image.new("RGB", size, "white")
+    rows_at_once = max(1, int(_STRIP_PX / width / shrink))  # of the picture
+    for top in range(0, size[1], rows_at_once):
+        rows = min(rows_at_once, size[1] - top)
+        first, last = round(top * height / size[1]), round((top + rows) * height / size[1])
+        location = 0, round(first * opened.level_downsamples[level])
+        strip = opened.read_region(location, level, (width, max(1, last - first)))
+        part = Image.new("RGB", strip.size, "white")
+        part.paste(strip, mask=strip.getchannel("A"))
+        picture.paste(part.resize((size[0], rows), Image.Resampling.LANCZOS), (0, top))
+    return picture

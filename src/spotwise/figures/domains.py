@@ -220,7 +220,7 @@ def _draw(section: Section, panels, legend: Mapping[str, str], heading: str, pdf
 def draw_legend(fig: Figure, legend: Mapping[str, str]) -> None:
     """Name the colours under a figure of constrained layout, in as many columns as fit."""
     handles = [
-        Line2D([], [], linestyle="", marker="o", markersize=4, color=colour, label=name)
+        Line2D([], [], linestyle="", marker="o", markersize=4, color=colour, label=style.plain(name))
         for name, colour in legend.items()
     ]
     fig.legend(handles=handles, loc="outside lower center", ncols=_columns(legend, fig.get_figwidth()))

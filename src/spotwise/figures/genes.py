@@ -68,7 +68,7 @@ def gene_bars(
             heading = f"{style.run_title(scores.iloc[0])}: PCC of {len(names)} {kind}"
             axes[0].set_title(f"{heading}, highest {quantity} first")
             if len(names) <= MOST_NAMES:
-                axes[-1].set_xticks(range(len(names)), names, rotation=90)
+                axes[-1].set_xticks(range(len(names)), [style.plain(name) for name in names], rotation=90)
         style.foot(fig, EXPLANATION)
         style.save(fig, pdf, png)
 

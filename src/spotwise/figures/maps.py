@@ -96,7 +96,7 @@ def expression_maps(
             axes = grid[row * rows_per_gene : (row + 1) * rows_per_gene]
             truth = _column(first, gene, truth=True)
             scale = spots.colour_scale(truth - truth.mean())
-            panels = [(f"{gene}\ntruth", truth)]
+            panels = [(f"{style.plain(gene)}\ntruth", truth)]
             for predictor, prediction in slide.items():
                 values = _column(prediction, gene)
                 pcc, _ = pearson_per_gene(values[:, None], truth[:, None])

@@ -198,6 +198,11 @@ def text_width(text: str, size: float) -> float:
     return TextPath((0, 0), text, size=size, prop=FontProperties(family=RC["font.family"])).get_extents().width / 72
 
 
+def plain(name: str) -> str:
+    """A name from data as text: between two dollar signs matplotlib would read mathematics."""
+    return name.replace("$", r"\$")
+
+
 def gene_set_title(name: str) -> str:
     """Write a gene set (`averages.gene_set_columns`) for a heading: ``top 50 HEG``, ``marker genes``."""
     kind, _, size = name.partition("_top")

@@ -69,7 +69,7 @@ def slide_umap(
         if values.size:
             scale = spots.colour_scale(values)
         for gene, column in zip(expression.columns, values.T, strict=True):
-            points = _scatter(next(axes), umap, gene, c=column, cmap=spots.COLOURS, norm=scale)
+            points = _scatter(next(axes), umap, style.plain(gene), c=column, cmap=spots.COLOURS, norm=scale)
         for ax in axes:
             ax.set_visible(False)
         if values.size:

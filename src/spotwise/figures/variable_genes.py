@@ -60,7 +60,7 @@ def variable_gene_maps(
             spots.frame(next(axes), tissue, extent, section.window, title)
         for row, column in zip(genes.itertuples(), values.T, strict=True):
             ax = next(axes)
-            title = f"{row.gene}\nI = {style.number(row.moran_i)}, {q_text(row.q)}"
+            title = f"{style.plain(row.gene)}\nI = {style.number(row.moran_i)}, {q_text(row.q)}"
             spots.frame(ax, spots.faded(tissue), extent, section.window, title)
             drawn = spots.draw_spots(ax, section, rasterise, array=column, norm=scale)
         for ax in axes:

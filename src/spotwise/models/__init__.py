@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -197,5 +198,5 @@ def check_options(name: str, given: Mapping[str, object], where: str) -> None:
         if option.choices is not None and value not in option.choices:
             raise InputError(where, key, repr(value), one_of(option.choices, value))
         right = type(value).__name__ == option.type or (option.type == "float" and type(value) is int)
-        if not right:
+        if not right or (type(value) is float and not math.isfinite(value)):
             raise InputError(where, key, repr(value), f"a value of type {option.type}")
