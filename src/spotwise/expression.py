@@ -190,9 +190,7 @@ def _point(xy: np.ndarray) -> str:
     return f"({xy[0]:g}, {xy[1]:g})"
 
 
-def _genes_of_features(
-    counts: sparse.csr_matrix, adata: AnnData, source: object
-) -> tuple[np.ndarray, list[str], dict]:
+def _genes_of_features(counts: sparse.csr_matrix, adata: AnnData, source: object) -> tuple[np.ndarray, list[str], dict]:
     """Which gene each feature (F,) counts, -1 for those unnamed and controls; the genes' symbols; what was found."""
     names = np.array([str(name).strip() for name in adata.var_names], dtype=object)
     unnamed = np.array([name in NO_NAME for name in names], dtype=bool)

@@ -69,9 +69,7 @@ def gene_blocks(n_genes: int) -> Iterator[slice]:
     return (slice(start, start + GENES_PER_BLOCK) for start in range(0, n_genes, GENES_PER_BLOCK))
 
 
-def pearson_per_gene(
-    predicted: np.ndarray, observed: np.ndarray, threads: int = 1
-) -> tuple[np.ndarray, np.ndarray]:
+def pearson_per_gene(predicted: np.ndarray, observed: np.ndarray, threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Pearson correlation of every gene across spots.
 
     Two passes in float64: means first, then sums over centred values, so that a large offset costs no digits.
