@@ -1,6 +1,7 @@
 # make demo   the whole pipeline on a generated cohort: nine minutes on two cores, no data, GPU or account needed
 # make test   the tests, those aside that train for minutes
 # make test-long  these: methods on slides without a link between image and expression
+# make bench  what spotwise costs against references and the machine's limits: benchmarks/RESULTS.md, a quarter of an hour
 # make lint   formatting and static checks
 # make lock   new versions of everything, into requirements.lock
 # make clean  remove the demo's data and results, caches and the environment
@@ -12,7 +13,7 @@ UV_VERSION := 0.13.8
 BIN := .venv/bin
 DEMO := --cores 2 --configfile configs/demo.yaml
 
-.PHONY: demo test test-long lint lock clean
+.PHONY: demo test test-long bench lint lock clean
 .DEFAULT_GOAL := demo
 
 # The environment: versions and hashes of requirements.lock, bytecode compiled so that jobs start quickly.
@@ -38,6 +39,9 @@ test: .venv/installed
 
 test-long: .venv/installed
 	$(BIN)/python -m pytest -m long
+
+bench: .venv/installed
+	PYTHONPATH=src $(BIN)/python -m benchmarks
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ the matches' log-normalised expression. BLEEP's ``simple`` matching is K = 1, it
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -184,6 +185,31 @@ def top_columns(similarity: np.ndarray, k: int) -> np.ndarray:
         wanted = k - np.count_nonzero(similarity[tied] > threshold[tied], axis=1)
         chosen[tied] &= ~level | (np.cumsum(level, axis=1) <= wanted[:, None])
     return (np.flatnonzero(chosen) % similarity.shape[1]).reshape(len(similarity), k)
+
+
+def approximately_nearest(bank: np.ndarray, threads: int = 1) -> Callable[[np.ndarray, int], np.ndarray]:
+    """An index that finds most of the most similar rows: for banks too large to search again and again.
+
+    A graph of neighbours by pynndescent, which comes with scanpy. Building it takes as long as many exact searches, and
+    what it misses depends on the data: nothing in the workflow uses it, see ``benchmarks/``.
+
+    Parameters
+    ----------
+    bank
+        (M, D) float32, L2-normalised.
+    threads
+        To build and search with.
+
+    Returns
+    -------
+    A function of queries (Q, D) and k that returns (Q, k) int64, ascending by row, as :func:`nearest` does. The same
+    bank gives the same index.
+    """
+    from pynndescent import NNDescent  # seconds to import
+
+    index = NNDescent(bank, metric="cosine", n_neighbors=min(30, len(bank) - 1), random_state=0, n_jobs=threads)
+    index.prepare()
+    return lambda queries, k: np.sort(index.query(queries, k=k)[0].astype(np.int64), axis=1)
 
 
 def distance_weights(queries: Embeddings, bank: Embeddings, matches: np.ndarray) -> np.ndarray:
