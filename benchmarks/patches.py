@@ -112,9 +112,11 @@ def tiles_once(slide: Path, centres: np.ndarray, um_per_px: float) -> int:
             for y in range(int(y0), int(y1) + 1)
             for x in range(int(x0), int(x1) + 1)
         }
+        # tifffile reads from the file when these are first asked for
+        offsets, sizes, tables, decode = page.dataoffsets, page.databytecounts, page.jpegtables, page.decode
         for tile in sorted(needed):
-            tiff.filehandle.seek(page.dataoffsets[tile])
-            page.decode(tiff.filehandle.read(page.databytecounts[tile]), tile, jpegtables=page.jpegtables)
+            tiff.filehandle.seek(offsets[tile])
+            decode(tiff.filehandle.read(sizes[tile]), tile, jpegtables=tables)
     return len(needed)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -94,7 +95,8 @@ def peak_memory(module: str, function: str, *arguments: object) -> tuple[int, in
         takes them back when it needs them.
     """
     command = [sys.executable, "-m", "benchmarks.timing", module, function, *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True)
     before, peak = done.stdout.split()[-2:]
     return int(before), int(peak)
 

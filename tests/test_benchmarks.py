@@ -124,7 +124,7 @@ def allocate(mib):
 
 
 def test_peak_memory_counts_what_the_function_holds():
-    before, peak = peak_memory("tests.test_benchmarks", "allocate", 200)
+    before, peak = peak_memory("test_benchmarks", "allocate", 200)
     assert peak - before == pytest.approx(200 * 2**20, rel=0.05)
 
 
