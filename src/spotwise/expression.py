@@ -218,16 +218,22 @@ def _genes_of_features(counts: sparse.csr_matrix, adata: AnnData, source: object
     )
 
 
-def _row_blocks(counts: sparse.csr_matrix) -> Iterator[slice]:
-    """Consecutive rows that hold about `VALUES_AT_ONCE` values."""
-    starts = np.searchsorted(counts.indptr, np.arange(0, counts.nnz, VALUES_AT_ONCE), side="right") - 1
+def _row_blocks(counts: sparse.csr_matrix, values: int = VALUES_AT_ONCE) -> Iterator[slice]:
+    """Consecutive rows that hold about so many ``values``."""
+    starts = np.searchsorted(counts.indptr, np.arange(0, counts.nnz, values), side="right") - 1
     return (slice(*each) for each in pairwise([*np.unique([0, *starts]).tolist(), counts.shape[0]]))
 
 
 def _totals(counts: sparse.csr_matrix, features: np.ndarray) -> np.ndarray:
     """Counts of each row (N,) over ``features`` (F,), float64."""
-    of_features = features.astype(np.float64)
-    return np.concatenate([counts[rows] @ of_features for rows in _row_blocks(counts)])
+    totals = np.zeros(counts.shape[0])
+    for rows in _row_blocks(counts):
+        ends = counts.indptr[rows.start : rows.stop + 1]
+        block = slice(ends[0], ends[-1])
+        values = counts.data[block] * features[counts.indices[block]]
+        filled = np.diff(ends) > 0
+        totals[rows][filled] = np.add.reduceat(values, (ends[:-1] - ends[0])[filled], dtype=np.float64)
+    return totals
 
 
 def _genes_only(
@@ -246,7 +252,7 @@ def _genes_only(
         block = slice(ends[0], ends[-1])
         gene = gene_of_feature[counts.indices[block]]
         wanted = (gene >= 0) & (counts.data[block] != 0) & np.repeat(kept[rows], np.diff(ends))
-        before = np.concatenate([[0], np.cumsum(wanted)])[ends - ends[0]]
+        before = np.concatenate([[0], np.cumsum(wanted, dtype=np.int32)])[ends - ends[0]]
         per_row[rows] = np.diff(before)
         new = slice(filled, filled + before[-1])
         values[new], genes[new] = counts.data[block][wanted], gene[wanted]
@@ -306,13 +312,25 @@ def normalise(adata: AnnData, target_sum: float | None = None) -> AnnData:
     -------
     The same spots and genes with X float32 log-normalised; a spot without counts stays zero.
     """
-    import scanpy as sc
-
     result = adata.copy()
     result.X = sparse.csr_matrix(result.X, dtype=np.float32)
-    sc.pp.normalize_total(result, target_sum=depth_target(result.X, target_sum))
-    sc.pp.log1p(result)
+    result.uns["log1p"] = {"base": None}  # as scanpy's log1p leaves it
+    _log_normalise(result.X, depth_target(result.X, target_sum))
     return result
+
+
+def _log_normalise(counts: sparse.csr_matrix, target_sum: float) -> None:
+    """Scale each row to ``target_sum`` and take log1p, in place; by scanpy, on rows enough to fill a block."""
+    import scanpy as sc
+
+    for rows in _row_blocks(counts, 8 * VALUES_AT_ONCE):
+        ends = counts.indptr[rows.start : rows.stop + 1]
+        block = slice(ends[0], ends[-1])
+        parts = counts.data[block], counts.indices[block], ends - ends[0]
+        some = AnnData(sparse.csr_matrix(parts, shape=(len(ends) - 1, counts.shape[1])))
+        sc.pp.normalize_total(some, target_sum=target_sum)
+        sc.pp.log1p(some)
+        counts.data[block] = some.X.data
 
 
 def depth_target(counts: sparse.spmatrix | np.ndarray, target_sum: float | None) -> float:
@@ -394,10 +412,9 @@ def _highly_variable(counts: sparse.csr_matrix, sample: str, n_top: int, target_
     if not with_counts.all():
         counts = counts[with_counts]
     # the counts' own index arrays: only values change
-    lognorm = AnnData(sparse.csr_matrix((counts.data.copy(), counts.indices, counts.indptr), shape=counts.shape))
-    sc.pp.normalize_total(lognorm, target_sum=depth_target(counts, target_sum))
-    sc.pp.log1p(lognorm)
-    ranked = sc.pp.highly_variable_genes(lognorm, n_top_genes=n_top, flavor="seurat", inplace=False)
+    lognorm = sparse.csr_matrix((counts.data.copy(), counts.indices, counts.indptr), shape=counts.shape)
+    _log_normalise(lognorm, depth_target(counts, target_sum))
+    ranked = sc.pp.highly_variable_genes(AnnData(lognorm), n_top_genes=n_top, flavor="seurat", inplace=False)
     return ranked["highly_variable"].to_numpy()
 
 
