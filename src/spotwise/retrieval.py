@@ -97,11 +97,11 @@ def nearest(queries: np.ndarray, bank: np.ndarray, k: int, threads: int = 1) -> 
     """
     if not 1 <= k <= len(bank):
         raise ValueError(f"k = {k} of a bank of {len(bank)} spots")
-    parts = [BestRows(queries[rows], k) for rows in _parts(len(queries), QUERIES_AT_ONCE, threads)]
+    parts = [BestRows(_finite(queries[rows]), k) for rows in _parts(len(queries), QUERIES_AT_ONCE, threads)]
     step = BLOCK_BYTES // (4 * min(len(queries), threads * QUERIES_AT_ONCE) or 1)
     with ThreadPoolExecutor(threads) as pool, threadpool_limits(1 if threads > 1 else None, "blas"):
         for rows in _parts(len(bank), step):
-            block = np.asarray(bank[rows])
+            block = _finite(np.asarray(bank[rows]))
             list(pool.map(lambda part, block=block, first=rows.start: part.see(block, first), parts))
     return np.concatenate([part.rows() for part in parts])
 
@@ -159,9 +159,13 @@ class BestRows:
         """(Q, k) int64, ascending."""
         if self.waiting:
             self._merge()
-        if not np.isfinite(self.similarity).all():
-            raise ValueError("embeddings that are not finite")
         return self.row
+
+
+def _finite(embedding: np.ndarray) -> np.ndarray:
+    if not np.isfinite(embedding).all():
+        raise ValueError("embeddings that are not finite")
+    return embedding
 
 
 def _parts(n: int, at_most: int, multiple: int = 1) -> list[slice]:
