@@ -64,6 +64,18 @@ def test_ties_across_blocks_go_to_the_lower_rows(k, block_bytes, threads, monkey
     np.testing.assert_array_equal(found, expected)
 
 
+def test_few_rows_wait_even_where_each_block_beats_the_one_before():
+    angle = np.linspace(1.5, 0, 4_000)
+    bank = np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
+    part = retrieval.BestRows(np.array([[1, 0]], np.float32), 5)
+    most = 0
+    for start in range(0, 4_000, 8):
+        part.see(bank[start : start + 8], start)
+        most = max(most, int(part.n_waiting.max()))
+    assert part.rows().tolist() == [[3995, 3996, 3997, 3998, 3999]]
+    assert most < 2 * 5
+
+
 def test_embeddings_that_all_fell_on_one_point_give_the_first_rows():
     bank = np.tile(unit_rows(np.array([[1, 2, 2]], np.float32)), (5_000, 1))
     assert nearest(bank[:3], bank, 4).tolist() == [[0, 1, 2, 3]] * 3

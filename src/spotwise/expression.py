@@ -218,7 +218,7 @@ def _genes_of_features(counts: sparse.csr_matrix, adata: AnnData, source: object
     )
 
 
-def _row_blocks(counts: sparse.csr_matrix, values: int = VALUES_AT_ONCE) -> Iterator[slice]:
+def _row_blocks(counts: sparse.csr_matrix, values: int) -> Iterator[slice]:
     """Consecutive rows that hold about so many ``values``."""
     starts = np.searchsorted(counts.indptr, np.arange(0, counts.nnz, values), side="right") - 1
     return (slice(*each) for each in pairwise([*np.unique([0, *starts]).tolist(), counts.shape[0]]))
@@ -227,7 +227,7 @@ def _row_blocks(counts: sparse.csr_matrix, values: int = VALUES_AT_ONCE) -> Iter
 def _totals(counts: sparse.csr_matrix, features: np.ndarray) -> np.ndarray:
     """Counts of each row (N,) over ``features`` (F,), float64."""
     totals = np.zeros(counts.shape[0])
-    for rows in _row_blocks(counts):
+    for rows in _row_blocks(counts, VALUES_AT_ONCE):
         ends = counts.indptr[rows.start : rows.stop + 1]
         block = slice(ends[0], ends[-1])
         values = counts.data[block] * features[counts.indices[block]]
@@ -247,7 +247,7 @@ def _genes_only(
     values, genes = np.empty(counts.nnz, dtype=np.float32), np.empty(counts.nnz, dtype=counts.indices.dtype)
     per_row = np.zeros(counts.shape[0], dtype=counts.indptr.dtype)
     filled = 0
-    for rows in _row_blocks(counts):
+    for rows in _row_blocks(counts, VALUES_AT_ONCE):
         ends = counts.indptr[rows.start : rows.stop + 1]
         block = slice(ends[0], ends[-1])
         gene = gene_of_feature[counts.indices[block]]
@@ -323,7 +323,7 @@ def _log_normalise(counts: sparse.csr_matrix, target_sum: float) -> None:
     """Scale each row to ``target_sum`` and take log1p, in place; by scanpy, on rows enough to fill a block."""
     import scanpy as sc
 
-    for rows in _row_blocks(counts, 8 * VALUES_AT_ONCE):
+    for rows in _row_blocks(counts, 4 * VALUES_AT_ONCE):
         ends = counts.indptr[rows.start : rows.stop + 1]
         block = slice(ends[0], ends[-1])
         parts = counts.data[block], counts.indices[block], ends - ends[0]

@@ -41,7 +41,7 @@ _LEVEL_SLACK = 1.005
 _TILE_CACHE_BYTES = 256 * 2**20
 # Compression and colours of TIFFs whose tiles are decoded without OpenSlide.
 _PLAIN_COLOURS = {("JPEG", "RGB"), ("JPEG", "YCBCR"), *((name, "RGB") for name in ("NONE", "LZW", "ADOBE_DEFLATE"))}
-_PATCHES_PER_RUN = 32  # that one thread cuts: neighbours, as they share tiles
+_PATCHES_PER_RUN = 16  # that one thread cuts: neighbours, as they share tiles
 
 # Embedded pixel sizes that only say "unknown": print resolutions (72 and 96 dpi), scanners' and converters' defaults.
 PLACEHOLDER_UM_PER_PX = (1.0, 0.2125, 0.26458, 0.35278, 31.75, 63.5, 0.0006)
