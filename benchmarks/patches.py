@@ -167,8 +167,8 @@ def rows_of_slide(spots: Spots, scratch: Path) -> list[Row]:
             Ratio.of(times["product"], times["tiles"]),
             AtMost(1.5),
             Limit("decoding the tiles, one core", times["tiles"].median, times["product"].median),
-            note=f"a patch: {each['product']:.2f} ms; resizing one with Pillow takes {each['resizing']:.2f} ms, decoding its "
-            f"tiles {each['tiles']:.2f} ms: with these two alone the number is "
+            note=f"a patch: {each['product']:.2f} ms; resizing one with Pillow takes {each['resizing']:.2f} ms, "
+            f"decoding its tiles {each['tiles']:.2f} ms: with these two alone the number is "
             f"{1 + each['resizing'] / each['tiles']:.1f}",
         ),
         Row(
