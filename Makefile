@@ -2,6 +2,7 @@
 # make test   the tests, those aside that take minutes
 # make test-long  these: slides without a link on which all must score 0, kills, full disks, determinism, large slides
 # make test-slurm  the pipeline on a SLURM cluster of its own: apt-get install slurmctld slurmd slurm-client munge
+# make bench  what spotwise costs against references and the machine's limits: benchmarks/RESULTS.md
 # make lint   formatting and static checks
 # make lock   new versions of everything, into requirements.lock
 # make clean  remove the demo's data and results, caches and the environment
@@ -13,7 +14,7 @@ UV_VERSION := 0.13.8
 BIN := .venv/bin
 DEMO := --cores 2 --configfile configs/demo.yaml
 
-.PHONY: demo test test-long test-slurm lint lock clean
+.PHONY: demo test test-long test-slurm bench lint lock clean
 .DEFAULT_GOAL := demo
 
 # The environment: versions and hashes of requirements.lock, bytecode compiled so that jobs start quickly.
@@ -42,6 +43,9 @@ test-long: .venv/installed
 
 test-slurm: .venv/installed
 	$(BIN)/python -m pytest -m slurm tests/slurm
+
+bench: .venv/installed
+	PYTHONPATH=src $(BIN)/python -m benchmarks
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -319,6 +319,7 @@ def _job(script, outcome, inputs, outputs, params, **wildcards):
         params=Names(params),
         wildcards=Names(wildcards),
         log=["job.log"],
+        threads=1,
     )
     said = io.StringIO()
     try:

@@ -500,7 +500,7 @@ CONFIGS = {
         config("methods", {"../x": {}}),
         "config.yaml: methods: found '../x'",
     ),
-    "no method": (config("methods", {}), "config.yaml: methods: found {}"),
+    "no method": (config("methods", {}), "config.yaml: methods: found nothing"),
     "no cohorts": (config("cohorts", None), "config.yaml: cohorts: found nothing, expected the cohorts to run"),
     "two patients needed": (
         both(config("protocols", ["patient"]), two_sheets("S1\tc\tq")),

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
+from spotwise import expression
 from spotwise.contracts import DROPPED, SPATIAL, TOTAL_COUNTS
 from spotwise.errors import InputError
 from spotwise.expression import CONTROL_FEATURES, clean_counts, normalise, select_genes
@@ -366,6 +367,33 @@ def generated(seed, genes, spots=80):
     counts = rng.negative_binomial(r, r / (r + mean), (spots, genes)).astype(np.float32)
     counts[0] += 1  # no gene without counts
     return slide(sparse.csr_matrix(counts), [f"G{g:03d}" for g in range(genes)])
+
+
+def test_choosing_genes_leaves_the_counts_unchanged():
+    adata = generated(1, 60)
+    before = dense(adata).copy()
+    select_genes({"S1": adata}, 5, [])
+    np.testing.assert_array_equal(dense(adata), before)
+
+
+def test_slides_larger_than_a_block_are_treated_as_smaller_ones(monkeypatch):
+    adata = generated(1, 60)
+    adata.var_names = [f"G{gene:03d}" for gene in range(57)] + ["G005", "BLANK_0001", "G006-1"]
+    adata.X[3:6] = 0
+    adata.X.eliminate_zeros()
+    before, qc = clean(adata, min_counts=10)
+    lognorm, panel = normalise(before), select_genes({"S": before}, 9, [])[0]
+    monkeypatch.setattr(expression, "VALUES_AT_ONCE", 70)
+    after, other_qc = clean(adata, min_counts=10)
+    assert other_qc == qc
+    assert qc["n_spots_dropped"] >= 3
+    np.testing.assert_array_equal(dense(after), dense(before))
+    np.testing.assert_array_equal(dense(normalise(after)), dense(lognorm))
+    pd.testing.assert_frame_equal(select_genes({"S": after}, 9, [])[0], panel)
+    adata.X.data[1000] = 0.5
+    row = np.searchsorted(adata.X.indptr, 1000, side="right") - 1
+    with pytest.raises(InputError, match=f"0.5 at spot '{adata.obs_names[row]}'"):
+        clean(adata)
 
 
 @pytest.mark.parametrize("target", [None, 1e4])

@@ -110,6 +110,8 @@ def test_one_spot_makes_every_gene_constant():
         (np.zeros((0, 2)), np.zeros((0, 2)), "no spots"),
         (np.full((3, 1), np.nan), np.zeros((3, 1)), "predicted holds values that are not finite"),
         (np.zeros((3, 1)), np.full((3, 1), np.inf), "observed holds values that are not finite"),
+        (np.zeros((3, 1)), np.array([[0], [-np.inf], [1]]), "observed holds values that are not finite"),
+        (np.zeros((3, 1)), np.array([[0], [np.inf], [1]]), "observed holds values that are not finite"),
     ],
 )
 def test_what_cannot_be_correlated_is_refused(predicted, observed, message):

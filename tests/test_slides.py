@@ -209,6 +209,66 @@ def test_order_of_the_spots_changes_the_order_in_the_file_only(tmp_path):
     assert all(np.array_equal(a[barcode], b[barcode]) for barcode in barcodes)
 
 
+@pytest.mark.parametrize("compression", ["adobe_deflate", "lzw", None, "jpeg"])
+def test_tiles_decoded_directly_show_what_openslide_shows(tmp_path, compression, monkeypatch):
+    path = tmp_path / "slide.tif"
+    options = {"photometric": "rgb", "tile": (128, 256), "compression": compression, "metadata": None}
+    with tifffile.TiffWriter(path) as tiff:
+        level_0 = texture(992, 1040)
+        tiff.write(level_0, **options)
+        tiff.write(halved(level_0), subfiletype=1, **options)
+    rng = np.random.default_rng(2)
+    centres = np.concatenate([rng.uniform(-80, 1100, (30, 2)), [[0, 0], [1040, 992]]])
+    barcodes = list(map(str, range(len(centres))))
+    for um_per_px in (0.25, 0.4):  # levels 1 and 0
+        found = []
+        for directly in (True, False):
+            with monkeypatch.context() as patched:
+                if not directly:
+                    patched.setattr(slides.TiffTiles, "of_level", lambda *_: None)
+                slides.extract_patches(path, centres, barcodes, um_per_px, tmp_path / "patches.h5", threads=2)
+            found.append(images_by_barcode(tmp_path / "patches.h5"))
+        assert list(found[0]) == list(found[1])
+        for barcode, patch in found[0].items():
+            np.testing.assert_array_equal(patch, found[1][barcode])
+
+
+def test_tiles_are_decoded_directly_only_where_openslide_lays_them_side_by_side(tmp_path):
+    level_0 = texture(700, 901)
+    path = write_slide(tmp_path / "slide.tif", [level_0, halved(level_0)])
+    with slides.open_slide(path) as slide:
+        assert not slide.level_downsamples[1].is_integer()
+        assert slides.TiffTiles.of_level(path, slide, 0) is not None
+        assert slides.TiffTiles.of_level(path, slide, 1) is None
+
+
+@pytest.mark.parametrize(("kept", "decoded"), [(12, 12), (1, 24)])
+def test_each_tile_is_decoded_once_while_it_is_kept(tmp_path, kept, decoded, monkeypatch):
+    monkeypatch.setattr(slides, "_TILE_CACHE_BYTES", 3 * 256 * 256 * kept)
+    path = write_slide(tmp_path / "slide.tif", [texture(700, 900)])
+    with slides.open_slide(path) as slide, open(path, "rb") as file:
+        tiles = slides.TiffTiles.of_level(path, slide, 0)
+        found, decode = [], tiles.decode
+        tiles.decode = lambda content, index, **tables: found.append(index) or decode(content, index, **tables)
+        for _ in range(2):
+            tiles.region(file.fileno(), np.array([-10, -10]), 1000)
+    assert len(found) == decoded
+    assert set(found) == set(range(12))
+
+
+def test_patches_lie_in_the_file_in_the_order_of_the_spots(tmp_path):
+    slide = write_slide(tmp_path / "slide.tif", [texture(900, 900)])
+    centres = np.random.default_rng(1).uniform(100, 800, (40, 2))
+    content = []
+    for threads in (1, 2):
+        slides.extract_patches(slide, centres, list(map(str, range(40))), 0.5, tmp_path / "a.h5", threads=threads)
+        content.append((tmp_path / "a.h5").read_bytes())
+    assert content[0] == content[1]
+    with h5py.File(tmp_path / "a.h5") as file:
+        places = [file["img"].id.get_chunk_info_by_coord((row, 0, 0, 0)).byte_offset for row in range(40)]
+    assert places == sorted(places)
+
+
 def test_spots_and_patches_are_joined_by_label():
     rows = slides.match_patches(["c", "a", "d"], ["a", "b", "c", "d"], "patches.h5")
     assert rows.tolist() == [1, -1, 0, 2]

@@ -18,6 +18,7 @@ with job(snakemake.log[0]) as logger:
         counts.obs_names,
         json.loads(Path(snakemake.input.qc).read_text(encoding="utf-8"))["um_per_px"],
         Path(snakemake.output.patches),
+        threads=snakemake.threads,
     )
     logger.info("%s", facts)
     write_json(snakemake.output.facts, facts)

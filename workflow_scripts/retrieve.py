@@ -17,7 +17,12 @@ with job(snakemake.log[0]) as logger:
     queries = read_embeddings(snakemake.input.queries)
     queries = queries[np.flatnonzero(fold.sample[queries.row] == snakemake.wildcards.sample)]
     predicted, k_used = retrieve(
-        queries, bank, bank_fold.expression[bank.row], snakemake.params.k, snakemake.params.matching == "weighted"
+        queries,
+        bank,
+        bank_fold.expression[bank.row],
+        snakemake.params.k,
+        snakemake.params.matching == "weighted",
+        snakemake.threads,
     )
     if k_used < snakemake.params.k:
         logger.warning("K = %d of a bank of %d spots: the whole bank is averaged", snakemake.params.k, k_used)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -33,6 +34,7 @@ LARGEST_COUNT = 2**24
 # what to do with spots off the slide, and the share of them from which dropping would only hide a wrong scale
 REFUSE, DROP = "refuse", "drop"
 MOST_OUTSIDE = 0.1
+VALUES_AT_ONCE = 2**20  # of a sparse matrix: bounds what a step holds beside it
 # above these shares, qc.json warns
 DROPPED_SPOTS_WARNING = 0.2
 CONTROL_COUNTS_WARNING = 0.05
@@ -90,14 +92,14 @@ def clean_counts(
     counts = _checked_counts(adata, source)
     spatial = _checked_spatial(adata, source)
     inside = _on_slide(spatial, slide_size, adata.obs_names, outside, source)
-    matrix, genes, feature_qc = _genes_only(counts, adata, source)
+    gene_of_feature, genes, feature_qc = _genes_of_features(counts, adata, source)
 
-    totals = np.asarray(matrix.sum(axis=1, dtype=np.float64)).ravel().astype(np.int64)
+    totals = _totals(counts, gene_of_feature >= 0).astype(np.int64)
     kept = inside & (totals >= min_counts)
     if not totals[kept].any():
         raise InputError(source, "X", f"at most {totals.max()} counts per spot", f"spots with min_counts={min_counts}")
     cleaned = AnnData(
-        X=matrix[kept],
+        X=_genes_only(counts, kept, gene_of_feature, len(genes)),
         obs=adata.obs.loc[kept, [column for column in KEPT_OBS if column in adata.obs]].copy(),
         var=pd.DataFrame(index=pd.Index(genes, dtype=object)),
         obsm={SPATIAL: spatial[kept]},
@@ -141,7 +143,7 @@ def _check_barcodes(adata: AnnData, source: object) -> None:
 
 
 def _checked_counts(adata: AnnData, source: object) -> sparse.csr_matrix:
-    """X as CSR float32, once every value of it is seen to be a count."""
+    """X as CSR, once every value of it is seen to be a count."""
     if adata.X is None:
         raise InputError(source, "X", "nothing", "raw counts, spots x genes")
     try:
@@ -154,17 +156,22 @@ def _checked_counts(adata: AnnData, source: object) -> sparse.csr_matrix:
     if values.dtype.kind not in "biuf":
         raise InputError(source, "X", f"values of type {values.dtype}", "raw counts")
     if not np.issubdtype(values.dtype, np.unsignedinteger):
-        with np.errstate(invalid="ignore"):
-            wrong = ~(np.isfinite(values) & (values >= 0) & (values == np.floor(values)))
-        if wrong.any():
-            at = int(np.flatnonzero(wrong)[0])
+        blocks = (slice(start, start + VALUES_AT_ONCE) for start in range(0, len(values), VALUES_AT_ONCE))
+        wrong = np.concatenate([[], *(block.start + np.flatnonzero(_no_count(values[block])) for block in blocks)])
+        if len(wrong):
+            at = int(wrong[0])
             barcode = adata.obs_names[np.searchsorted(counts.indptr, at, side="right") - 1]
             feature = adata.var_names[counts.indices[at]]
-            found = f"{values[at]} at spot {barcode!r}, gene {feature!r} ({int(wrong.sum())} such values)"
+            found = f"{values[at]} at spot {barcode!r}, gene {feature!r} ({len(wrong)} such values)"
             raise InputError(source, "X", found, "raw counts: whole numbers, none negative")
     if values.size and values.max() > LARGEST_COUNT:
         raise InputError(source, "X", f"a count of {values.max():.0f}", f"counts up to {LARGEST_COUNT}")
-    return counts.astype(np.float32)
+    return counts
+
+
+def _no_count(values: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore"):
+        return ~(np.isfinite(values) & (values >= 0) & (values == np.floor(values)))
 
 
 def _checked_spatial(adata: AnnData, source: object) -> np.ndarray:
@@ -218,8 +225,8 @@ def _point(xy: np.ndarray) -> str:
     return f"({xy[0]:g}, {xy[1]:g})"
 
 
-def _genes_only(counts: sparse.csr_matrix, adata: AnnData, source: object) -> tuple[sparse.csr_matrix, list[str], dict]:
-    """Counts (N, genes) of named features that are no controls, the genes' symbols, and what was done to get there."""
+def _genes_of_features(counts: sparse.csr_matrix, adata: AnnData, source: object) -> tuple[np.ndarray, list[str], dict]:
+    """Which gene each feature (F,) counts, -1 for those unnamed and controls; the genes' symbols; what was found."""
     names = np.array([str(name).strip() for name in adata.var_names], dtype=object)
     unnamed = np.array([name in NO_NAME for name in names], dtype=bool)
     control = np.array([CONTROL_FEATURES.match(name) is not None for name in names], dtype=bool)
@@ -227,10 +234,11 @@ def _genes_only(counts: sparse.csr_matrix, adata: AnnData, source: object) -> tu
     if not gene.any():
         raise InputError(source, "var index", f"no gene among {len(names)} features", "gene symbols")
     _check_symbols(names[gene], adata, source)
-    matrix, genes, merged = _sum_features_of_one_gene(counts[:, gene], names[gene])
-    all_counts = counts.sum(dtype=np.float64)
+    gene_of_feature = np.full(len(names), -1)
+    gene_of_feature[gene], genes, merged = _features_of_one_gene(names[gene])
+    of_controls = _totals(counts, control).sum() if control.any() else 0.0
     return (
-        matrix,
+        gene_of_feature,
         genes,
         {
             "n_features_in": adata.n_vars,
@@ -238,11 +246,56 @@ def _genes_only(counts: sparse.csr_matrix, adata: AnnData, source: object) -> tu
             "n_unnamed_dropped": int(unnamed.sum()),
             "n_controls_dropped": int(control.sum()),
             "controls_dropped": names[control][:MAX_LISTED].tolist(),
-            "control_share_of_counts": float(counts[:, control].sum(dtype=np.float64) / max(all_counts, 1)),
+            "control_share_of_counts": float(of_controls / max(counts.data.sum(dtype=np.float64), 1)),
             "n_features_merged": int(gene.sum()) - len(genes),
             "genes_merged": merged[:MAX_LISTED],
         },
     )
+
+
+def _row_blocks(counts: sparse.csr_matrix, values: int) -> Iterator[slice]:
+    """Consecutive rows that hold about so many ``values``."""
+    starts = np.searchsorted(counts.indptr, np.arange(0, counts.nnz, values), side="right") - 1
+    return (slice(*each) for each in pairwise([*np.unique([0, *starts]).tolist(), counts.shape[0]]))
+
+
+def _totals(counts: sparse.csr_matrix, features: np.ndarray) -> np.ndarray:
+    """Counts of each row (N,) over ``features`` (F,), float64."""
+    totals = np.zeros(counts.shape[0])
+    for rows in _row_blocks(counts, VALUES_AT_ONCE):
+        ends = counts.indptr[rows.start : rows.stop + 1]
+        block = slice(ends[0], ends[-1])
+        values = counts.data[block] * features[counts.indices[block]]
+        filled = np.diff(ends) > 0
+        totals[rows][filled] = np.add.reduceat(values, (ends[:-1] - ends[0])[filled], dtype=np.float64)
+    return totals
+
+
+def _genes_only(
+    counts: sparse.csr_matrix, kept: np.ndarray, gene_of_feature: np.ndarray, n_genes: int
+) -> sparse.csr_matrix:
+    """Counts (rows kept, genes) as CSR float32; features of one gene are summed.
+
+    Written block by block into arrays of the final size, so that nothing else as large as the counts is held.
+    """
+    gene_of_feature = gene_of_feature.astype(counts.indices.dtype)
+    values, genes = np.empty(counts.nnz, dtype=np.float32), np.empty(counts.nnz, dtype=counts.indices.dtype)
+    per_row = np.zeros(counts.shape[0], dtype=counts.indptr.dtype)
+    filled = 0
+    for rows in _row_blocks(counts, VALUES_AT_ONCE):
+        ends = counts.indptr[rows.start : rows.stop + 1]
+        block = slice(ends[0], ends[-1])
+        gene = gene_of_feature[counts.indices[block]]
+        wanted = (gene >= 0) & (counts.data[block] != 0) & np.repeat(kept[rows], np.diff(ends))
+        before = np.concatenate([[0], np.cumsum(wanted, dtype=np.int32)])[ends - ends[0]]
+        per_row[rows] = np.diff(before)
+        new = slice(filled, filled + before[-1])
+        values[new], genes[new] = counts.data[block][wanted], gene[wanted]
+        filled = new.stop
+    indptr = np.concatenate([[0], np.cumsum(per_row[kept])]).astype(counts.indptr.dtype)
+    matrix = sparse.csr_matrix((values[:filled], genes[:filled], indptr), shape=(int(kept.sum()), n_genes))
+    matrix.sum_duplicates()
+    return matrix
 
 
 def _check_symbols(names: np.ndarray, adata: AnnData, source: object) -> None:
@@ -259,10 +312,8 @@ def _check_symbols(names: np.ndarray, adata: AnnData, source: object) -> None:
     raise InputError(source, "var index", found, f"gene symbols: set adata.var_names from {where} and save the file")
 
 
-def _sum_features_of_one_gene(
-    counts: sparse.csr_matrix, names: np.ndarray
-) -> tuple[sparse.csr_matrix, list[str], list[str]]:
-    """Counts (N, genes), the genes in order of first appearance, and those that had several features."""
+def _features_of_one_gene(names: np.ndarray) -> tuple[np.ndarray, list[str], list[str]]:
+    """The gene of each feature, the genes in order of first appearance, and those that have several features."""
     known = set(names)
     symbols = []
     for name in names:
@@ -270,13 +321,7 @@ def _sum_features_of_one_gene(
         symbols.append(suffixed[1] if suffixed and suffixed[1] in known else name)
     gene_of_feature, genes = pd.factorize(np.array(symbols, dtype=object))
     merged = [str(gene) for gene in genes[np.bincount(gene_of_feature) > 1]]
-    features = np.arange(len(names))
-    membership = sparse.csr_matrix(
-        (np.ones(len(names), np.float32), (features, gene_of_feature)), shape=(len(names), len(genes))
-    )
-    summed = sparse.csr_matrix(counts @ membership)
-    summed.sort_indices()
-    return summed, [str(gene) for gene in genes], merged
+    return gene_of_feature, [str(gene) for gene in genes], merged
 
 
 def _warnings(qc: Mapping) -> list[str]:
@@ -308,13 +353,25 @@ def normalise(adata: AnnData, target_sum: float | None = None) -> AnnData:
     -------
     The same spots and genes with X float32 log-normalised; a spot without counts stays zero.
     """
-    import scanpy as sc
-
     result = adata.copy()
     result.X = sparse.csr_matrix(result.X, dtype=np.float32)
-    sc.pp.normalize_total(result, target_sum=depth_target(result.X, target_sum))
-    sc.pp.log1p(result)
+    result.uns["log1p"] = {"base": None}  # as scanpy's log1p leaves it
+    _log_normalise(result.X, depth_target(result.X, target_sum))
     return result
+
+
+def _log_normalise(counts: sparse.csr_matrix, target_sum: float) -> None:
+    """Scale each row to ``target_sum`` and take log1p, in place; by scanpy, on rows enough to fill a block."""
+    import scanpy as sc
+
+    for rows in _row_blocks(counts, 4 * VALUES_AT_ONCE):
+        ends = counts.indptr[rows.start : rows.stop + 1]
+        block = slice(ends[0], ends[-1])
+        parts = counts.data[block], counts.indices[block], ends - ends[0]
+        some = AnnData(sparse.csr_matrix(parts, shape=(len(ends) - 1, counts.shape[1])))
+        sc.pp.normalize_total(some, target_sum=target_sum)
+        sc.pp.log1p(some)
+        counts.data[block] = some.X.data
 
 
 def depth_target(counts: sparse.spmatrix | np.ndarray, target_sum: float | None) -> float:
@@ -372,7 +429,10 @@ def select_genes(
         logger.warning("hvg_per_slide is %d, the slides have %d genes in common: all are taken", n_top, len(common))
     chosen = pd.Series(0, index=pd.Index(common, dtype=object))
     for sample, adata in slides.items():
-        chosen += _highly_variable(adata[:, common], sample, n_top, target_sum)
+        is_common = adata.var_names.isin(common)
+        counts = sparse.csr_matrix(adata.X if is_common.all() else adata.X[:, is_common], dtype=np.float32)
+        variable = _highly_variable(counts, sample, n_top, target_sum)
+        chosen[adata.var_names[is_common]] += variable
 
     status = {marker: _marker_status(marker, measured) for marker in markers}
     is_marker = chosen.index.isin(list(status))
@@ -381,18 +441,23 @@ def select_genes(
     return panel, pd.DataFrame({"marker": list(status), "status": list(status.values())}, dtype=object)
 
 
-def _highly_variable(adata: AnnData, sample: str, n_top: int, target_sum: float | None) -> np.ndarray:
-    """Which of the genes (G,) are among the ``n_top`` most variable of the slide."""
+def _highly_variable(counts: sparse.csr_matrix, sample: str, n_top: int, target_sum: float | None) -> np.ndarray:
+    """Which of the genes (G,) are among the ``n_top`` most variable of the slide (N, G)."""
     import scanpy as sc
 
-    if n_top >= adata.n_vars:
-        return np.ones(adata.n_vars, dtype=bool)
-    with_counts = np.asarray(adata.X.sum(axis=1)).ravel() > 0
+    n_genes = counts.shape[1]
+    if n_top >= n_genes:
+        return np.ones(n_genes, dtype=bool)
+    with_counts = np.asarray(counts.sum(axis=1)).ravel() > 0
     if with_counts.sum() < 2:
-        found = f"{int(with_counts.sum())} with counts on the {adata.n_vars} common genes"
+        found = f"{int(with_counts.sum())} with counts on the {n_genes} common genes"
         raise InputError(sample, "spots", found, "at least two, to tell variable genes")
-    lognorm = normalise(adata[with_counts], target_sum)
-    ranked = sc.pp.highly_variable_genes(lognorm, n_top_genes=n_top, flavor="seurat", inplace=False)
+    if not with_counts.all():
+        counts = counts[with_counts]
+    # the counts' own index arrays: only values change
+    lognorm = sparse.csr_matrix((counts.data.copy(), counts.indices, counts.indptr), shape=counts.shape)
+    _log_normalise(lognorm, depth_target(counts, target_sum))
+    ranked = sc.pp.highly_variable_genes(AnnData(lognorm), n_top_genes=n_top, flavor="seurat", inplace=False)
     return ranked["highly_variable"].to_numpy()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -68,7 +69,7 @@ def gene_blocks(n_genes: int) -> Iterator[slice]:
     return (slice(start, start + GENES_PER_BLOCK) for start in range(0, n_genes, GENES_PER_BLOCK))
 
 
-def pearson_per_gene(predicted: np.ndarray, observed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def pearson_per_gene(predicted: np.ndarray, observed: np.ndarray, threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Pearson correlation of every gene across spots.
 
     Two passes in float64: means first, then sums over centred values, so that a large offset costs no digits.
@@ -81,6 +82,8 @@ def pearson_per_gene(predicted: np.ndarray, observed: np.ndarray) -> tuple[np.nd
     ----------
     predicted, observed
         Expression, spots x genes (N, G), any float type; finite.
+    threads
+        Blocks of genes are divided among so many; each gene's value does not depend on it.
 
     Returns
     -------
@@ -101,11 +104,15 @@ def pearson_per_gene(predicted: np.ndarray, observed: np.ndarray) -> tuple[np.nd
         raise ValueError("no spots to correlate")
     n_genes = predicted.shape[1]
     pcc, is_constant = np.zeros(n_genes), np.zeros(n_genes, dtype=bool)
-    for genes in gene_blocks(n_genes):
+
+    def correlate(genes: slice) -> None:
         p, p_constant = unit_columns(predicted[:, genes], "predicted")
         o, o_constant = unit_columns(observed[:, genes], "observed")
         is_constant[genes] = p_constant | o_constant
         pcc[genes] = np.where(is_constant[genes], 0.0, np.clip(np.einsum("ng,ng->g", p, o), -1.0, 1.0))
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(correlate, gene_blocks(n_genes)))
     return pcc, is_constant
 
 
@@ -169,12 +176,14 @@ def unit_columns(values: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]
         A value is not finite; the message calls the values ``name``.
     """
     values = values.astype(np.float64)
-    if not np.isfinite(values).all():
+    highest, lowest = values.max(axis=0), values.min(axis=0)
+    if not (np.isfinite(highest).all() and np.isfinite(lowest).all()):  # either is NaN where any value is
         raise ValueError(f"{name} holds values that are not finite")
-    is_constant = values.max(axis=0) == values.min(axis=0)
-    values -= values.mean(axis=0)
+    is_constant = highest == lowest
+    mean = values.mean(axis=0)
+    values -= mean
     # by the largest value first: squares of very small numbers would vanish
-    values /= np.where(is_constant, 1.0, np.abs(values).max(axis=0))
+    values /= np.where(is_constant, 1.0, np.maximum(highest - mean, mean - lowest))
     values /= np.where(is_constant, 1.0, np.sqrt(np.einsum("ng,ng->g", values, values)))
     return values, is_constant
 

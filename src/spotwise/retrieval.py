@@ -8,16 +8,21 @@ the matches' log-normalised expression. BLEEP's ``simple`` matching is K = 1, it
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_array
+from threadpoolctl import threadpool_limits
 
 from spotwise.files import atomic
 
-BLOCK_BYTES = 256 * 2**20  # of similarities held at once
+BLOCK_BYTES = 40 * 2**20  # of similarities held at once
+QUERIES_AT_ONCE = 2500  # in one product: fewer and BLAS slows down
 
 
 def unit_rows(embedding: np.ndarray) -> np.ndarray:
@@ -66,39 +71,149 @@ def read_embeddings(path: str | Path) -> Embeddings:
     return Embeddings(content["embedding"], content["length"], content["row"])
 
 
-def nearest(queries: np.ndarray, bank: np.ndarray, k: int) -> np.ndarray:
-    """The exact ``k`` most similar rows of ``bank`` for each query, in blocks of queries.
+def nearest(queries: np.ndarray, bank: np.ndarray, k: int, threads: int = 1) -> np.ndarray:
+    """The exact ``k`` most similar rows of ``bank`` for each query.
+
+    The bank is read once, in blocks, and only the best rows so far are kept: time grows with the bank, memory does not.
 
     Parameters
     ----------
     queries, bank
-        (Q, D) and (M, D), L2-normalised.
+        (Q, D) and (M, D), L2-normalised, float32. The bank may be mapped from a file.
     k
         How many; at most M.
+    threads
+        Queries are divided among so many; the answer does not depend on it.
 
     Returns
     -------
     (Q, k) int64, ascending by row. Among equal similarities the lower rows are taken, so that the answer does not
     depend on block size or library.
+
+    Raises
+    ------
+    ValueError
+        ``k`` is not within 1 and M, or an embedding is not finite.
     """
     if not 1 <= k <= len(bank):
         raise ValueError(f"k = {k} of a bank of {len(bank)} spots")
-    found = np.empty((len(queries), k), dtype=np.int64)
-    step = max(1, BLOCK_BYTES // (4 * len(bank)))
-    for start in range(0, len(queries), step):
-        block = slice(start, start + step)
-        found[block] = _top(queries[block] @ bank.T, k)
-    return found
+    parts = [BestRows(_finite(queries[rows]), k) for rows in _parts(len(queries), QUERIES_AT_ONCE, threads)]
+    step = BLOCK_BYTES // (4 * min(len(queries), threads * QUERIES_AT_ONCE) or 1)
+    with ThreadPoolExecutor(threads) as pool, threadpool_limits(1 if threads > 1 else None, "blas"):
+        for rows in _parts(len(bank), step):
+            block = _finite(np.asarray(bank[rows]))
+            list(pool.map(lambda part, block=block, first=rows.start: part.see(block, first), parts))
+    return np.concatenate([part.rows() for part in parts])
 
 
-def _top(similarity: np.ndarray, k: int) -> np.ndarray:
-    """Columns of the ``k`` largest of each row, ascending; ties go to the lower column."""
+class BestRows:
+    """The ``k`` most similar of all bank rows seen so far, for some queries.
+
+    Rows that beat a query's k-th best wait until a query has 2k of them; then all are merged. As blocks come in the
+    order of the bank, a row that only equals the k-th best is no better.
+    """
+
+    def __init__(self, queries: np.ndarray, k: int):
+        self.queries = queries
+        self.k = k
+        self.similarity = np.full((len(queries), k), -np.inf, dtype=np.float32)
+        self.row = np.zeros((len(queries), k), dtype=np.int64)
+        self._empty()
+
+    def _empty(self) -> None:
+        self.kth_best = self.similarity.min(axis=1, keepdims=True)
+        self.waiting: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self.n_waiting = np.zeros(len(self.queries), dtype=np.int64)
+
+    def see(self, block: np.ndarray, first: int) -> None:
+        """Take the next rows of the bank, (B, D), the first of them being row ``first``."""
+        similarity = self.queries @ block.T
+        if first == 0 and len(block) >= self.k:
+            self.row = top_columns(similarity, self.k)
+            self.similarity = np.take_along_axis(similarity, self.row, axis=1)
+            self._empty()
+            return
+        at = np.flatnonzero(similarity > self.kth_best)
+        query, column = np.divmod(at, len(block))
+        self.waiting.append((query.astype(np.uint16), column + first, similarity.ravel()[at]))
+        self.n_waiting += np.bincount(query, minlength=len(self.queries))
+        if self.n_waiting.max(initial=0) >= 2 * self.k:
+            self._merge()
+
+    def _merge(self) -> None:
+        """Keep the best of the best so far and those that wait; rows stay in ascending order."""
+        query, row, similarity = (np.concatenate(part) for part in zip(*self.waiting, strict=True))
+        order = np.argsort(query, kind="stable")  # of 16 bits: a radix sort
+        query = query[order]
+        place = np.arange(self.k, self.k + len(query)) - (np.cumsum(self.n_waiting) - self.n_waiting)[query]
+        width = self.k + self.n_waiting.max()
+        all_similarity = np.full((len(self.queries), width), -np.inf, dtype=np.float32)
+        all_rows = np.zeros((len(self.queries), width), dtype=np.int64)
+        all_similarity[:, : self.k], all_rows[:, : self.k] = self.similarity, self.row
+        all_similarity[query, place], all_rows[query, place] = similarity[order], row[order]
+        best = top_columns(all_similarity, self.k)
+        self.similarity, self.row = (np.take_along_axis(each, best, axis=1) for each in (all_similarity, all_rows))
+        self._empty()
+
+    def rows(self) -> np.ndarray:
+        """(Q, k) int64, ascending."""
+        if self.waiting:
+            self._merge()
+        return self.row
+
+
+def _finite(embedding: np.ndarray) -> np.ndarray:
+    if not np.isfinite(embedding).all():
+        raise ValueError("embeddings that are not finite")
+    return embedding
+
+
+def _parts(n: int, at_most: int, multiple: int = 1) -> list[slice]:
+    """Consecutive slices of ``n`` rows, of one size but for one row, a ``multiple`` of them where ``n`` allows.
+
+    Of one size, as a product with a few rows left over is summed in another order than the others.
+    """
+    parts = -(-n // max(1, at_most))
+    parts = min(n, -(-parts // multiple) * multiple)
+    borders = [n * part // parts for part in range(parts + 1)] if n else [0, 0]
+    return [slice(start, stop) for start, stop in pairwise(borders)]
+
+
+def top_columns(similarity: np.ndarray, k: int) -> np.ndarray:
+    """Columns (N, k) of the ``k`` largest of each row, ascending; ties go to the lower column."""
     threshold = np.partition(similarity, -k, axis=1)[:, -k, None]
-    above = similarity > threshold
-    level = similarity == threshold
-    wanted = k - above.sum(axis=1, keepdims=True)
-    chosen = above | (level & (np.cumsum(level, axis=1) <= wanted))
-    return np.nonzero(chosen)[1].reshape(len(similarity), k)
+    chosen = similarity >= threshold
+    tied = np.flatnonzero(np.count_nonzero(chosen, axis=1) > k)
+    if len(tied):
+        level = similarity[tied] == threshold[tied]
+        wanted = k - np.count_nonzero(similarity[tied] > threshold[tied], axis=1)
+        chosen[tied] &= ~level | (np.cumsum(level, axis=1) <= wanted[:, None])
+    return (np.flatnonzero(chosen) % similarity.shape[1]).reshape(len(similarity), k)
+
+
+def approximately_nearest(bank: np.ndarray, threads: int = 1) -> Callable[[np.ndarray, int], np.ndarray]:
+    """An index that finds most of the most similar rows: for banks too large to search again and again.
+
+    A graph of neighbours by pynndescent, which comes with scanpy. Building it takes as long as many exact searches, and
+    what it misses depends on the data: nothing in the workflow uses it, see ``benchmarks/``.
+
+    Parameters
+    ----------
+    bank
+        (M, D) float32, L2-normalised.
+    threads
+        To build and search with.
+
+    Returns
+    -------
+    A function of queries (Q, D) and k that returns (Q, k) int64, ascending by row, as :func:`nearest` does. The same
+    bank gives the same index.
+    """
+    from pynndescent import NNDescent  # seconds to import
+
+    index = NNDescent(bank, metric="cosine", n_neighbors=min(30, len(bank) - 1), random_state=0, n_jobs=threads)
+    index.prepare()
+    return lambda queries, k: np.sort(index.query(queries, k=k)[0].astype(np.int64), axis=1)
 
 
 def distance_weights(queries: Embeddings, bank: Embeddings, matches: np.ndarray) -> np.ndarray:
@@ -117,16 +232,29 @@ def distance_weights(queries: Embeddings, bank: Embeddings, matches: np.ndarray)
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def average(expression: np.ndarray, matches: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """Mean expression of each query's matches: (M, G) and (Q, k) to (Q, G) float32; ``weights`` (Q, k) sum to 1."""
+def average(
+    expression: np.ndarray, matches: np.ndarray, weights: np.ndarray | None = None, threads: int = 1
+) -> np.ndarray:
+    """Mean expression of each query's matches: (M, G) and (Q, k) to (Q, G) float32; ``weights`` (Q, k) sum to 1.
+
+    ``expression`` may be mapped from a file. ``threads`` share the queries.
+    """
     n, k = matches.shape
     weights = np.full((n, k), 1 / k, dtype=np.float32) if weights is None else weights
-    gather = csr_array((weights.ravel(), matches.ravel(), np.arange(0, n * k + 1, k)), shape=(n, len(expression)))
-    return gather @ expression
+    means = np.empty((n, expression.shape[1]), dtype=np.result_type(weights, expression))
+
+    def average_part(rows: slice) -> None:
+        ends = np.arange(0, (rows.stop - rows.start) * k + 1, k)
+        gather = csr_array((weights[rows].ravel(), matches[rows].ravel(), ends), shape=(len(ends) - 1, len(expression)))
+        means[rows] = gather @ expression
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(average_part, _parts(n, QUERIES_AT_ONCE, threads)))
+    return means
 
 
 def retrieve(
-    queries: Embeddings, bank: Embeddings, expression: np.ndarray, k: int, weighted: bool = False
+    queries: Embeddings, bank: Embeddings, expression: np.ndarray, k: int, weighted: bool = False, threads: int = 1
 ) -> tuple[np.ndarray, int]:
     """Predict the expression of queries by the mean of their ``k`` nearest bank spots.
 
@@ -140,6 +268,8 @@ def retrieve(
         Spots to average; a bank smaller than that is used whole.
     weighted
         Whether matches count by their distance, see :func:`distance_weights`.
+    threads
+        How many to use.
 
     Returns
     -------
@@ -147,5 +277,6 @@ def retrieve(
         (Q, G) float32, and how many spots were averaged.
     """
     k_used = min(k, len(bank.row))
-    matches = nearest(queries.unit, bank.unit, k_used)
-    return average(expression, matches, distance_weights(queries, bank, matches) if weighted else None), k_used
+    matches = nearest(queries.unit, bank.unit, k_used, threads)
+    weights = distance_weights(queries, bank, matches) if weighted else None
+    return average(expression, matches, weights, threads), k_used

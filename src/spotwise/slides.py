@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
@@ -17,6 +22,12 @@ from scipy.spatial import KDTree
 from spotwise.contracts import BARCODES, COORDS, IMAGES
 from spotwise.errors import InputError
 from spotwise.files import atomic
+
+if TYPE_CHECKING:
+    import tifffile
+
+    # of the pixels from a corner (x, y) of level 0, a square of so many pixels of the level that is read
+    Region = Callable[[np.ndarray, int], Image.Image]
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +40,9 @@ _KERNEL_RADIUS = 2  # of the bicubic kernel, in pixels of the coarser of source 
 _LEVEL_SLACK = 1.005
 # Patches of one row of spots reach over two or three rows of tiles; on a 30,000 px wide slide these are about 90 MiB.
 _TILE_CACHE_BYTES = 256 * 2**20
+# Compression and colours of TIFFs whose tiles are decoded without OpenSlide.
+_PLAIN_COLOURS = {("JPEG", "RGB"), ("JPEG", "YCBCR"), *((name, "RGB") for name in ("NONE", "LZW", "ADOBE_DEFLATE"))}
+_PATCHES_PER_RUN = 16  # that one thread cuts: neighbours, as they share tiles
 
 # Embedded pixel sizes that only say "unknown": print resolutions (72 and 96 dpi), scanners' and converters' defaults.
 PLACEHOLDER_UM_PER_PX = (1.0, 0.2125, 0.26458, 0.35278, 31.75, 63.5, 0.0006)
@@ -205,6 +219,7 @@ def extract_patches(
     output: Path,
     target_px: int = 224,
     target_um_per_px: float = 0.5,
+    threads: int = 1,
 ) -> dict[str, object]:
     """Cut one square patch around every spot and write them in HEST's patch schema.
 
@@ -227,6 +242,8 @@ def extract_patches(
         HDF5 file to write, atomically.
     target_px, target_um_per_px
         Edge of a patch in pixels and their size in micrometres; 224 at 0.5 um/px is a square of 112 um.
+    threads
+        How many read and resize; the patches do not depend on it.
 
     Returns
     -------
@@ -255,14 +272,23 @@ def extract_patches(
         corners = corners[inside]
         level = opened.get_best_level_for_downsample(downsample * _LEVEL_SLACK)
         opened.set_cache(openslide.OpenSlideCache(_TILE_CACHE_BYTES))
-        with atomic(output) as temporary, h5py.File(temporary, "w") as file:
+
+        with _regions(slide, opened, level) as region, atomic(output) as temporary, h5py.File(temporary, "w") as file:
             images = _create_patch_file(file, corners, barcodes[inside], target_px)
             for dataset in (images, file[COORDS]):
                 dataset.attrs.update(
                     patch_size_src=source_px, patch_size_target=target_px, downsample=downsample, pixel_size=um_per_px
                 )
-            for row in _reading_order(corners, source_px):
-                images[row] = _read_patch(opened, corners[row], source_px, level, target_px)
+
+            def cut(rows: np.ndarray) -> None:
+                for row in rows:
+                    patch = _read_patch(region, corners[row], source_px, opened.level_downsamples[level], target_px)
+                    images.id.write_direct_chunk((row, 0, 0, 0), patch)
+
+            with ThreadPoolExecutor(threads) as pool:
+                order = _reading_order(corners, source_px)
+                runs = (order[start : start + _PATCHES_PER_RUN] for start in range(0, len(order), _PATCHES_PER_RUN))
+                list(pool.map(cut, runs))
         level_downsample = opened.level_downsamples[level]
     return {
         "n_patches": len(corners),
@@ -296,8 +322,16 @@ def _create_patch_file(file: h5py.File, corners: np.ndarray, barcodes: np.ndarra
     labels = barcodes.astype(object)[:, None]
     file.create_dataset(BARCODES, data=labels, dtype=h5py.string_dtype("utf-8"), chunks=(1, 1), maxshape=(None, 1))
     shape = (target_px, target_px, 3)
+    layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)  # one after the other, whatever the order of writing
     return file.create_dataset(
-        IMAGES, (len(corners), *shape), dtype=np.uint8, chunks=(1, *shape), maxshape=(None, *shape)
+        IMAGES,
+        (len(corners), *shape),
+        np.uint8,
+        chunks=(1, *shape),
+        maxshape=(None, *shape),
+        dcpl=layout,
+        fill_time="never",
     )
 
 
@@ -306,22 +340,112 @@ def _reading_order(corners: np.ndarray, source_px: int) -> np.ndarray:
     return np.lexsort((corners[:, 0], corners[:, 1] // source_px))
 
 
-def _read_patch(
-    slide: openslide.OpenSlide, corner: np.ndarray, source_px: int, level: int, target_px: int
-) -> np.ndarray:
-    """Read the square of `source_px` level-0 pixels at `corner` from `level` as (target_px, target_px, 3) uint8."""
-    downsample = slide.level_downsamples[level]
+def _read_patch(region: Region, corner: np.ndarray, source_px: int, downsample: float, target_px: int) -> np.ndarray:
+    """Read the square of `source_px` level-0 pixels at `corner` as (target_px, target_px, 3) uint8.
+
+    `region` reads from a level of the given `downsample`.
+    """
     start, size = corner / downsample, source_px / downsample
     # the kernel looks beyond the square; without this rim the patch's edge pixels would be filtered differently
     rim = math.ceil(_KERNEL_RADIUS * max(1.0, size / target_px))
     first = np.floor(start).astype(int) - rim
     n_px = math.ceil(size) + 2 * rim + 1
     location = np.round(first * downsample).astype(int)
-    region = slide.read_region(tuple(location.tolist()), level, (n_px, n_px))
-    white = Image.new("RGB", region.size, "white")
-    white.paste(region, mask=region.getchannel("A"))  # OpenSlide leaves what it has no pixels for transparent
     left, top = start - location / downsample
-    return np.asarray(white.resize((target_px, target_px), RESAMPLING, (left, top, left + size, top + size)))
+    box = (left, top, left + size, top + size)
+    return np.asarray(region(location, n_px).resize((target_px, target_px), RESAMPLING, box))
+
+
+@contextmanager
+def _regions(path: Path, slide: openslide.OpenSlide, level: int) -> Iterator[Region]:
+    """Yield what reads squares of a level: its tiles directly where that shows the same pixels, or else OpenSlide."""
+    tiles = TiffTiles.of_level(path, slide, level)
+    if tiles is None:
+        yield lambda location, n_px: _on_white(slide.read_region(tuple(location.tolist()), level, (n_px, n_px)))
+        return
+    downsample = round(slide.level_downsamples[level])
+    with open(path, "rb") as file:
+        yield lambda location, n_px: tiles.region(file.fileno(), location // downsample, n_px)
+
+
+def _on_white(region: Image.Image) -> Image.Image:
+    """RGB of an RGBA region; OpenSlide leaves what it has no pixels for transparent."""
+    alpha = region.getchannel("A")
+    if alpha.getextrema()[0] == 255:
+        return region.convert("RGB")
+    white = Image.new("RGB", region.size, "white")
+    white.paste(region, mask=alpha)
+    return white
+
+
+class TiffTiles:
+    """Tiles of one level of a plain TIFF, decoded as needed; the latest are kept.
+
+    OpenSlide takes several times as long to compose a region as its tiles take to decode. The pixels are the same.
+    """
+
+    def __init__(self, page: tifffile.TiffPage):
+        self.width, self.height = page.imagewidth, page.imagelength
+        self.edge = np.array([page.tilewidth, page.tilelength])
+        self.across = -(-self.width // page.tilewidth)
+        self.offsets, self.sizes = page.dataoffsets, page.databytecounts
+        self.tables, self.decode = page.jpegtables, page.decode
+        self.most = _TILE_CACHE_BYTES // (3 * page.tilewidth * page.tilelength)
+        self.latest: OrderedDict[int, np.ndarray] = OrderedDict()
+        self.lock = Lock()
+
+    @classmethod
+    def of_level(cls, path: Path, slide: openslide.OpenSlide, level: int) -> TiffTiles | None:
+        """The tiles of a level; ``None`` where OpenSlide does more than put tiles side by side.
+
+        That is in scanners' own formats, and on levels of a broken downsample, where it shifts by parts of a pixel.
+        """
+        plain = slide.properties[openslide.PROPERTY_NAME_VENDOR] == "generic-tiff"
+        if not plain or not slide.level_downsamples[level].is_integer():
+            return None
+        import tifffile  # not for those who only read patches
+
+        with tifffile.TiffFile(path) as tiff:
+            for page in tiff.pages:
+                size, colours = (page.imagewidth, page.imagelength), (page.compression.name, page.photometric.name)
+                if size == slide.level_dimensions[level] and page.is_tiled and colours in _PLAIN_COLOURS:
+                    usual = page.shape[2:] == (3,) and page.dtype == np.uint8 and all(page.databytecounts)
+                    return cls(page) if usual else None
+        return None
+
+    def region(self, file: int, first: np.ndarray, n_px: int) -> Image.Image:
+        """The RGB square of `n_px` pixels from the corner `first` (x, y); white beyond the level."""
+        pixels = np.full((n_px, n_px, 3), 255, dtype=np.uint8)
+        low = np.maximum(first, 0)
+        high = np.minimum(first + n_px, (self.width, self.height))
+        (x0, y0), (x1, y1) = low // self.edge, -(-high // self.edge)
+        for row in range(y0, y1):
+            for column in range(x0, x1):
+                corner = self.edge * (column, row)
+                left, top = np.maximum(low, corner)
+                right, bottom = np.minimum(high, corner + self.edge)
+                tile = self._tile(file, row * self.across + column)
+                (x, y), (dx, dy) = corner, first
+                pixels[top - dy : bottom - dy, left - dx : right - dx] = tile[
+                    top - y : bottom - y, left - x : right - x
+                ]
+        return Image.fromarray(pixels)
+
+    def _tile(self, file: int, index: int) -> np.ndarray:
+        with self.lock:
+            if index in self.latest:
+                self.latest.move_to_end(index)
+                return self.latest[index]
+        content = os.pread(file, self.sizes[index], self.offsets[index])
+        try:
+            tile = self.decode(content, index, jpegtables=self.tables)[0][0]
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise openslide.OpenSlideError(f"tile {index}: {error}") from error
+        with self.lock:
+            self.latest[index] = tile
+            if len(self.latest) > self.most:
+                self.latest.popitem(last=False)
+        return tile
 
 
 def read_patches_index(path: Path) -> tuple[np.ndarray, np.ndarray | None, dict[str, object]]:

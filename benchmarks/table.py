@@ -1,0 +1,135 @@
+"""The table of results."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmarks.machine import Machine
+from benchmarks.timing import Ratio
+
+
+@dataclass(frozen=True)
+class AtMost:
+    """A target that a number must not pass."""
+
+    bound: float
+
+    def met(self, value: float) -> bool:
+        """Whether ``value`` meets it."""
+        return value <= self.bound
+
+    def __str__(self) -> str:
+        return f"≤ {self.bound:g}"
+
+
+@dataclass(frozen=True)
+class AtLeast:
+    """A target that a number must reach."""
+
+    bound: float
+
+    def met(self, value: float) -> bool:
+        """Whether ``value`` meets it."""
+        return value >= self.bound
+
+    def __str__(self) -> str:
+        return f"≥ {self.bound:g}"
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The least time that the work can take here, and the time it took.
+
+    Attributes
+    ----------
+    reason
+        The bytes and operations it comes from.
+    least, took
+        Seconds.
+    """
+
+    reason: str
+    least: float
+    took: float
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.least:.2g} s; took {self.took:.2g} s, {self.took / self.least:.1f}x"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number of the table.
+
+    Attributes
+    ----------
+    work
+        What is done; rows of the same work stand together.
+    number
+        What the number is.
+    ratio
+        The number.
+    target
+        What it should be; ``None`` where it is only told.
+    limit
+        What bounds it, where this row is the one to say so.
+    note
+        What a reader has to know, above all why a target is missed and what would meet it.
+    """
+
+    work: str
+    number: str
+    ratio: Ratio
+    target: AtMost | AtLeast | None = None
+    limit: Limit | None = None
+    note: str = ""
+
+    def verdict(self) -> str:
+        """Whether the target is met, and if not by how much."""
+        if self.target is None:
+            return ""
+        if self.target.met(self.ratio.value):
+            return "met"
+        apart = self.ratio.value / self.target.bound
+        return f"**missed**, {max(apart, 1 / apart):.2f}x off"
+
+    def cells(self) -> list[str]:
+        """The row's cells as text, without its work."""
+        ratio = self.ratio
+        spread = "" if ratio.low == ratio.high else f"{ratio.low:.3g}-{ratio.high:.3g}"
+        cpu = "" if math.isnan(ratio.cpu) else f"{ratio.cpu:.3g}"
+        target = "" if self.target is None else str(self.target)
+        return [
+            self.number,
+            f"{ratio.value:.3g}",
+            spread,
+            cpu,
+            target,
+            self.verdict(),
+            str(self.limit or ""),
+            self.note,
+        ]
+
+
+HEADER = ["work", "number", "median", "spread", "in CPU time", "target", "", "limit", "note"]
+
+
+def markdown(machine: Machine, rows: Sequence[Row], seconds: float) -> str:
+    """``RESULTS.md``: the machine, then a table of ``rows``, which took ``seconds`` to measure."""
+    lines = [HEADER, ["---"] * len(HEADER)]
+    before = None
+    for row in rows:
+        lines.append([row.work if row.work != before else "", *row.cells()])
+        before = row.work
+    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return INTRODUCTION + f"\n{machine.describe()}\n* Measured in {seconds / 60:.1f} minutes.\n\n{table}\n"
+
+
+INTRODUCTION = """# What spotwise costs
+
+Written by `make bench`. The references are in `benchmarks/`, and `tests/test_benchmarks.py` sees that they and spotwise
+agree. Each ratio is the median over repeats in which the two sides ran in turns; the spread is from the least to the
+greatest. "In CPU time" is the same ratio in processor seconds of all threads, which other processes disturb less. A
+limit is what the bytes and operations of the work cost at the rates measured here.
+"""
