@@ -31,6 +31,7 @@ wildcard_constraints:
     method=one_of([*config["methods"], *config["controls"]]),
     fold=r"\d+",
     seed=r"\d+",
+    scope=one_of([*SAMPLES, COHORT]),
 
 
 resource_scopes:

@@ -71,7 +71,8 @@ rule provenance:
         figures=figures() + structure_outputs(),
         fingerprints=of_samples("fingerprint.json"),
         downloads=download_records(),
-        summaries=model_summaries(),
+        summaries=model_summaries() + structure_summaries(),
+        labels=list(label_files().values()),
     output:
         record=report(
             "<results>/provenance.json",
@@ -87,6 +88,7 @@ rule provenance:
         mem_mb=lambda wildcards, attempt: 1000 * attempt,
     params:
         samples=SAMPLES,
+        labelled=list(label_files()),
         snakemake=versions("snakemake")["snakemake"],
         code=code_version("provenance"),
     message:

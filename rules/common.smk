@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from snakemake.exceptions import WorkflowError
+from snakemake.utils import update_config
 
 SOURCE = Path(workflow.basedir) / "src"
 sys.path.insert(0, str(SOURCE))
@@ -23,6 +24,7 @@ from spotwise.provenance import code_version, versions
 try:
     for path in workflow.configfiles:
         configuration.read_config(os.path.relpath(path))
+    update_config(config, configuration.typed(workflow.config_settings.config))
     SHEET = configuration.prepare(config, ", ".join(map(os.path.relpath, workflow.configfiles)))
     SAMPLES = [sample.sample for sample in SHEET]
     PATIENT_OF = {sample.sample: sample.patient for sample in SHEET}

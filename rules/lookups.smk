@@ -54,9 +54,8 @@ def slide_without_patches(wildcards):
 
 
 def metadata_of(wildcards):
-    """HEST's metadata of a sample; a folder of counts alone may lack them."""
-    path = hest.sample_files(config["data"]["root"], wildcards.sample).metadata
-    return str(path) if HAS_IMAGES or path.is_file() else []
+    """HEST's metadata of a sample; a run on counts alone reads none."""
+    return str(hest.sample_files(config["data"]["root"], wildcards.sample).metadata) if HAS_IMAGES else []
 
 
 def download_record(wildcards):
@@ -338,11 +337,6 @@ def picture_of_slide(wildcards):
     return "<results>/samples/{sample}/thumbnail.png" if HAS_IMAGES else []
 
 
-def metadata_of_slide(wildcards):
-    """Where the size of a slide and its spots is told; nowhere where there is no slide."""
-    return metadata_of(wildcards) if HAS_IMAGES else []
-
-
 def space_kinds():
     """Space -> kind of the method that makes it, and what a clustering method is trained on."""
     return {space: [space_kind(space), config["methods"].get(space, {}).get("scope")] for space in structure_spaces()}
@@ -415,6 +409,11 @@ def space_summary(wildcards):
 def space_scope(wildcards):
     """What the model behind a slide in a clustering method's space is trained on."""
     return COHORT if config["methods"][wildcards.space]["scope"] == COHORT else wildcards.sample
+
+
+def scopes_of(space, cohort):
+    """What the models of a clustering method are trained on in one cohort."""
+    return [COHORT] if config["methods"][space]["scope"] == COHORT else structure_slides(cohort)
 
 
 def shares_reference(cohort):

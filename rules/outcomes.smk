@@ -269,6 +269,23 @@ def structure_figures(cohort):
     return [f"{folder}/{name}.png" for name in names]
 
 
+def structure_summaries():
+    """Summary of each training behind a clustering method's spaces."""
+    return [
+        f"<results>/structure/{cohort}/models/{space}/{scope}/seed{seed}/summary.json"
+        for cohort in structure_cohorts()
+        for space in structure_spaces("clustering")
+        for scope in scopes_of(space, cohort)
+        for seed in space_seeds(space)
+    ]
+
+
+def label_files():
+    """The CSVs with the known domains of slides, by sample; nothing where their own counts hold them."""
+    files = {sample: configuration.label_file(config, sample) for sample in structure_slides()}
+    return {sample: str(path) for sample, path in files.items() if path}
+
+
 def structure_outputs():
     """All that is made of the tissue's structure; nothing where the configuration does not ask for it."""
     targets = structure_tables()

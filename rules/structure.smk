@@ -274,6 +274,8 @@ rule tables_of_structure:
         variable_genes_md="<results>/tables/variable_genes.md",
     log:
         "<results>/logs/tables_of_structure.log",
+    benchmark:
+        "<results>/benchmarks/tables_of_structure.tsv"
     conda:
         "../envs/figures.yaml"
     resources:
@@ -286,7 +288,7 @@ rule tables_of_structure:
         slides=[[COHORT_OF[sample], sample] for sample in structure_slides()],
         code=code_version(
             "averages",
-            *(f"structure/{name}" for name in ("domains", "found", "table", "variable_genes")),
+            *(f"structure/{name}" for name in ("found", "table", "variable_genes")),
             *(f"tables/{name}" for name in ("layout", "remarks")),
         ),
     message:
@@ -304,7 +306,7 @@ rule draw_structure:
         lognorm="<results>/samples/{sample}/lognorm.h5ad",
         qc="<results>/samples/{sample}/qc.json",
         thumbnail=picture_of_slide,
-        metadata=metadata_of_slide,
+        metadata=metadata_of,
         labels=labels_of_cohort,
         cohort=lognorm_of_cohort,
     output:
@@ -424,7 +426,7 @@ rule structure_page:
         code=code_version(
             "averages",
             *(f"figures/{name}" for name in ("domains", "style")),
-            *(f"structure/{name}" for name in ("domains", "found", "labels", "page", "table", "variable_genes")),
+            *(f"structure/{name}" for name in ("found", "labels", "page", "table", "variable_genes")),
             "tables/layout",
         ),
     message:

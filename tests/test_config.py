@@ -667,3 +667,17 @@ def test_labels_may_be_in_a_file_of_each_slide(tissue, tmp_path):
         configuration.require_labels(tissue, "my.yaml")
     del tissue["structure"]["labels"]["file"]
     assert configuration.label_file(tissue, "A2") is None
+
+
+def test_values_of_the_command_line_get_their_types():
+    given = {
+        "seeds": ["0", "1"],
+        "data": {"images": "none", "generated": {"unlinked": ["null"]}},
+        "x": ["1e-4", "true"],
+    }
+    assert configuration.typed(given) == {
+        "seeds": [0, 1],
+        "data": {"images": "none", "generated": {"unlinked": ["null"]}},
+        "x": [0.0001, True],
+    }
+    assert configuration.typed(3) == 3

@@ -88,7 +88,7 @@ def test_five_jobs_on_two_gpus_never_meet_and_all_come_to_their_turn(machine):
 def test_a_killed_job_frees_its_gpu_at_once_and_waiting_is_told_with_the_holder(machine):
     environment = machine(TWO, CUDA_VISIBLE_DEVICES="1")
     first = start(environment, 60)
-    assert first.stdout.readline().startswith("1 ")
+    assert first.stdout.readline().startswith("GPU-bbbb-2 ")
     second = start(environment, 0)
     told = second.stderr.readline()
     assert re.search(rf"all 1 GPUs .* taken \(process {first.pid} on \S+, since \S+\): waiting", told)
@@ -100,8 +100,8 @@ def test_a_killed_job_frees_its_gpu_at_once_and_waiting_is_told_with_the_holder(
 
 def test_the_lease_is_within_what_the_job_was_given(machine):
     other = start(machine(TWO, CUDA_VISIBLE_DEVICES="0"), 60)
-    assert other.stdout.readline().startswith("0 ")
-    assert leased(start(machine(TWO, CUDA_VISIBLE_DEVICES="0,1"), 0))[0] == "1"
+    assert other.stdout.readline().startswith("GPU-aaaa-1 ")
+    assert leased(start(machine(TWO, CUDA_VISIBLE_DEVICES="0,1"), 0))[0] == "GPU-bbbb-2"
     # the same GPU by its UUID is the same GPU
     assert leased(start(machine(TWO, CUDA_VISIBLE_DEVICES="GPU-aaaa-1,GPU-bbbb-2"), 0))[0] == "GPU-bbbb-2"
     other.kill()
@@ -112,8 +112,8 @@ def test_gpus_that_slurm_numbers_from_0_in_each_job_are_not_taken_for_one(machin
     """With devices confined by SLURM each job sees its own GPU alone, as number 0."""
     one, other = TWO.splitlines(keepends=True)
     first = start(machine(one, CUDA_VISIBLE_DEVICES="0"), 60)
-    assert first.stdout.readline().startswith("0 ")
-    assert leased(start(machine(other.replace("GPU 1", "GPU 0"), CUDA_VISIBLE_DEVICES="0"), 0))[0] == "0"
+    assert first.stdout.readline().startswith("GPU-aaaa-1 ")
+    assert leased(start(machine(other.replace("GPU 1", "GPU 0"), CUDA_VISIBLE_DEVICES="0"), 0))[0] == "GPU-bbbb-2"
     first.kill()
     first.communicate()
 
@@ -126,7 +126,7 @@ def test_a_process_keeps_its_lease_and_cuda_is_shown_that_gpu_alone(machine, mon
     monkeypatch.setattr(leases, "_held", None)
     assert leases.take_gpu() == os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-aaaa-1"
     assert leases.take_gpu() == "GPU-aaaa-1"
-    assert json.loads((lock_folder() / "GPU-aaaa-1.lock").read_text())["pid"] == os.getpid()
+    assert json.loads((lock_folder() / "GPU-aaaa-1.lock.holder").read_text())["pid"] == os.getpid()
     leases._held.release()
 
 

@@ -27,5 +27,6 @@ with job(snakemake.log[0]):
         [path for path in (*snakemake.input.tables, *snakemake.input.figures) if Path(path).parent.name == "tables"],
         snakemake.input.summaries,
         snakemake.params.snakemake,
+        dict(zip(snakemake.params.labelled, snakemake.input.labels, strict=True)),
     )
     write_json(snakemake.output.record, record)

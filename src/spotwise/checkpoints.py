@@ -23,7 +23,7 @@ from safetensors.torch import save_model
 from spotwise import devices
 from spotwise.errors import SetupError
 from spotwise.files import atomic
-from spotwise.leases import holder, sign
+from spotwise.leases import SIGNED, holder, sign
 
 logger = logging.getLogger(__name__)
 
@@ -67,8 +67,8 @@ def locked(root: str | Path) -> Iterator[None]:
     try:
         yield
     finally:
-        if [path.name for path in root.iterdir()] == [LOCK]:  # no state to keep
-            shutil.rmtree(root)
+        if {path.name for path in root.iterdir()} <= {LOCK, LOCK + SIGNED}:  # no state to keep
+            shutil.rmtree(root, ignore_errors=True)  # another process may just have made a lock of its own there
         lock.release()
 
 

@@ -7,12 +7,13 @@ method's own options wait for its job, as checking them imports the method.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
-from spotwise.contracts import BASELINE_SPACES, EXPRESSION_SPACES, PATIENT, SLIDE
+from spotwise.contracts import BASELINE_SPACES, COHORT, EXPRESSION_SPACES, PATIENT, SLIDE
 from spotwise.errors import InputError, one_of
 from spotwise.models import REGISTRY, check_options
 from spotwise.samples import FoldPlan, Sample, patients, plan_folds, read_samples
@@ -143,6 +144,24 @@ def prepare(config: dict, where: str = "config") -> list[Sample]:
     return chosen
 
 
+def typed(value: object) -> object:
+    """A value of the command line with the types that YAML gives it in a file.
+
+    Snakemake reads ``--config seeds=[0]`` as a list of texts: whole numbers, other numbers, ``true`` and
+    ``false`` within lists and mappings are taken for what they look like. ``null`` stays a text: it may be a name.
+    """
+    if isinstance(value, Mapping):
+        return {key: typed(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [typed(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    for number in (int, float):
+        with suppress(ValueError):
+            return number(value)
+    return {"true": True, "false": False}.get(value, value)
+
+
 def _refuse_markup(value: object, where: str, field: str = "") -> None:
     """Refuse ``<`` anywhere: Snakemake writes parameters of jobs into a script of the report as they are."""
     if isinstance(value, Mapping):
@@ -212,6 +231,8 @@ def _check_methods(config: Mapping, where: str) -> None:
 
 def _check_structure(config: Mapping, samples: list[str], where: str) -> None:
     structure, methods = config["structure"], config["methods"]
+    if COHORT in samples:
+        raise InputError(config["samples"], "sample", repr(COHORT), "another id: it names models of all slides")
     for sample in structure.setdefault("slides", list(samples)):
         if sample not in samples:
             raise InputError(where, "structure.slides", repr(sample), one_of(samples, sample))
@@ -219,6 +240,9 @@ def _check_structure(config: Mapping, samples: list[str], where: str) -> None:
     for space in structure["spaces"]:
         if space not in (known := [*embedding, *BASELINE_SPACES]):
             raise InputError(where, "structure.spaces", repr(space), one_of(known, space))
+        if space in methods and methods[space]["harmony"]:
+            expected = "false for a method whose embedding is a space: slides to embed are not corrected"
+            raise InputError(where, f"methods.{space}.harmony", "true", expected)
         if space in methods and space in BASELINE_SPACES:
             raise InputError(where, f"methods.{space}", "a name that a space has", "another name for the method")
         if config["data"]["images"] == "none" and space not in EXPRESSION_SPACES:

@@ -10,6 +10,7 @@ Below the data folder: ``downloads/<commit>/<sample>.json`` are the manifests, `
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -25,7 +26,7 @@ from typing import TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
 from spotwise.errors import InputError, SetupError
-from spotwise.files import write_json
+from spotwise.files import atomic, write_json
 
 logger = logging.getLogger(__name__)
 # The library's HTTP client logs every address it asks, signed ones among them, which let anyone in for a while
@@ -331,8 +332,20 @@ def _fetched(hub: Hub, files: Sequence[str], root: Path) -> dict[str, dict]:
         hub.fetch(path, said, partials[path])
     for path in wanted:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
-        os.replace(partials[path], root / path)
+        _move(partials[path], root / path)
     return {path: _record(root / path, path, said.etag, hub.revision) for path, said in stated.items()}
+
+
+def _move(file: Path, target: Path) -> None:
+    """Give a file its name, on another disk too: a folder below the data folder may be a link."""
+    try:
+        os.replace(file, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with atomic(target) as temporary:
+            shutil.copyfile(file, temporary)
+        file.unlink()
 
 
 def _record(file: Path, path: str, etag: str, commit: str) -> dict:

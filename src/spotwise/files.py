@@ -15,6 +15,7 @@ from pathlib import Path
 from spotwise.errors import SetupError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+UNSYNCABLE = (errno.EINVAL, errno.ENOSYS)  # how some network file systems answer where a folder is to be synced
 # How HDF5 and safetensors say so
 SAYS_FULL = re.compile(rf"(errno = |os error )({'|'.join(map(str, FULL))})\b")
 
@@ -40,7 +41,7 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
         yield temporary
         _to_disk(temporary)
         os.replace(temporary, path)
-        _to_disk(path.parent)
+        _folder_to_disk(path.parent)
     except Exception as error:
         if lacks_space(error):
             raise SetupError(
@@ -69,6 +70,14 @@ def _to_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _folder_to_disk(path: Path) -> None:
+    try:
+        _to_disk(path)
+    except OSError as error:
+        if error.errno not in UNSYNCABLE:
+            raise
 
 
 def lacks_space(error: BaseException | None) -> bool:

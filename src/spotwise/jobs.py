@@ -21,8 +21,11 @@ def job(log: str | Path) -> Iterator[logging.Logger]:
     process with one line; any other exception leaves its traceback in the log and goes on to Snakemake.
     """
     logger = logging.getLogger("spotwise")
-    # On a full disk neither the log nor what HDF5 tries again when its objects go may hide why the job ends
+    # On a full disk neither the log nor what HDF5 tries again when its objects go may hide why the job ends; h5py
+    # prints such errors, which cannot be raised, by both hooks
     logging.raiseExceptions = False
+    hooks = sys.excepthook, sys.unraisablehook
+    sys.excepthook = lambda kind, error, trace: logger.warning("ignored: %s", error)
     sys.unraisablehook = lambda fault: logger.warning("ignored: %s", fault.exc_value)
     try:
         _open_log(log)
@@ -36,6 +39,8 @@ def job(log: str | Path) -> Iterator[logging.Logger]:
             _end(logger, error, f"{log}: No space left on device: free some space, and run again")
         logger.exception("unexpected error")
         raise
+    finally:
+        sys.excepthook, sys.unraisablehook = hooks
 
 
 def _open_log(path: str | Path) -> None:

@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 POLL_SECONDS = 1.0
 REMIND_SECONDS = 600
+SIGNED = ".holder"  # suffix of the file beside a lock that names its holder
 LISTED = re.compile(r"^\s*(?P<kind>GPU|MIG) .*\(UUID: (?P<uuid>\S+)\)")
 
 _held: FileLock | None = None  # of this process; released when it ends
@@ -43,7 +44,8 @@ def take_gpu() -> str | None:
 
     Returns
     -------
-    The leased GPU as it stands in ``CUDA_VISIBLE_DEVICES``; ``None`` where no GPU is visible.
+    The leased GPU as it stands in ``CUDA_VISIBLE_DEVICES`` then, by UUID where the driver tells it, as CUDA counts GPUs
+    in another order than the driver; ``None`` where no GPU is visible.
     """
     global _held
     if _held is not None:
@@ -112,12 +114,12 @@ def lock_folder() -> Path:
     SetupError
         When another user owns the folder.
     """
-    folder = Path(tempfile.gettempdir()) / f"spotwise-{os.getuid()}" / "gpus"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for path in (folder, folder.parent):
+    own = Path(tempfile.gettempdir()) / f"spotwise-{os.getuid()}"
+    for path in (own, own / "gpus"):
+        path.mkdir(mode=0o700, exist_ok=True)
         if path.stat().st_uid != os.getuid():
             raise SetupError(f"{path}: belongs to another user; remove it, or set TMPDIR to a folder of yours")
-    return folder
+    return own / "gpus"
 
 
 def _first_free(choice: dict[str, str]) -> tuple[str, FileLock]:
@@ -132,7 +134,7 @@ def _first_free(choice: dict[str, str]) -> tuple[str, FileLock]:
                 continue
             sign(lock)
             logger.info("GPU %s leased (%s)", name, choice[name])
-            return name, lock
+            return choice[name], lock
         if time.monotonic() - told >= REMIND_SECONDS:
             told = time.monotonic()
             holders = "; ".join(holder(lock) for lock in locks.values())
@@ -144,15 +146,15 @@ def _first_free(choice: dict[str, str]) -> tuple[str, FileLock]:
 
 
 def sign(lock: FileLock) -> None:
-    """Write into a held lock's file who holds it."""
+    """Write beside a held lock's file who holds it; what is in that file is filelock's own, where `flock` lacks."""
     facts = {"pid": os.getpid(), "host": socket.gethostname(), "since": datetime.now().isoformat(timespec="seconds")}
-    Path(lock.lock_file).write_text(json.dumps(facts), encoding="utf-8")
+    Path(lock.lock_file + SIGNED).write_text(json.dumps(facts), encoding="utf-8")
 
 
 def holder(lock: FileLock) -> str:
     """Who signed a lock: ``process 123 on host, since 2026-01-31T12:00:00``."""
     try:
-        facts = json.loads(Path(lock.lock_file).read_text(encoding="utf-8"))
+        facts = json.loads(Path(lock.lock_file + SIGNED).read_text(encoding="utf-8"))
         return f"process {facts['pid']} on {facts['host']}, since {facts['since']}"
     except (OSError, ValueError):
         return "a process that has only just started"

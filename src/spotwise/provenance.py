@@ -52,7 +52,7 @@ def versions(*packages: str) -> dict[str, str]:
 
 ROOT = PACKAGE.parents[1]
 # Rules that compute on `training.device`
-ON_DEVICE = ("embed_patches", "train", "build_bank", "predict_spots")
+ON_DEVICE = ("embed_patches", "train", "build_bank", "predict_spots", "train_structure", "embed_joint")
 CPU = "cpu"
 ELSEWHERE = "<path outside the working folder>"
 # A path from a root, a home or a drive, or one that climbs out: at the start of a text or of a word, or after a colon
@@ -72,6 +72,7 @@ def run_record(
     tables: Sequence[str | Path],
     summaries: Sequence[str | Path],
     snakemake: str,
+    labels: Mapping[str, str | Path],
 ) -> dict[str, object]:
     """Everything that a reader needs to know where the numbers of a run come from, ready for JSON.
 
@@ -96,12 +97,14 @@ def run_record(
         ``summary.json`` of every training and fit.
     snakemake
         Version of the Snakemake that runs the workflow, which jobs in environments of their own cannot see.
+    labels
+        Files with the known domains of the slides, by sample.
 
     Returns
     -------
     ``spotwise``, ``workflow`` (commit), ``code`` (hash per module), ``software``, ``hardware``, ``config``,
-    ``samples``, ``inputs``, ``downloads``, ``tables`` (sha256), ``time`` (jobs and seconds per rule) and ``jobs``
-    (seconds and device of each).
+    ``samples``, ``inputs``, ``labels`` (sha256), ``downloads``, ``tables`` (sha256), ``time`` (jobs and seconds per
+    rule) and ``jobs`` (seconds and device of each).
     """
     results = Path(results)
     devices = training_devices(results, summaries)
@@ -117,6 +120,7 @@ def run_record(
         "config": config,
         "samples": samples,
         "inputs": {sample: known["files"] for sample, known in fingerprints.items()},
+        "labels": {sample: sha256(path) for sample, path in labels.items()},
         "downloads": {sample: [without_time(file) for file in files] for sample, files in downloads.items()},
         "tables": {Path(path).relative_to(results).as_posix(): sha256(path) for path in tables},
         "time": {rule: total(measured.values()) for rule, measured in jobs.items()},
@@ -171,12 +175,16 @@ def machine() -> dict[str, object]:
 
 
 def training_devices(results: Path, summaries: Iterable[str | Path]) -> dict[str, str]:
-    """Device of each training by ``<cohort>/<protocol>/<method>/fold<fold>/seed<seed>``; fits name none."""
+    """Device of each training by ``<cohort>/<protocol>/<method>/fold<fold>/seed<seed>``; fits name none.
+
+    Of one that clusters by ``<cohort>/<method>/<scope>/seed<seed>``: the name of its benchmark, here too.
+    """
     devices = {}
     for path in summaries:
         device = json.loads(Path(path).read_text(encoding="utf-8")).get("device")
         if device:
-            devices[Path(path).parent.relative_to(results / "models").as_posix()] = device
+            folder = Path(path).parent.relative_to(results).as_posix()
+            devices[re.sub(r"^models/|^structure/([^/]+)/models/", r"\1/", folder).lstrip("/")] = device
     return devices
 
 

@@ -33,7 +33,8 @@ def planned(tmp_path, monkeypatch):
             "structure": {"spaces": ["MicNet", "CMRCNet", "Expression", "Image"], "encoder": "mine", "domains": 3},
         }
         config = {key: value for key, value in (config | changes).items() if value is not None}
-        names = {"config": config, "workflow": SimpleNamespace(basedir=str(ROOT), configfiles=[])}
+        workflow = SimpleNamespace(basedir=str(ROOT), configfiles=[], config_settings=SimpleNamespace(config={}))
+        names = {"config": config, "workflow": workflow}
         for part in ("common", "lookups", "outcomes"):
             exec((ROOT / f"rules/{part}.smk").read_text(encoding="utf-8"), names)
         return SimpleNamespace(**names)
@@ -120,18 +121,15 @@ def test_a_run_that_only_seeks_structure_makes_nothing_else(planned):
     assert without.structure_outputs() == []
 
 
-def test_counts_alone_have_no_patches_and_perhaps_no_metadata(planned, tmp_path):
+def test_counts_alone_have_no_patches_and_no_metadata(planned, tmp_path):
     (tmp_path / "st").mkdir()
     for sample in ("A1", "A2", "B1"):
         (tmp_path / f"st/{sample}.h5ad").touch()
-    (tmp_path / "metadata").mkdir()
-    (tmp_path / "metadata/A2.json").touch()
     counts = {"source": "local", "root": str(tmp_path), "images": "none"}
     plan = planned(data=counts, methods={}, structure={"spaces": ["Expression"], "domains": 3})
     assert plan.structure_patches(asked("Expression", "A1")) == []
     assert plan.slide_without_patches(asked("", "A1")) == []
     assert plan.metadata_of(asked("", "A1")) == []
-    assert plan.metadata_of(asked("", "A2")) == str(tmp_path / "metadata/A2.json")
     assert plan.run_outputs() == plan.structure_outputs()
 
 

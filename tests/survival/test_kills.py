@@ -4,7 +4,6 @@
 """
 
 import collections
-import contextlib
 import itertools
 import json
 import os
@@ -63,8 +62,7 @@ def reached(pipeline, run, rule, after):
 def strike(run, job, kind):
     """End a job, or Snakemake, or all of it; the run is over when this returns."""
     if kind == "SIGKILL to everything":
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(run.pid, signal.SIGKILL)
+        os.killpg(run.pid, signal.SIGKILL)
     elif kind == "SIGKILL to Snakemake alone":
         os.kill(run.pid, signal.SIGKILL)
     else:
@@ -91,7 +89,8 @@ def torment(pipeline, undisturbed, strikes):
         run = pipeline.launch()
         job = reached(pipeline, run, PHASES[phase], moment * undisturbed.seconds(PHASES[phase]))
         if job is None:  # done, maybe by orphans of the last strike: on to the next, before the run gets past it
-            strike(run, job, "SIGKILL to everything")
+            if run.poll() is None:
+                strike(run, job, "SIGKILL to everything")
             continue
         strike(run, job, kind)
         # What is there under its name is whole and right

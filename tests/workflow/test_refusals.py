@@ -91,6 +91,13 @@ def test_the_whole_paper_is_planned_without_any_data(tmp_path):
     assert not list(tmp_path.glob("results/*"))
 
 
+def test_lists_of_the_command_line_hold_what_they_look_like(tmp_path):
+    """As in the README: one seed is a third of the paper's trainings."""
+    pipeline = Pipeline(tmp_path, example("paper", tmp_path))
+    planned = pipeline.planned("--config", "seeds=[0]")
+    assert 3 * planned["train"] == pipeline.planned()["train"]
+
+
 def test_default_configuration_is_the_papers():
     assert example("paper", Path())["run"] == "paper"
     assert 'configfile: "config.yaml"' in (REPOSITORY / "Snakefile").read_text()
