@@ -97,7 +97,7 @@ class Running(Pipeline):
             time.sleep(0.02)
 
     def seconds(self, rule: str) -> float:
-        """How long a job of ``rule`` took, by its benchmark; some seconds where it keeps none."""
+        """How long a job of ``rule`` took, by its benchmark; a second where it keeps none."""
         benchmarks = self.results / "benchmarks"
         path = next(benchmarks.glob(f"{rule}/**/*.tsv"), benchmarks / f"{rule}.tsv")
-        return float(path.read_text().splitlines()[1].split("\t")[0]) if path.exists() else 3.0
+        return float(path.read_text().splitlines()[1].split("\t")[0]) if path.exists() else 1.0

@@ -18,7 +18,7 @@ def test_one_core_and_two_give_the_same_bytes(tmp_path, demo):
         if demo:
             given = example("demo", tmp_path)
             pipeline.config |= {key: given[key] for key in ("encoders", "methods")}
-            del pipeline.config["protocols"], pipeline.config["controls"]  # all of them
+            del pipeline.config["controls"]  # all of them
             (pipeline.folder / "samples.tsv").write_text(
                 "sample\tcohort\tpatient\nDEMO1\tdemo\tPatient 1\nDEMO2\tdemo\tPatient 2\nDEMO3\tdemo\tPatient 2\n"
             )

@@ -59,7 +59,9 @@ def embed_joint(
     fold = read_fold(fold_path)
     model = restore(method, Sizes.of(fold), method_options, weights).to(on)
     rows = fold.rows(TRAIN, VAL, TEST, sample=sample)
-    spots = Spots(fold, rows, {sample: patches}, on, context=model.options.context, observed=False)
+    spots = Spots(
+        fold, rows, {sample: patches}, on, context=model.options.context, observed=False, scratch=output.parent
+    )
     expression = torch.from_numpy(measured(fold, rows))
     halves = [
         unit_rows(in_batches(len(rows), embed))
