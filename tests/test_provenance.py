@@ -179,8 +179,13 @@ ENVIRONMENTS = sorted(path.stem for path in (ROOT / "envs").glob("*.yaml"))
 # Needed without an import of ours: by openslide-python, timm, tifffile (JPEG), pandas (Parquet) and scanpy (Leiden)
 COMPANIONS = {"openslide-bin", "torchvision", "imagecodecs", "pyarrow", "igraph"}
 # Imported by functions that no job of the environment calls: figures ask spotwise.hest for metadata, not for downloads,
-# and tables spotwise.models for options, not for weights
-UNCALLED = {"figures": {"huggingface-hub", "safetensors"}}
+# and tables spotwise.models for options, not for weights; patches are read, not cut, where torch is; the approximate
+# search is for users alone
+UNCALLED = {
+    "figures": {"huggingface-hub", "safetensors"},
+    "data": {"pynndescent"},
+    "torch": {"pynndescent", "tifffile"},
+}
 
 
 def environment(name):

@@ -462,7 +462,7 @@ def test_a_gated_hub_without_a_token_is_told_as_such(monkeypatch, tmp_path):
         )
         with pytest.raises(SetupError, match=expected):
             ctranspath_encoder("required")
-    assert any(path.endswith(f"/resolve/main/{ctranspath.FILE}") for _, path, _ in gated.requests)
+    assert any(path.endswith(f"/resolve/main/{ctranspath.FILE}") for _, path, *_ in gated.requests)
 
 
 def test_the_frozen_encoder_says_what_images_it_takes(hub):

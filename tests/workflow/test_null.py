@@ -18,6 +18,7 @@ def scored(folder, config):
     config["cohorts"] = {"null": {"markers": config["cohorts"]["demo"]["markers"]}}
     config["data"]["generated"]["unlinked"] = ["null"]
     config["training"]["epochs"] = 3
+    del config["structure"]
     pipeline = Pipeline(folder, config)
     pipeline.run("results/" + config["run"] + "/tables/table1.csv")
     return pd.read_csv(pipeline.results / "tables/table1.csv").set_index(["protocol", "predictor"])

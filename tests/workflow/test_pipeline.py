@@ -36,6 +36,7 @@ def tiny(tmp_path_factory):
     config["training"]["epochs"] = 1
     config["methods"]["CMRCNet"]["neighbours"] = K
     config["methods"] = {"CMRCNet": config["methods"]["CMRCNet"]}
+    del config["structure"]
     config["controls"] = CONTROLS
     pipeline = Pipeline(folder, config, copy_workflow(tmp_path_factory.mktemp("repository")))
     pipeline.output = pipeline.run("paper")
