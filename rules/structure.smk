@@ -24,7 +24,7 @@ rule assemble_structure:
         samples=scope_samples,
         patients=scope_patients,
         validation_fraction=config["validation_fraction"],
-        code=code_version("structure/inputs", "folds", "slides"),
+        code=code_version("structure/inputs", "folds", "blocks", "slides"),
     message:
         "Scale the expression of {wildcards.scope} ({wildcards.cohort}) for clustering methods"
     script:
@@ -131,7 +131,7 @@ rule derive_space:
     resources:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
     params:
-        code=code_version("structure/baselines", "structure/spaces", "folds", "slides", "measures"),
+        code=code_version("structure/baselines", "structure/spaces", "folds", "blocks", "slides", "measures"),
     message:
         "Embed the spots of {wildcards.sample} by the baseline {wildcards.space}"
     script:
@@ -288,7 +288,7 @@ rule tables_of_structure:
         slides=[[COHORT_OF[sample], sample] for sample in structure_slides()],
         code=code_version(
             "averages",
-            *(f"structure/{name}" for name in ("found", "table", "variable_genes")),
+            *(f"structure/{name}" for name in ("found", "spaces", "table", "variable_genes")),
             *(f"tables/{name}" for name in ("layout", "remarks")),
         ),
     message:
@@ -426,7 +426,7 @@ rule structure_page:
         code=code_version(
             "averages",
             *(f"figures/{name}" for name in ("domains", "style")),
-            *(f"structure/{name}" for name in ("found", "labels", "page", "table", "variable_genes")),
+            *(f"structure/{name}" for name in ("found", "labels", "page", "spaces", "table", "variable_genes")),
             "tables/layout",
         ),
     message:

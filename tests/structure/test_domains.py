@@ -1,5 +1,7 @@
 """Claims about domains: how many are found, what refinement does to them, and how they are judged."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -96,8 +98,9 @@ def test_spaces_in_which_the_domains_cannot_be_are_refused():
     embedding, _ = clouds([5, 4])
     with pytest.raises(InputError, match=r"file: spots: found 9, expected more than the 9 domains sought"):
         domains.find_domains(space_of(embedding), square(3), 9, 0, "file")
+    labels = np.full(9, UNLABELLED, dtype=object)
     with pytest.raises(InputError, match=r"file: embedding: found 2 different rows for 9 spots, expected at least 3"):
-        domains.find_domains(space_of(np.arange(9)[:, None] % 2), square(3), 3, 0, "file")
+        domains.domains_of_slide([("file", space_of(np.arange(9)[:, None] % 2), 0)], square(3), labels, 3)
     assert len(domains.find_domains(space_of(embedding), square(3), 2, 0, "file")) == 36
 
 
@@ -300,3 +303,28 @@ def test_both_modalities_together_tell_what_neither_tells_and_shuffled_against_e
     assert (means.loc["both"] > 0.9).all()
     assert (means.loc["both"] > alone + 0.3).all()
     assert (means.loc["shuffled"] < alone + 0.05).all()
+
+
+def test_the_halves_of_a_models_space_are_judged_beside_it():
+    image, expression, labels = two_modalities(0)
+    joint = replace(space_of(np.hstack([image, expression])), name="Mine", seed=2, halves=(6, 6))
+    found, scores = domains.domains_of_slide([("f", joint, 2)], square(12), labels, 4)
+    names = ["Mine", "Mine, image half", "Mine, expression half"]
+    assert list(found["space"].unique()) == list(scores["space"].unique()) == names
+    for name, embedding in zip(names, (joint.embedding, image, expression), strict=True):
+        alone, expected = domains.domains_of_slide(
+            [("f", replace(space_of(embedding), seed=2), 2)], square(12), labels, 4
+        )
+        for table, other in ((found, alone), (scores, expected)):
+            mine = table[table["space"] == name].drop(columns="space").reset_index(drop=True)
+            pd.testing.assert_frame_equal(mine, other.drop(columns="space"))
+
+
+def test_a_half_without_differences_is_one_domain_and_agrees_with_nothing():
+    image, _, labels = two_modalities(0)
+    joint = replace(space_of(np.hstack([image, np.ones((144, 3))])), halves=(6, 3))
+    _, scores = domains.domains_of_slide([("f", joint, 0)], square(12), labels, 4)
+    dead = scores[scores["space"] == f"{joint.name}, expression half"].set_index("clustering")
+    assert dead.loc["kmeans", "n_domains"].tolist() == [1, 1]
+    assert dead["ARI"].abs().max() < 0.1
+    assert (scores.loc[scores["space"] == joint.name, "n_domains"] == 4).all()

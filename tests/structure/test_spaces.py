@@ -1,5 +1,7 @@
 """Claims about the spaces of a slide: the baselines, and the file that holds a space."""
 
+from dataclasses import replace
+
 import h5py
 import numpy as np
 import pytest
@@ -105,8 +107,8 @@ def test_the_smoothed_space_is_that_of_the_smoothed_genes(slide):
 
 def test_the_halves_of_a_concatenation_weigh_the_same_whatever_their_unit(slide, features):
     joint = baselines.baseline("Concatenation", slide, 0, features)
-    assert joint.halves == (baselines.COMPONENTS, baselines.COMPONENTS)
-    image, expression = np.split(joint.embedding.astype(float), [joint.halves[0]], axis=1)
+    assert joint.embedding.shape[1] == 2 * baselines.COMPONENTS
+    image, expression = np.split(joint.embedding.astype(float), 2, axis=1)
     for half, alone in ((image, "Image"), (expression, "Expression")):
         assert half.var(axis=0).sum() == pytest.approx(1, abs=1e-5)
         alone = baselines.baseline(alone, slide, 0, features).embedding.astype(float)
@@ -153,3 +155,14 @@ def test_a_space_with_spots_that_are_not_finite_is_refused(tmp_path):
     write_space(tmp_path / "space.h5", Space(embedding, np.array(list("abcd"), dtype=object), "MicNet", 0))
     with pytest.raises(InputError, match=r"space.h5: embedding: found 2 of 4 spots not finite, first 'b'"):
         read_space(tmp_path / "space.h5")
+
+
+def test_the_parts_of_a_space_are_itself_and_the_halves_that_a_model_made():
+    space = Space(np.arange(10.0).reshape(2, 5), np.array(["a", "b"], dtype=object), "M", 4, (2, 3), True)
+    whole, image, expression = space.parts()
+    assert whole is space
+    assert [image.name, expression.name] == ["M, image half", "M, expression half"]
+    np.testing.assert_array_equal(image.embedding, [[0, 1], [5, 6]])
+    np.testing.assert_array_equal(expression.embedding, [[2, 3, 4], [7, 8, 9]])
+    assert {(part.seed, part.pretrained, *part.barcode) for part in space.parts()} == {(4, True, "a", "b")}
+    assert [len(part.parts()) for part in (image, expression, replace(space, halves=None))] == [1, 1, 1]

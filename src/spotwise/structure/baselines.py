@@ -79,10 +79,12 @@ def baseline(name: str, slide: Slide, seed: int, features: str | Path | None = N
             genes = variable_genes(slide)
             expression = components(smoothed(genes, slide.spatial) if name == SMOOTHED else genes)
     if name == CONCATENATION:
-        embedding, halves = concatenated(image, expression), (image.shape[1], expression.shape[1])
+        embedding = concatenated(image, expression)
+    elif name == IMAGE:
+        embedding = image
     else:
-        embedding, halves = (image if name == IMAGE else expression), None
-    return Space(embedding.astype(np.float32), slide.barcode, name, seed, halves, pretrained)
+        embedding = expression
+    return Space(embedding.astype(np.float32), slide.barcode, name, seed, pretrained=pretrained)
 
 
 def variable_genes(slide: Slide) -> np.ndarray:

@@ -38,7 +38,8 @@ def domains_of_slide(
     Parameters
     ----------
     runs
-        The file of each space, which error messages name, its contents, and the seed of the clusterings.
+        The file of each space, which error messages name, its contents, and the seed of the clusterings. Of a model's
+        space the halves are judged, too (`Space.parts`): joint embedding gains what it has beyond the better of them.
     spatial, labels
         Of the spots of the first space, see `score_domains`.
     n_domains
@@ -47,24 +48,30 @@ def domains_of_slide(
     Returns
     -------
     domains
-        The rows of `find_domains` of every run.
+        The rows of `find_domains` of every space and half.
     scores
         A row per space, seed, clustering and refinement, with what `score_domains` returns.
 
     Raises
     ------
     InputError
-        The spaces differ in their spots, and as `find_domains`.
+        The spaces differ in their spots, or fewer spots differ in one of them than domains are sought, and as
+        `find_domains`. A half without differences is a finding: it has one domain.
     """
     first, parts, rows = runs[0][1], [], []
     for source, space, seed in runs:
         if not np.array_equal(space.barcode, first.barcode):
             raise InputError(source, BARCODES, f"{len(space.barcode)} spots", f"those of {first.name}, in their order")
-        found = find_domains(space, spatial, n_domains, seed, source)
-        parts.append(found)
-        for names, spots in found.groupby(RUN, sort=False):
-            scores = score_domains(spots["domain"].to_numpy(), space.embedding, spatial, labels)
-            rows.append(dict(zip(RUN, names, strict=True)) | scores)
+        different = len(np.unique(space.embedding, axis=0))
+        if different < n_domains < len(space.embedding):
+            found = f"{different} different rows for {len(space.embedding)} spots"
+            raise InputError(source, "embedding", found, f"at least {n_domains}, as many domains are sought")
+        for part in space.parts():
+            found = find_domains(part, spatial, n_domains, seed, source)
+            parts.append(found)
+            for names, spots in found.groupby(RUN, sort=False):
+                scores = score_domains(spots["domain"].to_numpy(), part.embedding, spatial, labels)
+                rows.append(dict(zip(RUN, names, strict=True)) | scores)
     return pd.concat(parts, ignore_index=True), pd.DataFrame(rows)
 
 
@@ -94,15 +101,11 @@ def find_domains(space: Space, spatial: np.ndarray, n_domains: int, seed: int, s
     Raises
     ------
     InputError
-        Fewer spots, or fewer spots that differ, than domains.
+        No more spots than domains.
     """
     n = len(space.embedding)
-    different = len(np.unique(space.embedding, axis=0))
     if n <= n_domains:
         raise InputError(source, "spots", n, f"more than the {n_domains} domains sought")
-    if different < n_domains:
-        found = f"{different} different rows for {n} spots"
-        raise InputError(source, "embedding", found, f"at least {n_domains}, as many domains are sought")
     near = adjacency(spatial)
     parts = []
     with threadpool_limits(1):  # the number of threads decides the last bits

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
@@ -11,6 +11,8 @@ import numpy as np
 from spotwise.contracts import BARCODES
 from spotwise.errors import InputError
 from spotwise.files import atomic
+
+HALVES = ("image half", "expression half")
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Space:
     name, seed
         Of the space, and of the training behind it; the first of the run for a baseline.
     halves
-        Columns from the image and columns from the expression, where the space is made of both.
+        Columns from the image and columns from the expression, where a model embeds the two apart.
     pretrained
         Whether the image encoder had its published weights; ``None`` where there is no image.
     """
@@ -37,6 +39,19 @@ class Space:
     seed: int
     halves: tuple[int, int] | None = None
     pretrained: bool | None = None
+
+    def parts(self) -> list[Space]:
+        """The space itself and, of a model's, each half as a space of its own, named by `half_names`."""
+        if self.halves is None:
+            return [self]
+        halves = np.split(self.embedding, self.halves[:1], axis=1)
+        named = zip(halves, half_names(self.name), strict=True)
+        return [self, *(replace(self, embedding=half, name=name, halves=None) for half, name in named)]
+
+
+def half_names(space: str) -> list[str]:
+    """Names of the halves of a model's space, the image's first."""
+    return [f"{space}, {half}" for half in HALVES]
 
 
 def write_space(path: str | Path, space: Space) -> None:

@@ -15,6 +15,7 @@ from spotwise.contracts import KMEANS, LEIDEN
 from spotwise.files import atomic, write_text
 from spotwise.metrics import METHOD
 from spotwise.structure.found import read_table
+from spotwise.structure.spaces import half_names
 from spotwise.structure.variable_genes import CIRCULAR, SIGNIFICANT
 from spotwise.tables import layout, remarks
 from spotwise.tables.layout import BEST, SECOND, Block, Cell, Column, Page, Row, best_marks, mean_cell, plural
@@ -83,7 +84,7 @@ def random_encoders(spaces: Iterable[str | os.PathLike]) -> list[str]:
 
 
 def space_notes(kinds: Mapping[str, tuple[str, str]], random: Sequence[str]) -> dict[str, str]:
-    """What a reader has to know of each space.
+    """What a reader has to know of each space, and of the halves of a model's.
 
     Parameters
     ----------
@@ -102,6 +103,9 @@ def space_notes(kinds: Mapping[str, tuple[str, str]], random: Sequence[str]) -> 
         parts = [said[scope] if isinstance(said, dict) else said]
         parts += ["image encoder without published weights"] if space in random else []
         notes[space] = "; ".join(filter(None, parts))
+        if said:
+            for name, origin in zip(half_names(space), ("images", "expression"), strict=True):
+                notes[name] = f"what {space} makes of the {origin} alone, trained together with the other half"
     return notes
 
 
