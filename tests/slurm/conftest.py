@@ -146,3 +146,26 @@ def rerun(cluster, demo) -> Rerun:
         run.wait_until(lambda: cluster.of_rule(name)[-1]["JobState"] == "PENDING")
         cluster.tell("scontrol", "update", f"jobid={job}", "StartTime=now")  # SLURM would wait for two minutes
         return Rerun(run, run.end(), before, weights.read_bytes())
+
+
+@dataclass
+class Grouped:
+    status: int
+    told: str
+    before: list[bytes]  # weights of all folds, each trained in a job of its own
+    after: list[bytes]  # the same, all trained in one
+
+
+@pytest.fixture(scope="session")
+def grouped(cluster, demo, rerun) -> Grouped:
+    """All folds of the demo once more, in one job of the cluster."""
+    paths = [f"models/demo/paper/CMRCNet/fold{fold}/seed0/weights.safetensors" for fold in range(2)]
+    weights = [demo.results / path for path in paths]
+    before = [path.read_bytes() for path in weights]
+    for path in weights:
+        path.unlink()
+    groups = ["--groups", "train=folds", "--group-components", "folds=2", "--resources", "gpu=1"]
+    command = demo.command(*(f"results/demo/{path}" for path in paths), *SUBMIT, *groups)
+    with Run(command, cluster, REPOSITORY, demo.folder / "grouped.log") as run:
+        status = run.end()
+        return Grouped(status, run.told, before, [path.read_bytes() for path in weights if path.exists()])

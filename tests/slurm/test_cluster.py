@@ -113,3 +113,14 @@ def test_a_cancelled_job_counts_as_failed_and_is_tried_again(cluster, troubles):
     tried = cluster.of_rule("cancelled")
     assert [job["JobState"] for job in tried] == ["CANCELLED", "COMPLETED"]
     assert (troubles.output.parent / "cancelled.txt").read_text() == "whole\n"
+
+
+# --- several folds in one job -----------------------------------------------------------------------------------------
+
+
+def test_folds_that_share_a_job_share_its_gpu_and_end_with_the_same_bits(cluster, grouped):
+    assert grouped.status == 0, grouped.told
+    assert grouped.after == grouped.before
+    [job] = [job for job in cluster.jobs() if "folds" in job["Comment"]]
+    assert (gpus(job), job["JobState"]) == (1, "COMPLETED")
+    assert len(cluster.devices()[job["JobId"]]) == 1
