@@ -11,7 +11,9 @@ from benchmarks.machine import Machine
 from benchmarks.table import markdown
 from spotwise.files import write_text
 
-MODULES = ("retrieval", "large_bank", "patches", "correlation", "expression")
+MODULES = (
+    "retrieval", "large_bank", "patches", "correlation", "expression", "training", "planning", "startup", "demo",
+)  # fmt: skip
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
 if __name__ == "__main__":

@@ -53,7 +53,8 @@ def rows(machine: Machine) -> list[Row]:
             Ratio.of(scipy, times["product"]),
             AtLeast(50),
             Limit(f"{n_bytes / 1e9:.2f} GB read once", machine.seconds(n_bytes=n_bytes), times["product"].median),
-            note="in float64, in two passes and in a fixed order: sums of float32 or in one pass cost digits",
+            note="in float64, centred and scaled before the products and in a fixed order: scores keep their bits; "
+            "one pass over shifted values takes half of the time and differs by 1e-13",
         ),
         Row(work, "greatest difference", Ratio(difference, difference, difference), AtMost(1e-6)),
     ]

@@ -71,7 +71,7 @@ def rows(machine: Machine) -> list[Row]:
 def growth_rows(machine: Machine, folders: list[Path], sizes: list[Size]) -> list[Row]:
     """Time and memory of the larger bank over those of the smaller."""
     few, many = (to_measure(str(folder)) for folder in folders)
-    times = in_turns({"few": few, "many": many}, REPEATS)
+    times = in_turns({"few": few, "many": many}, REPEATS, first_round=False)
     slope = Ratio.of(times["many"], times["few"])
     growth = sizes[1].bank / sizes[0].bank
     slope = Ratio(slope.value / growth, slope.low / growth, slope.high / growth, slope.cpu / growth)

@@ -116,6 +116,7 @@ def rows_of_k(machine: Machine, size: Size, k: int) -> list[Row]:
             "published": lambda: published(queries, bank, expression, k),
         },
         REPEATS,
+        first_round=False,
     )
     work = f"retrieval, {size.queries:,} queries x {size.bank:,} spots x {size.dimensions}, {size.genes:,} genes, K {k}"
     flops = 2 * size.queries * size.bank * size.dimensions

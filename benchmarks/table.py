@@ -69,7 +69,7 @@ class Row:
     number
         What the number is.
     ratio
-        The number.
+        The number; nan where there is nothing to measure.
     target
         What it should be; ``None`` where it is only told.
     limit
@@ -89,6 +89,8 @@ class Row:
         """Whether the target is met, and if not by how much."""
         if self.target is None:
             return ""
+        if math.isnan(self.ratio.value):
+            return "not measured"
         if self.target.met(self.ratio.value):
             return "met"
         apart = self.ratio.value / self.target.bound
@@ -97,12 +99,12 @@ class Row:
     def cells(self) -> list[str]:
         """The row's cells as text, without its work."""
         ratio = self.ratio
-        spread = "" if ratio.low == ratio.high else f"{ratio.low:.3g}-{ratio.high:.3g}"
+        spread = "" if ratio.low == ratio.high or math.isnan(ratio.value) else f"{ratio.low:.3g}-{ratio.high:.3g}"
         cpu = "" if math.isnan(ratio.cpu) else f"{ratio.cpu:.3g}"
         target = "" if self.target is None else str(self.target)
         return [
             self.number,
-            f"{ratio.value:.3g}",
+            "" if math.isnan(ratio.value) else f"{ratio.value:.3g}",
             spread,
             cpu,
             target,

@@ -20,6 +20,7 @@ from spotwise.contracts import BASELINE_SPACES, BOUNDS, COHORT, EXPRESSION_SPACE
 from spotwise.errors import InputError, SetupError
 from spotwise.models import REGISTRY
 from spotwise.provenance import code_version, versions
+from spotwise.samples import by_cohort
 
 try:
     for path in workflow.configfiles:
@@ -29,7 +30,10 @@ try:
     SAMPLES = [sample.sample for sample in SHEET]
     PATIENT_OF = {sample.sample: sample.patient for sample in SHEET}
     COHORT_OF = {sample.sample: sample.cohort for sample in SHEET}
+    SAMPLES_OF = {name: [sample.sample for sample in members] for name, members in by_cohort(SHEET).items()}
     FOLDS = configuration.fold_plans(config, SHEET)
+    FOLDS_OF = configuration.plans_by_protocol(FOLDS)
+    TESTED_IN = configuration.folds_that_test(FOLDS)
     PREDICTORS = {predictor.name: predictor for predictor in configuration.predictors(config)}
     if config["data"]["source"] == "local":
         hest.require_local(config["data"]["root"], SAMPLES, config["data"]["images"])
@@ -102,14 +106,13 @@ def method_code(*shared):
     return version
 
 
-def predictions(cohort, protocol, predictor, first_seed_only=False):
+def predictions(cohort, protocol, predictor):
     """Every prediction file of one predictor: its folds, seeds and test slides."""
     seeds = configuration.seeds(config, PREDICTORS[predictor].method)
     return [
         f"<results>/predictions/{cohort}/{protocol}/{predictor}/fold{plan.fold}/seed{seed}/{sample}.h5ad"
-        for (of_cohort, of_protocol, _), plan in FOLDS.items()
-        if (of_cohort, of_protocol) == (cohort, protocol)
-        for seed in (seeds[:1] if first_seed_only else seeds)
+        for plan in FOLDS_OF.get((cohort, protocol), [])
+        for seed in seeds
         for sample in plan.test
     ]
 

@@ -26,7 +26,7 @@ rule assemble_fold:
         hvg_per_slide=config["expression"]["hvg_per_slide"],
         target_sum=config["expression"]["target_sum"],
         validation_fraction=config["validation_fraction"],
-        code=code_version("folds", "expression", "slides"),
+        code=code_version("folds", "expression", "blocks", "slides"),
     message:
         "Choose the genes of fold {wildcards.fold} of {wildcards.cohort} ({wildcards.protocol}) and join its slides"
     script:

@@ -37,7 +37,7 @@ def require_downloads():
 
 def place_in_cohort(sample):
     """Whether a sample is the `first`, the `last` or an `inner` one of its cohort."""
-    members = [other for other in SAMPLES if COHORT_OF[other] == COHORT_OF[sample]]
+    members = SAMPLES_OF[COHORT_OF[sample]]
     return {members[0]: "first", members[-1]: "last"}.get(sample, "inner")
 
 
@@ -185,9 +185,8 @@ def matching(wildcards):
 def trainings(wildcards):
     """Fold and seed of each training of a method in one cohort and protocol."""
     return [
-        (fold, seed)
-        for cohort, protocol, fold in FOLDS
-        if (cohort, protocol) == (wildcards.cohort, wildcards.protocol)
+        (plan.fold, seed)
+        for plan in FOLDS_OF.get((wildcards.cohort, wildcards.protocol), [])
         for seed in configuration.seeds(config, wildcards.method)
     ]
 
@@ -225,8 +224,8 @@ def ceiling_of_sample(wildcards):
 
 def structure_slides(cohort=None):
     """Slides whose structure is sought, of one cohort or of all."""
-    slides = STRUCTURE_SETTINGS.get("slides", [])
-    return [sample for sample in SAMPLES if sample in slides and cohort in (None, COHORT_OF[sample])]
+    slides = set(STRUCTURE_SETTINGS.get("slides", []))
+    return [sample for sample in (SAMPLES if cohort is None else SAMPLES_OF[cohort]) if sample in slides]
 
 
 def structure_spaces(*kinds):
@@ -379,11 +378,7 @@ def test_fold(sample):
     """The fold that tests a slide, of the first protocol of its cohort."""
     cohort = COHORT_OF[sample]
     protocol = config["cohorts"][cohort]["protocols"][0]
-    return next(
-        (protocol, fold)
-        for of, by, fold in FOLDS
-        if (of, by) == (cohort, protocol) and sample in FOLDS[of, by, fold].test
-    )
+    return protocol, TESTED_IN[cohort, protocol, sample]
 
 
 def space_fold(wildcards):

@@ -10,7 +10,7 @@ def predictor_files(wildcards):
 
 def cohort_protocols():
     """Every (cohort, protocol) of the run, in the order of the configuration."""
-    return list(dict.fromkeys((cohort, protocol) for cohort, protocol, _ in FOLDS))
+    return list(FOLDS_OF)
 
 
 def scores_of(cohort, protocol, predictors=PREDICTORS):
@@ -127,11 +127,7 @@ def protocol_scores(wildcards):
 
 
 def cohorts_of_both_protocols():
-    return [
-        cohort
-        for cohort in config["cohorts"]
-        if all((cohort, protocol) in cohort_protocols() for protocol in PROTOCOLS)
-    ]
+    return [cohort for cohort in config["cohorts"] if all((cohort, protocol) in FOLDS_OF for protocol in PROTOCOLS)]
 
 
 def scores_of_both_protocols():
@@ -155,12 +151,10 @@ def configured_neighbours():
 
 def slide_predictions(wildcards):
     """Predictions of one test slide by each drawn predictor, first seed."""
-    return [
-        path
-        for name in drawn_predictors()
-        for path in predictions(wildcards.cohort, wildcards.protocol, name, first_seed_only=True)
-        if Path(path).stem == wildcards.sample
-    ]
+    fold = TESTED_IN[wildcards.cohort, wildcards.protocol, wildcards.sample]
+    first = {name: configuration.seeds(config, PREDICTORS[name].method)[0] for name in drawn_predictors()}
+    folder = f"<results>/predictions/{wildcards.cohort}/{wildcards.protocol}"
+    return [f"{folder}/{name}/fold{fold}/seed{seed}/{wildcards.sample}.h5ad" for name, seed in first.items()]
 
 
 def cohort_histories(wildcards):
@@ -173,10 +167,9 @@ def cohort_histories(wildcards):
 def history_labels(wildcards):
     """Trainings of one cohort and protocol as `method/fold0/seed0`, which is also where they lie."""
     return [
-        f"{method}/fold{fold}/seed{seed}"
+        f"{method}/fold{plan.fold}/seed{seed}"
         for method in trained_methods()
-        for cohort, protocol, fold in FOLDS
-        if (cohort, protocol) == (wildcards.cohort, wildcards.protocol)
+        for plan in FOLDS_OF.get((wildcards.cohort, wildcards.protocol), [])
         for seed in configuration.seeds(config, method)
     ]
 
@@ -236,10 +229,7 @@ def figures():
         names += ["neighbours"] if retrieval_methods() else []
         names += ["ceiling"] if "NoiseCeiling" in config["controls"] else []
         names += [
-            f"{kind}_{sample}"
-            for sample in SAMPLES
-            if COHORT_OF[sample] == cohort
-            for kind in ("correlation", "maps", "profiles", "genes")
+            f"{kind}_{sample}" for sample in SAMPLES_OF[cohort] for kind in ("correlation", "maps", "profiles", "genes")
         ]
         targets += [f"<results>/figures/{cohort}/{protocol}/{name}.png" for name in names]
     return targets

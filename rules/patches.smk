@@ -18,7 +18,7 @@ rule extract_patches:
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
     params:
-        code=code_version("slides"),
+        code=code_version("slides", "tiles"),
     message:
         "Cut the patches of {wildcards.sample} from its slide"
     script:

@@ -5,6 +5,7 @@ import shutil
 from copy import copy
 from dataclasses import replace
 
+import anndata
 import numpy as np
 import pandas as pd
 import pytest
@@ -302,7 +303,7 @@ def test_a_copy_with_other_counts_is_found_by_its_picture(tmp_path, root, clean_
     copied(root, "S3", "S6")
     with (root / "wsis/S6.tif").open("ab") as file:
         file.write(b"0")  # another file
-    adata = hest.read_counts(root / "st/S6.h5ad")
+    adata = anndata.read_h5ad(root / "st/S6.h5ad")
     adata.X = adata.X[:, np.random.default_rng(0).permutation(adata.n_vars)]
     pictures = adata.uns["spatial"]["ST"]["images"]
     picture = Image.fromarray(pictures["downscaled_fullres"]).transpose(Image.Transpose.ROTATE_270).resize((640, 640))
@@ -321,7 +322,7 @@ def test_a_copy_with_other_counts_is_found_by_its_picture(tmp_path, root, clean_
 def test_a_part_of_the_spots_with_another_picture_is_found_by_its_counts(tmp_path, root, clean_samples):
     demo.generate_sample(root, "S7", "P9", 0, size=SIZE)
     picture = hest.read_counts(root / "st/S7.h5ad").uns
-    adata = hest.read_counts(root / "st/S3.h5ad")
+    adata = anndata.read_h5ad(root / "st/S3.h5ad")
     half = adata[np.random.default_rng(0).permutation(adata.n_obs)[: adata.n_obs // 2]].copy()
     half.obs_names = [f"spot{number}" for number in range(half.n_obs)]
     half.uns = picture

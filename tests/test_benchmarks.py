@@ -1,10 +1,15 @@
 """The references that `make bench` measures against compute what spotwise computes."""
 
+import os
+from dataclasses import replace
+from datetime import datetime
+
 import h5py
 import numpy as np
 import pytest
+import torch
 
-from benchmarks import correlation, expression, large_bank, patches, retrieval
+from benchmarks import correlation, demo, expression, large_bank, patches, planning, retrieval, startup, training
 from benchmarks.machine import Machine
 from benchmarks.table import AtLeast, AtMost, Limit, Row, markdown
 from benchmarks.timing import Ratio, Times, in_turns, peak_memory, total
@@ -41,15 +46,15 @@ def test_a_bank_mapped_from_files_gives_what_one_in_memory_gives(tmp_path):
     np.testing.assert_allclose(np.linalg.norm(bank, axis=1), 1, rtol=1e-5)
 
 
-@pytest.mark.long  # the index is compiled on first use
+@pytest.mark.long  # the index is compiled on first use, which takes a minute
 def test_the_approximate_index_finds_most_of_the_nearest_and_only_rows_of_the_bank():
-    queries, bank, _ = retrieval.inputs(SMALL)
+    queries, bank, _ = retrieval.inputs(replace(SMALL, bank=400))
     found, exact = approximately_nearest(bank)(queries, 10), nearest(queries, bank, 10)
     assert found.shape == exact.shape
     assert found.dtype == exact.dtype
     assert (np.diff(found, axis=1) > 0).all()
     assert found.min() >= 0
-    assert found.max() < SMALL.bank
+    assert found.max() < len(bank)
     assert np.mean([np.isin(a, b).mean() for a, b in zip(found, exact, strict=True)]) > 0.8
 
 
@@ -106,11 +111,198 @@ def test_each_needed_tile_is_decoded_once(tmp_path):
     assert patches.tiles_once(tmp_path / "slide.tif", spots.centres()[:1], 0.5) == 1
 
 
+SMALL_MODEL = training.Case(
+    "",
+    "BLEEP",
+    {"encoder": "vit", "encoder_dim": 16, "encoder_depth": 1, "encoder_heads": 2, "projection_dropout": 0.0},
+    batch=6,
+    steps=1,
+    genes=12,
+)
+
+
+@pytest.fixture
+def stepping(tmp_path):
+    """A function that makes the same untrained model again, unaugmented, ready to step."""
+
+    def make(**changes):
+        made = training.Training(replace(SMALL_MODEL, **changes), tmp_path, torch.device("cpu"), 1)
+        made.run.options = replace(made.run.options, augment=False)
+        return made
+
+    return make
+
+
+@pytest.mark.parametrize("side", ["fixed", "loaded"])
+def test_steps_of_either_side_are_the_loops_steps(stepping, side):
+    loop, other = stepping(), stepping()
+    for group in other.run.optimiser.param_groups:
+        group["lr"] = loop.run.rates[0]
+    dice = torch.Generator().manual_seed(0)  # as those of the loop, which unaugmented draws nothing but the order
+    dataset = training.PatchByPatch(other.patches, other.fold, augmented=False)
+    for _ in range(3):
+        [order] = other.spots.training_batches(6, dice)
+        if side == "fixed":
+            other.batch = other.spots.batch(order)
+            loss = other.fixed()
+        else:
+            loss = other.loaded(torch.utils.data.DataLoader(dataset, 6, sampler=order.tolist()))
+        assert loss == pytest.approx(loop.epoch()["train_total"], rel=1e-6)
+
+
+def test_an_epoch_of_either_side_takes_as_many_steps(stepping):
+    taken = {}
+    for side in ("epoch", "fixed", "loaded"):
+        made = stepping(steps=3)
+        step = made.run.optimiser.step
+        calls = []
+        made.run.optimiser.step = lambda calls=calls, step=step: (calls.append(1), step())
+        made.loaded(made.loader(0)) if side == "loaded" else getattr(made, side)()
+        taken[side] = len(calls)
+    assert taken == {"epoch": 3, "fixed": 3, "loaded": 3}
+
+
+def test_the_loader_holds_the_same_patches_and_turns_them_by_the_same_symmetries(stepping):
+    made = stepping(steps=4)
+    ours = made.spots.batch(torch.arange(24))
+    plain = training.PatchByPatch(made.patches, made.fold, augmented=False)
+    for spot in range(24):
+        image, expression = plain[spot]
+        torch.testing.assert_close(image, ours.images[spot])
+        torch.testing.assert_close(expression, ours.expression[spot])
+    turned = training.PatchByPatch(made.patches, made.fold)
+    seen = set()
+    for spot in range(24):
+        image = turned[spot][0]
+        either = [ours.images[spot], ours.images[spot].flip(2)]
+        symmetries = [torch.rot90(one, turns, (1, 2)) for one in either for turns in range(4)]
+        same = [number for number, one in enumerate(symmetries) if torch.allclose(one, image, atol=1e-6)]
+        assert len(same) == 1
+        seen |= set(same)
+    assert len(seen) > 4
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_loader_shows_every_spot_once(stepping, workers):
+    made = stepping(steps=4)
+    shown = torch.cat([expression for _, expression in made.loader(workers)])
+    expected = torch.from_numpy(made.fold.expression)
+    torch.testing.assert_close(shown[shown[:, 0].argsort()], expected[expected[:, 0].argsort()])
+
+
+def test_the_planned_run_has_the_jobs_that_its_configuration_asks_for(tmp_path):
+    # 5 slides in one cohort: 5 folds x 2 protocols x 8 trained methods x 3 seeds, and 2 fitted methods once a fold
+    done = planning.jobs_planned("--configfile", planning.write_configuration(tmp_path, 5))
+    assert done["generate_sample"] == 5
+    assert done["train"] == 5 * 2 * 8 * 3
+    assert done["fit_frozen"] == 5 * 2 * 2
+    assert done["build_bank"] == 5 * 2 * 4 * 3
+
+
+def test_the_bare_workflow_has_as_many_jobs(tmp_path):
+    planning.write_bare(tmp_path, 41)
+    done = planning.jobs_planned("--snakefile", "Snakefile", "--cores", "1", folder=tmp_path)
+    assert done == {"first": 20, "second": 20, "all": 1, "total": 41}
+
+
+def test_growth_is_one_where_planning_is_linear_whatever_it_costs_to_begin():
+    jobs = [10, 20, 40]
+    linear = [Times((5 + 0.1 * n,) * 2, (3 + 0.2 * n,) * 2) for n in jobs]
+    assert vars(planning.growth(linear, jobs)) == pytest.approx({"value": 1, "low": 1, "high": 1, "cpu": 1})
+    quadratic = [Times((5 + n * n,), (3 + n * n,)) for n in jobs]
+    assert planning.growth(quadratic, jobs).value == pytest.approx(2)  # (1600 - 400) / 20 over (400 - 100) / 10
+
+
+def test_what_starts_of_a_job_is_snakemakes_preamble_and_the_scripts_imports(tmp_path):
+    script = tmp_path / "one.py"
+    script.write_text("import json\nfrom pathlib import Path\nprint('at work')\n")
+    code = startup.start(script)
+    assert "snakemake preamble start" in code
+    assert code.endswith("import json\nfrom pathlib import Path")
+    startup.run(code + "\nprint(snakemake.config['run'])", outcome=tmp_path / "out")
+    assert (tmp_path / "out").read_text() == "demo\n"
+
+
+def test_light_scripts_are_those_that_import_no_torch(tmp_path):
+    for name, code in {"a": "import json", "b": "import torch", "c": "import spotwise.training"}.items():
+        (tmp_path / f"{name}.py").write_text(code)
+    assert [path.stem for path in startup.light(sorted(tmp_path.glob("*.py")))] == ["a"]
+
+
+def test_processes_are_timed_apart_from_this_one(tmp_path):
+    wall, cpu = startup.run("import time\ntime.sleep(0.5)\nprint(1)", outcome=tmp_path / "out")
+    assert (tmp_path / "out").read_text() == "1\n"
+    assert cpu < 0.4 < 0.5 < wall
+    wall, cpu = startup.run("import time\nwhile time.process_time() < 0.5: pass", outcome=tmp_path / "out")
+    assert 0.5 <= cpu < wall + 0.1
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """Logs of a run of 100 s on 2 cores, with two jobs of 50 and 75 s of work."""
+    begun = datetime(2026, 1, 2, 3, 4, 5).timestamp()
+    jobs = []
+    for number, (after, wall, cpu, start) in enumerate([(60, 50, 40, 10), (99, 75, 60, 15)]):
+        log = tmp_path / f"{number}.log"
+        log.write_text(
+            "2026-01-02 03:04:30,000 INFO 7 spots\n2026-01-02 03:04:30,000 INFO "
+            f"done in {wall}.000 s, {cpu}.000 s of CPU time, after {start}.000 s of CPU time to start\n"
+        )
+        os.utime(log, (begun + after, begun + after))
+        jobs.append(log)
+    snakemake = tmp_path / "2026-01-02T030405.000000.snakemake.log"
+    snakemake.write_text("Provided cores: 2\nFinished jobid: 0 (Rule: all)\nElapsed time: 0:01:40.000000\n")
+    other = tmp_path / "2026-01-02T020000.000000.snakemake.log"
+    other.write_text("Provided cores: 2\nElapsed time: 0:10:00.000000\n")
+    return jobs, [other, snakemake]
+
+
+def test_the_overhead_of_the_demo_is_what_is_left_of_all_cores_time(finished):
+    row = demo.row(*finished)
+    assert row.ratio.value == pytest.approx((2 * 100 - 125) / 125)
+    assert row.ratio.cpu == pytest.approx((10 + 15) / (40 + 60))
+    assert "2 jobs: 125 s of work in 100 s on 2 cores" in row.note
+
+
+@pytest.mark.parametrize(
+    "fault", ["no job", "a job of another run", "an unfinished job", "jobs that tell no time", "an unfinished run"]
+)
+def test_the_demo_is_not_measured_unless_one_run_made_all_of_it(finished, fault):
+    jobs, snakemake = finished
+    if fault == "no job":
+        jobs = []
+    elif fault == "a job of another run":
+        os.utime(jobs[0], (0, 0))
+    elif fault in ("an unfinished job", "jobs that tell no time"):
+        within = jobs[0].stat().st_mtime
+        for log in jobs if fault == "jobs that tell no time" else jobs[1:]:
+            log.write_text("INFO 7 spots\n")
+            os.utime(log, (within, within))
+    else:
+        snakemake[1].write_text("Provided cores: 2\n")
+    cells = demo.row(jobs, snakemake).cells()
+    assert cells[1:6] == ["", "", "", "≤ 0.4", "not measured"]
+    assert "make demo" in cells[-1]
+
+
+def test_the_log_of_a_job_ends_with_what_the_benchmark_reads(tmp_path, monkeypatch):
+    code = "import time\nfrom spotwise.jobs import job\nwith job('job.log'): time.sleep(0.3)"
+    monkeypatch.chdir(tmp_path)
+    startup.run(code, outcome=tmp_path / "out")
+    done = demo.work([tmp_path / "job.log"])
+    assert done.jobs == 1
+    assert 0.3 <= done.wall < 2
+    assert done.cpu < 0.2
+    assert 0 < done.start < 10
+
+
 def test_repeats_are_taken_in_turns_after_a_first_round():
     ran = []
     times = in_turns({"a": lambda: ran.append("a"), "b": lambda: ran.append("b")}, 2)
     assert ran == ["a", "b"] * 3
     assert len(times["a"].wall) == len(times["b"].cpu) == 2
+    in_turns({"c": lambda: ran.append("c")}, 2, first_round=False)
+    assert ran[6:] == ["c", "c"]
 
 
 def test_ratios_compare_neighbouring_runs():

@@ -12,7 +12,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from spotwise import config as configuration
-from spotwise.config import fold_plans, predictors, prepare, seeds
+from spotwise.config import fold_plans, folds_that_test, plans_by_protocol, predictors, prepare, seeds
 from spotwise.contracts import PAPER, PATIENT
 from spotwise.errors import InputError
 from spotwise.models import REGISTRY, build, check_options, load, without_pretraining
@@ -303,6 +303,17 @@ def test_two_predictors_of_one_name_are_refused(small, second):
     at(small, "encoders.mine.timm", "resnet18")
     told = complaint(at(small, f"methods.{second}", {"model": "Ridge", "encoder": "mine"}))
     assert f"two predictors named {second}" in told
+
+
+def test_folds_are_found_by_protocol_and_by_the_slide_they_test(paper):
+    folds = fold_plans(paper, prepare(paper))
+    by_protocol, tested_in = plans_by_protocol(folds), folds_that_test(folds)
+    assert list(by_protocol) == list(dict.fromkeys(key[:2] for key in folds))
+    assert [(*key, plan.fold) for key, plans in by_protocol.items() for plan in plans] == list(folds)
+    assert tested_in["READ", PAPER, "ZEN40"] == 1  # the second slide of its cohort
+    assert tested_in["READ", PATIENT, "ZEN40"] == 0  # both slides of the first patient
+    assert ("PSC", PATIENT, "NCBI672") not in tested_in
+    assert all(sample in folds[(*key, fold)].test for (*key, sample), fold in tested_in.items())
 
 
 def test_one_patient_is_enough_for_the_paper_protocol(small):

@@ -2,15 +2,17 @@ import json
 import math
 
 import anndata
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
 
-from spotwise import expression
+from spotwise import blocks
 from spotwise.contracts import DROPPED, SPATIAL, TOTAL_COUNTS
 from spotwise.errors import InputError
 from spotwise.expression import CONTROL_FEATURES, clean_counts, normalise, select_genes
+from spotwise.memory import Free
 
 SLIDE = (1000, 800)  # width, height
 pytestmark = [
@@ -286,6 +288,11 @@ def test_normalisation_is_the_formula_worked_by_hand():
     assert result.X.dtype == np.float32
 
 
+def test_an_empty_spot_whose_zeros_are_stored_stays_zero():
+    stored = sparse.csr_matrix((np.array([0.0, 0.0, 5.0], np.float32), [0, 1, 1], [0, 2, 3]), shape=(2, 2))
+    np.testing.assert_allclose(dense(normalise(slide(stored, ["A", "B"]))), [[0, 0], [0, math.log(6)]], rtol=1e-6)
+
+
 def test_many_empty_spots_neither_shift_the_target_nor_leave_nan():
     result = normalise(slide([[2, 2], [0, 0], [0, 0], [0, 0], [8, 0]], ["A", "B"]))
     expected = [[math.log(4), math.log(4)], [0, 0], [0, 0], [0, 0], [math.log(7), 0]]
@@ -383,7 +390,7 @@ def test_slides_larger_than_a_block_are_treated_as_smaller_ones(monkeypatch):
     adata.X.eliminate_zeros()
     before, qc = clean(adata, min_counts=10)
     lognorm, panel = normalise(before), select_genes({"S": before}, 9, [])[0]
-    monkeypatch.setattr(expression, "VALUES_AT_ONCE", 70)
+    monkeypatch.setattr(blocks, "VALUES_AT_ONCE", 70)
     after, other_qc = clean(adata, min_counts=10)
     assert other_qc == qc
     assert qc["n_spots_dropped"] >= 3
@@ -394,6 +401,73 @@ def test_slides_larger_than_a_block_are_treated_as_smaller_ones(monkeypatch):
     row = np.searchsorted(adata.X.indptr, 1000, side="right") - 1
     with pytest.raises(InputError, match=f"0.5 at spot '{adata.obs_names[row]}'"):
         clean(adata)
+
+
+def is_mapped(array):
+    while isinstance(array, np.ndarray) and not isinstance(array, np.memmap):
+        array = array.base
+    return array is not None
+
+
+FORMS = {"CSR": sparse.csr_matrix, "CSC": sparse.csc_matrix, "dense": lambda matrix: matrix.toarray()}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_counts_that_stay_in_their_file_and_beside_memory_give_the_same_bytes(tmp_path, monkeypatch, form):
+    adata = generated(1, 60)
+    adata.var_names = [f"G{gene:03d}" for gene in range(57)] + ["G005", "BLANK_0001", "G006-1"]
+    cleaned, qc = clean(adata, min_counts=10)
+    panel, _ = select_genes({"S": cleaned}, 9, [])
+    cleaned.write_h5ad(tmp_path / "counts.h5ad")
+    normalise(cleaned).write_h5ad(tmp_path / "lognorm.h5ad")
+
+    adata.X = FORMS[form](adata.X)
+    adata.write_h5ad(tmp_path / "slide.h5ad")
+    monkeypatch.setattr(blocks, "VALUES_AT_ONCE", 300)
+    monkeypatch.setattr(blocks, "free_host", lambda: Free(0, "the test"))
+    in_file = anndata.read_h5ad(tmp_path / "slide.h5ad", backed="r")
+    again, other_qc = clean_counts(in_file, "S1", SLIDE, 10, "st/S1.h5ad", scratch=tmp_path)
+    assert is_mapped(again.X.data)
+    assert other_qc == qc
+    again.write_h5ad(tmp_path / "counts again.h5ad")
+    normalise(again, scratch=tmp_path).write_h5ad(tmp_path / "lognorm again.h5ad")
+    for name in ("counts", "lognorm"):
+        assert (tmp_path / f"{name} again.h5ad").read_bytes() == (tmp_path / f"{name}.h5ad").read_bytes()
+    in_file = anndata.read_h5ad(tmp_path / "counts.h5ad", backed="r")
+    pd.testing.assert_frame_equal(select_genes({"S": in_file}, 9, [])[0], panel)
+
+
+def test_entries_in_any_order_and_twice_are_added_up_and_the_input_stays_as_it_is():
+    stored = np.array([4.0, 1.0, 2.0, 8.0], np.float32), np.array([2, 0, 2, 1]), np.array([0, 3, 4])
+    adata = slide(sparse.csr_matrix(stored, shape=(2, 3)), ["A", "B", "C"])
+    before = [part.copy() for part in (adata.X.data, adata.X.indices, adata.X.indptr)]
+    np.testing.assert_array_equal(dense(clean(adata)[0]), [[1, 0, 6], [0, 8, 0]])
+    for part, as_before in zip((adata.X.data, adata.X.indices, adata.X.indptr), before, strict=True):
+        np.testing.assert_array_equal(part, as_before)
+
+
+def test_a_fault_is_told_with_its_spot_from_whatever_block(tmp_path, monkeypatch):
+    adata = generated(2, 40)
+    adata.X.data[[500, 1500]] = 0.5, -1
+    adata.write_h5ad(tmp_path / "slide.h5ad")
+    row = np.searchsorted(adata.X.indptr, 500, side="right") - 1
+    monkeypatch.setattr(blocks, "VALUES_AT_ONCE", 70)
+    in_file = anndata.read_h5ad(tmp_path / "slide.h5ad", backed="r")
+    with pytest.raises(InputError, match=rf"found 0.5 at spot '{adata.obs_names[row]}', gene .* \(2 such values\)"):
+        clean(in_file)
+
+
+def test_a_damaged_part_of_the_counts_is_told_in_one_line(tmp_path):
+    adata = generated(2, 40)
+    adata.write_h5ad(tmp_path / "slide.h5ad", compression="gzip")
+    with h5py.File(tmp_path / "slide.h5ad") as file:
+        chunk = file["X/data"].id.get_chunk_info(0)
+    with open(tmp_path / "slide.h5ad", "r+b") as file:
+        file.seek(chunk.byte_offset)
+        file.write(bytes(chunk.size))
+    with pytest.raises(InputError, match=r"^st/S1\.h5ad: X: found no matrix \(") as told:
+        clean(anndata.read_h5ad(tmp_path / "slide.h5ad", backed="r"))
+    assert "\n" not in str(told.value)
 
 
 @pytest.mark.parametrize("target", [None, 1e4])

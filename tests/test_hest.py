@@ -72,9 +72,10 @@ def counts_file(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:Variable names are not unique")
-def test_counts_are_read_as_they_are(counts_file):
+def test_counts_are_read_as_they_are_and_stay_in_the_file(counts_file):
     read = read_counts(counts_file)
-    np.testing.assert_array_equal(read.X, [[0, 1, 2], [3, 4, 5]])
+    assert isinstance(read.X, h5py.Dataset)
+    np.testing.assert_array_equal(read.X[:], [[0, 1, 2], [3, 4, 5]])
     assert list(read.var_names) == ["A", "B", "B"]
 
 

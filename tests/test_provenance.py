@@ -55,6 +55,7 @@ def hash_of(tmp_path, monkeypatch):
     def write_and_hash(code, *modules, module="one"):
         (tmp_path / f"{module}.py").write_text(code, encoding="utf-8")
         code_version.cache_clear()
+        provenance._code.cache_clear()
         return code_version(*(modules or (module,)))
 
     yield write_and_hash

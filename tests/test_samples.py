@@ -4,7 +4,7 @@ import pytest
 
 from spotwise.contracts import PAPER, PATIENT
 from spotwise.errors import InputError
-from spotwise.samples import Sample, plan_folds, read_samples
+from spotwise.samples import Sample, by_cohort, plan_folds, read_samples
 
 
 def cohort(*patients):
@@ -42,6 +42,12 @@ def test_a_slide_of_a_patient_with_no_other_training_slide_validates():
     plans = plan_folds(cohort("a", "a", "b", "c"), PATIENT)
     assert [plan.validation_slide for plan in plans] == ["S2", "S3", "S2"]
     assert {plan.validation for plan in plans} == {"slide"}
+
+
+def test_samples_are_parted_by_cohort_in_their_order():
+    one, two, three = Sample("S0", "b", "p"), Sample("S1", "a", "p"), Sample("S2", "b", "q")
+    assert by_cohort([one, two, three]) == {"b": [one, three], "a": [two]}
+    assert list(by_cohort([one, two, three])) == ["b", "a"]
 
 
 def test_the_only_training_slide_validates_by_a_block_of_its_own():

@@ -13,8 +13,9 @@ import pytest
 import tifffile
 from PIL import Image
 
-from spotwise import slides
+from spotwise import slides, tiles
 from spotwise.errors import InputError
+from spotwise.tiles import TiffTiles
 
 
 def write_slide(path, levels, um_per_px=None):
@@ -220,12 +221,12 @@ def test_tiles_decoded_directly_show_what_openslide_shows(tmp_path, compression,
     rng = np.random.default_rng(2)
     centres = np.concatenate([rng.uniform(-80, 1100, (30, 2)), [[0, 0], [1040, 992]]])
     barcodes = list(map(str, range(len(centres))))
-    for um_per_px in (0.25, 0.4):  # levels 1 and 0
+    for um_per_px in (0.25, 0.4, 0.5):  # level 1, and level 0 resized and as it is
         found = []
         for directly in (True, False):
             with monkeypatch.context() as patched:
                 if not directly:
-                    patched.setattr(slides.TiffTiles, "of_level", lambda *_: None)
+                    patched.setattr(TiffTiles, "of_level", lambda *_: None)
                 slides.extract_patches(path, centres, barcodes, um_per_px, tmp_path / "patches.h5", threads=2)
             found.append(images_by_barcode(tmp_path / "patches.h5"))
         assert list(found[0]) == list(found[1])
@@ -233,25 +234,41 @@ def test_tiles_decoded_directly_show_what_openslide_shows(tmp_path, compression,
             np.testing.assert_array_equal(patch, found[1][barcode])
 
 
+@pytest.mark.parametrize("tile", [True, False])
+def test_a_patch_at_the_scale_of_the_slide_shows_its_very_pixels_and_white_beyond(tmp_path, tile, monkeypatch):
+    if not tile:
+        monkeypatch.setattr(TiffTiles, "of_level", lambda *_: None)
+    level = texture(700, 900)
+    path = write_slide(tmp_path / "slide.tif", [level])
+    centres = np.array([[450, 350], [300.4, 290.6], [3, 5], [899, 699], [450, 2]])
+    slides.extract_patches(path, centres, list("abcde"), 0.5, tmp_path / "patches.h5")
+    with h5py.File(tmp_path / "patches.h5") as file:
+        coords, patches = file["coords"][:], file["img"][:]
+    on_white = np.pad(level, ((300, 300), (300, 300), (0, 0)), constant_values=255)
+    np.testing.assert_array_equal(coords, np.floor(centres - 112 + 0.5))
+    for (x, y), patch in zip(coords + 300, patches, strict=True):
+        np.testing.assert_array_equal(patch, on_white[y : y + 224, x : x + 224])
+
+
 def test_tiles_are_decoded_directly_only_where_openslide_lays_them_side_by_side(tmp_path):
     level_0 = texture(700, 901)
     path = write_slide(tmp_path / "slide.tif", [level_0, halved(level_0)])
     with slides.open_slide(path) as slide:
         assert not slide.level_downsamples[1].is_integer()
-        assert slides.TiffTiles.of_level(path, slide, 0) is not None
-        assert slides.TiffTiles.of_level(path, slide, 1) is None
+        assert TiffTiles.of_level(path, slide, 0) is not None
+        assert TiffTiles.of_level(path, slide, 1) is None
 
 
 @pytest.mark.parametrize(("kept", "decoded"), [(12, 12), (1, 24)])
 def test_each_tile_is_decoded_once_while_it_is_kept(tmp_path, kept, decoded, monkeypatch):
-    monkeypatch.setattr(slides, "_TILE_CACHE_BYTES", 3 * 256 * 256 * kept)
+    monkeypatch.setattr(tiles, "TILE_CACHE_BYTES", 3 * 256 * 256 * kept)
     path = write_slide(tmp_path / "slide.tif", [texture(700, 900)])
     with slides.open_slide(path) as slide, open(path, "rb") as file:
-        tiles = slides.TiffTiles.of_level(path, slide, 0)
-        found, decode = [], tiles.decode
-        tiles.decode = lambda content, index, **tables: found.append(index) or decode(content, index, **tables)
+        level = TiffTiles.of_level(path, slide, 0)
+        found, decode = [], level.decode
+        level.decode = lambda content, index, **tables: found.append(index) or decode(content, index, **tables)
         for _ in range(2):
-            tiles.region(file.fileno(), np.array([-10, -10]), 1000)
+            level.region(file.fileno(), (-10, -10), 1000)
     assert len(found) == decoded
     assert set(found) == set(range(12))
 

@@ -17,20 +17,24 @@ with job(snakemake.log[0]) as logger:
     counts = dict(zip(samples, snakemake.input.counts, strict=True))
     check_one_species(counts)
     panel, markers = select_genes(
-        {sample: anndata.read_h5ad(counts[sample]) for sample in chooses},
+        {sample: anndata.read_h5ad(counts[sample], backed="r") for sample in chooses},
         snakemake.params.hvg_per_slide,
         snakemake.params.markers,
         snakemake.params.target_sum,
     )
     logger.info("%d genes, chosen on %s", len(panel), ", ".join(chooses))
+    genes = panel["gene"].tolist()
     files = zip(samples, snakemake.input.lognorm, snakemake.input.patches, strict=True)
     fold = assemble_fold(
         plan,
         snakemake.wildcards.cohort,
         snakemake.wildcards.protocol,
-        {sample: slide_of(anndata.read_h5ad(lognorm), patches) for sample, lognorm, patches in files},
+        {
+            sample: slide_of(anndata.read_h5ad(lognorm, backed="r"), patches, genes)
+            for sample, lognorm, patches in files
+        },
         snakemake.params.patients,
-        panel["gene"].tolist(),
+        genes,
         panel.loc[panel["is_marker"], "gene"].tolist(),
         snakemake.params.validation_fraction,
     )

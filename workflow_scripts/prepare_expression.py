@@ -12,6 +12,7 @@ from spotwise.jobs import job
 from spotwise.slides import check_slide_size, scale_warning, um_per_px, write_thumbnail
 
 with job(snakemake.log[0]) as logger:
+    scratch = Path(snakemake.output.counts).parent
     given = hest.read_counts(snakemake.input.counts)
     # a folder of counts alone may lack metadata: then nothing is known of the slide but perhaps its pixel size
     known = bool(snakemake.input.get("metadata"))
@@ -29,6 +30,7 @@ with job(snakemake.log[0]) as logger:
         snakemake.params.min_counts,
         snakemake.input.counts,
         snakemake.params.outside,
+        scratch,
     )
     if known:
         counts.uns[SPECIES] = hest.species_of(metadata, snakemake.input.metadata)
@@ -46,7 +48,7 @@ with job(snakemake.log[0]) as logger:
             (picture or Image.new("RGB", (8, 8), "white")).save(temporary)
     for path, content in (
         (snakemake.output.counts, counts),
-        (snakemake.output.lognorm, normalise(counts, snakemake.params.target_sum)),
+        (snakemake.output.lognorm, normalise(counts, snakemake.params.target_sum, scratch)),
     ):
         with atomic(path) as temporary:
             content.write_h5ad(temporary, compression="gzip")

@@ -16,7 +16,7 @@ import yaml
 from spotwise.contracts import BASELINE_SPACES, COHORT, EXPRESSION_SPACES, PATIENT, SLIDE
 from spotwise.errors import InputError, one_of
 from spotwise.models import REGISTRY, check_options
-from spotwise.samples import FoldPlan, Sample, patients, plan_folds, read_samples
+from spotwise.samples import FoldPlan, Sample, by_cohort, patients, plan_folds, read_samples
 from spotwise.schema import validate
 
 # Kinds of methods that can learn from expression corrected by Harmony, and of those whose embeddings are a space
@@ -120,8 +120,9 @@ def prepare(config: dict, where: str = "config") -> list[Sample]:
     for name in data["generated"]["unlinked"]:
         if name not in (known := sorted({sample.cohort for sample in sheet})):
             raise InputError(where, "data.generated.unlinked", repr(name), one_of(known, name))
+    members_of = by_cohort(chosen)
     for name, settings in config["cohorts"].items():
-        members = [sample for sample in chosen if sample.cohort == name]
+        members = members_of.get(name)
         if not members:
             known = sorted({sample.cohort for sample in sheet})
             raise InputError(where, f"cohorts.{name}", f"no sample of it in {config['samples']}", one_of(known, name))
@@ -318,9 +319,23 @@ def fold_plans(config: Mapping, samples: list[Sample]) -> dict[tuple[str, str, i
     """Every fold of the run by (cohort, protocol, fold), known before any data is there."""
     if not predicts(config):
         return {}
+    members = by_cohort(samples)
     return {
         (cohort, protocol, plan.fold): plan
         for cohort, settings in config["cohorts"].items()
         for protocol in settings["protocols"]
-        for plan in plan_folds([sample for sample in samples if sample.cohort == cohort], protocol)
+        for plan in plan_folds(members[cohort], protocol)
     }
+
+
+def plans_by_protocol(folds: Mapping[tuple[str, str, int], FoldPlan]) -> dict[tuple[str, str], list[FoldPlan]]:
+    """The folds of each (cohort, protocol), in the order of :func:`fold_plans`."""
+    found: dict[tuple[str, str], list[FoldPlan]] = {}
+    for (cohort, protocol, _), plan in folds.items():
+        found.setdefault((cohort, protocol), []).append(plan)
+    return found
+
+
+def folds_that_test(folds: Mapping[tuple[str, str, int], FoldPlan]) -> dict[tuple[str, str, str], int]:
+    """The fold that tests a slide, by (cohort, protocol, sample)."""
+    return {(*key[:2], sample): plan.fold for key, plan in folds.items() for sample in plan.test}

@@ -58,7 +58,7 @@ def name(device: torch.device) -> str:
 def make_deterministic(threads: int) -> None:
     """Same seed, same bits: deterministic kernels, and ``threads`` CPU threads whatever the machine offers."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for, before its first call
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")  # as use_deterministic_algorithms, which imports torch's compiler
     torch.utils.deterministic.fill_uninitialized_memory = False  # every value is written before it is read
     torch.backends.cudnn.benchmark = False
     torch.set_num_threads(threads)

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
+from spotwise.blocks import by_rows, csr, index_dtype, room, row_blocks
 from spotwise.contracts import DROPPED, SPATIAL, TOTAL_COUNTS
 from spotwise.errors import InputError
+
+if TYPE_CHECKING:
+    from spotwise.blocks import Rows
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +40,7 @@ LARGEST_COUNT = 2**24
 # what to do with spots off the slide, and the share of them from which dropping would only hide a wrong scale
 REFUSE, DROP = "refuse", "drop"
 MOST_OUTSIDE = 0.1
-VALUES_AT_ONCE = 2**20  # of a sparse matrix: bounds what a step holds beside it
+MEAN_BINS = 20  # of genes of about the same mean, among which Seurat compares dispersions
 # above these shares, qc.json warns
 DROPPED_SPOTS_WARNING = 0.2
 CONTROL_COUNTS_WARNING = 0.05
@@ -47,6 +53,7 @@ def clean_counts(
     min_counts: int,
     source: object,
     outside: str = REFUSE,
+    scratch: Path | None = None,
 ) -> tuple[AnnData, dict]:
     """Check the counts of one slide and keep what an analysis of genes in spots can use.
 
@@ -55,11 +62,14 @@ def clean_counts(
     between them, and keeping the first would lose counts. HEST's files carry the second one under an invented
     ``SYMBOL-1``; it is summed too where ``SYMBOL`` is there (so ``NKX2-1`` stays what it is).
 
+    The counts pass by blocks of rows, twice. Where the file's X stays in the file, and what is kept does not fit into
+    memory, no matrix is ever held.
+
     Parameters
     ----------
     adata
-        Spots x features, raw counts, dense or sparse, ``obsm["spatial"]`` (N, 2) = spot centres (x, y) in level-0
-        pixels. Not modified.
+        Spots x features, raw counts, dense or sparse, in memory or in the file (``backed``), ``obsm["spatial"]`` (N, 2)
+        = spot centres (x, y) in level-0 pixels. Not modified.
     sample
         Its id, for ``qc``.
     slide_size
@@ -72,6 +82,8 @@ def clean_counts(
     outside
         What becomes of spots whose centre lies off the slide: ``refuse`` stops, ``drop`` drops and reports them, as
         HEST's own code does, as long as they are no more than a tenth.
+    scratch
+        Folder for counts that are larger than memory, see :func:`spotwise.blocks.room`.
 
     Returns
     -------
@@ -89,19 +101,20 @@ def clean_counts(
         coordinates that are missing, all the same or off the slide, and where no gene or no spot is left.
     """
     _check_barcodes(adata, source)
-    counts = _checked_counts(adata, source)
     spatial = _checked_spatial(adata, source)
     inside = _on_slide(spatial, slide_size, adata.obs_names, outside, source)
-    gene_of_feature, genes, feature_qc = _genes_of_features(counts, adata, source)
+    features = _features(adata, source)
+    counts = _matrix(adata, source, scratch)
+    found = _checked_counts(counts, adata, features, source)
 
-    totals = _totals(counts, gene_of_feature >= 0).astype(np.int64)
+    totals = found.totals.astype(np.int64)
     kept = inside & (totals >= min_counts)
     if not totals[kept].any():
         raise InputError(source, "X", f"at most {totals.max()} counts per spot", f"spots with min_counts={min_counts}")
     cleaned = AnnData(
-        X=_genes_only(counts, kept, gene_of_feature, len(genes)),
+        X=_genes_only(counts, kept, features, found.n_values, scratch),
         obs=adata.obs.loc[kept, [column for column in KEPT_OBS if column in adata.obs]].copy(),
-        var=pd.DataFrame(index=pd.Index(genes, dtype=object)),
+        var=pd.DataFrame(index=pd.Index(features.genes, dtype=object)),
         obsm={SPATIAL: spatial[kept]},
         uns={SPATIAL: adata.uns[SPATIAL]} if SPATIAL in adata.uns else {},
     )
@@ -120,7 +133,7 @@ def clean_counts(
         "n_spots_off_slide": int((~inside).sum()),
         "min_counts": int(min_counts),
         "dropped_spots": dropped[:MAX_LISTED],
-        **feature_qc,
+        **_feature_qc(features, found.per_feature),
         "median_counts": float(np.median(totals[kept])),
         "median_genes": float(np.median(np.diff(cleaned.X.indptr))),
     }
@@ -142,36 +155,86 @@ def _check_barcodes(adata: AnnData, source: object) -> None:
         raise InputError(source, "obs index", f"barcode {twice!r} more than once", "each barcode once")
 
 
-def _checked_counts(adata: AnnData, source: object) -> sparse.csr_matrix:
-    """X as CSR, once every value of it is seen to be a count."""
+def _matrix(adata: AnnData, source: object, scratch: Path | None) -> Rows:
+    """X in a form that can be read by blocks of rows."""
     if adata.X is None:
         raise InputError(source, "X", "nothing", "raw counts, spots x genes")
     try:
-        counts = sparse.csr_matrix(adata.X)
-        counts.check_format()  # a stored index beyond the genes would be read from memory that is not ours
-    except (TypeError, ValueError) as error:
-        raise InputError(source, "X", f"no matrix ({error})", "raw counts, spots x genes") from None
-    counts.sum_duplicates()
-    values = counts.data
-    if values.dtype.kind not in "biuf":
-        raise InputError(source, "X", f"values of type {values.dtype}", "raw counts")
-    if not np.issubdtype(values.dtype, np.unsignedinteger):
-        blocks = (slice(start, start + VALUES_AT_ONCE) for start in range(0, len(values), VALUES_AT_ONCE))
-        wrong = np.concatenate([[], *(block.start + np.flatnonzero(_no_count(values[block])) for block in blocks)])
-        if len(wrong):
-            at = int(wrong[0])
-            barcode = adata.obs_names[np.searchsorted(counts.indptr, at, side="right") - 1]
-            feature = adata.var_names[counts.indices[at]]
-            found = f"{values[at]} at spot {barcode!r}, gene {feature!r} ({len(wrong)} such values)"
-            raise InputError(source, "X", found, "raw counts: whole numbers, none negative")
-    if values.size and values.max() > LARGEST_COUNT:
-        raise InputError(source, "X", f"a count of {values.max():.0f}", f"counts up to {LARGEST_COUNT}")
-    return counts
+        matrix = by_rows(adata.X, scratch)
+    except (TypeError, ValueError, KeyError, OSError) as error:
+        raise _no_matrix(source, error) from None
+    dtype = matrix.data.dtype if hasattr(matrix, "indptr") else matrix.dtype
+    if dtype.kind not in "biuf":
+        raise InputError(source, "X", f"values of type {dtype}", "raw counts")
+    return matrix
 
 
-def _no_count(values: np.ndarray) -> np.ndarray:
+def _no_matrix(source: object, error: Exception) -> InputError:
+    return InputError(source, "X", f"no matrix ({error})", "raw counts, spots x genes")
+
+
+class _Found(NamedTuple):
+    """What a first pass over counts (N, F) finds.
+
+    ``totals`` (N,) are the counts of each spot over all genes, ``per_feature`` (F,) those of each feature over all
+    spots, both float64; ``n_values`` is how many are stored.
+    """
+
+    totals: np.ndarray
+    per_feature: np.ndarray
+    n_values: int
+
+
+def _checked_counts(counts: Rows, adata: AnnData, features: _Features, source: object) -> _Found:
+    """See that every value is a count, and add them up."""
+    per_spot, per_feature = np.zeros(counts.shape[0]), np.zeros(counts.shape[1])
+    of_genes = (features.gene >= 0).astype(np.float64)
+    most, n_values, n_wrong, first = 0, 0, 0, ""
+    try:
+        for rows, block in row_blocks(counts):
+            block = _each_once(block)
+            n_values += block.nnz
+            wrong = _no_counts(block.data)
+            if len(wrong):
+                first = first or _place(block, rows.start, int(wrong[0]), adata)
+                n_wrong += len(wrong)
+            elif block.nnz:
+                most = max(most, block.data.max())
+                per_spot[rows] = block @ of_genes
+                per_feature += block.T @ np.ones(block.shape[0])
+    except (TypeError, ValueError, OSError) as error:
+        raise _no_matrix(source, error) from None
+    if n_wrong:
+        found = f"{first} ({n_wrong} such values)"
+        raise InputError(source, "X", found, "raw counts: whole numbers, none negative")
+    if most > LARGEST_COUNT:
+        raise InputError(source, "X", f"a count of {most:.0f}", f"counts up to {LARGEST_COUNT}")
+    return _Found(per_spot, per_feature, n_values)
+
+
+def _no_counts(values: np.ndarray) -> np.ndarray:
+    """Where values are no counts, ascending; the usual answer, nowhere, is found without a look at each."""
+    if not len(values) or values.dtype.kind in "bu":
+        return np.empty(0, dtype=np.int64)
+    if values.min() >= 0 and values.max() < np.inf and (values.dtype.kind == "i" or (np.floor(values) == values).all()):
+        return np.empty(0, dtype=np.int64)
     with np.errstate(invalid="ignore"):
-        return ~(np.isfinite(values) & (values >= 0) & (values == np.floor(values)))
+        return np.flatnonzero(~(np.isfinite(values) & (values >= 0) & (values == np.floor(values))))
+
+
+def _place(block: sparse.csr_matrix, first_row: int, at: int, adata: AnnData) -> str:
+    """The value at position ``at`` of a block whose rows begin with ``first_row``, and whose it is."""
+    row = first_row + np.searchsorted(block.indptr, at, side="right") - 1
+    feature = adata.var_names[block.indices[at]]
+    return f"{block.data[at]} at spot {adata.obs_names[row]!r}, gene {feature!r}"
+
+
+def _each_once(block: sparse.csr_matrix) -> sparse.csr_matrix:
+    """The block with the entries of each row in order and none twice; not changed if so already."""
+    if not block.has_canonical_format:
+        block = block.copy()
+        block.sum_duplicates()
+    return block
 
 
 def _checked_spatial(adata: AnnData, source: object) -> np.ndarray:
@@ -225,77 +288,81 @@ def _point(xy: np.ndarray) -> str:
     return f"({xy[0]:g}, {xy[1]:g})"
 
 
-def _genes_of_features(counts: sparse.csr_matrix, adata: AnnData, source: object) -> tuple[np.ndarray, list[str], dict]:
-    """Which gene each feature (F,) counts, -1 for those unnamed and controls; the genes' symbols; what was found."""
+class _Features(NamedTuple):
+    """What the F features of a slide are.
+
+    ``names`` (F,); ``gene`` (F,) which gene each one counts, -1 for those unnamed and controls; ``is_control`` (F,);
+    ``genes`` their symbols, in order of first appearance; ``merged`` those of them that have several features.
+    """
+
+    names: np.ndarray
+    gene: np.ndarray
+    is_control: np.ndarray
+    genes: list[str]
+    merged: list[str]
+
+
+def _features(adata: AnnData, source: object) -> _Features:
     names = np.array([str(name).strip() for name in adata.var_names], dtype=object)
     unnamed = np.array([name in NO_NAME for name in names], dtype=bool)
-    control = np.array([CONTROL_FEATURES.match(name) is not None for name in names], dtype=bool)
-    gene = ~unnamed & ~control
-    if not gene.any():
+    is_control = np.array([CONTROL_FEATURES.match(name) is not None for name in names], dtype=bool)
+    is_gene = ~unnamed & ~is_control
+    if not is_gene.any():
         raise InputError(source, "var index", f"no gene among {len(names)} features", "gene symbols")
-    _check_symbols(names[gene], adata, source)
-    gene_of_feature = np.full(len(names), -1)
-    gene_of_feature[gene], genes, merged = _features_of_one_gene(names[gene])
-    of_controls = _totals(counts, control).sum() if control.any() else 0.0
-    return (
-        gene_of_feature,
-        genes,
-        {
-            "n_features_in": adata.n_vars,
-            "n_genes_kept": len(genes),
-            "n_unnamed_dropped": int(unnamed.sum()),
-            "n_controls_dropped": int(control.sum()),
-            "controls_dropped": names[control][:MAX_LISTED].tolist(),
-            "control_share_of_counts": float(of_controls / max(counts.data.sum(dtype=np.float64), 1)),
-            "n_features_merged": int(gene.sum()) - len(genes),
-            "genes_merged": merged[:MAX_LISTED],
-        },
-    )
+    _check_symbols(names[is_gene], adata, source)
+    gene = np.full(len(names), -1)
+    gene[is_gene], genes, merged = _features_of_one_gene(names[is_gene])
+    return _Features(names, gene, is_control, genes, merged)
 
 
-def _row_blocks(counts: sparse.csr_matrix, values: int) -> Iterator[slice]:
-    """Consecutive rows that hold about so many ``values``."""
-    starts = np.searchsorted(counts.indptr, np.arange(0, counts.nnz, values), side="right") - 1
-    return (slice(*each) for each in pairwise([*np.unique([0, *starts]).tolist(), counts.shape[0]]))
-
-
-def _totals(counts: sparse.csr_matrix, features: np.ndarray) -> np.ndarray:
-    """Counts of each row (N,) over ``features`` (F,), float64."""
-    totals = np.zeros(counts.shape[0])
-    for rows in _row_blocks(counts, VALUES_AT_ONCE):
-        ends = counts.indptr[rows.start : rows.stop + 1]
-        block = slice(ends[0], ends[-1])
-        values = counts.data[block] * features[counts.indices[block]]
-        filled = np.diff(ends) > 0
-        totals[rows][filled] = np.add.reduceat(values, (ends[:-1] - ends[0])[filled], dtype=np.float64)
-    return totals
+def _feature_qc(features: _Features, counts: np.ndarray) -> dict:
+    """What to tell of the features, with their ``counts`` (F,) over the slide."""
+    n_of_genes, n_controls = int((features.gene >= 0).sum()), int(features.is_control.sum())
+    return {
+        "n_features_in": len(features.names),
+        "n_genes_kept": len(features.genes),
+        "n_unnamed_dropped": len(features.names) - n_of_genes - n_controls,
+        "n_controls_dropped": n_controls,
+        "controls_dropped": features.names[features.is_control][:MAX_LISTED].tolist(),
+        "control_share_of_counts": float(counts[features.is_control].sum() / max(counts.sum(), 1)),
+        "n_features_merged": n_of_genes - len(features.genes),
+        "genes_merged": features.merged[:MAX_LISTED],
+    }
 
 
 def _genes_only(
-    counts: sparse.csr_matrix, kept: np.ndarray, gene_of_feature: np.ndarray, n_genes: int
+    counts: Rows, kept: np.ndarray, features: _Features, n_values: int, scratch: Path | None
 ) -> sparse.csr_matrix:
-    """Counts (rows kept, genes) as CSR float32; features of one gene are summed.
-
-    Written block by block into arrays of the final size, so that nothing else as large as the counts is held.
-    """
-    gene_of_feature = gene_of_feature.astype(counts.indices.dtype)
-    values, genes = np.empty(counts.nnz, dtype=np.float32), np.empty(counts.nnz, dtype=counts.indices.dtype)
-    per_row = np.zeros(counts.shape[0], dtype=counts.indptr.dtype)
+    """Counts (rows kept, genes) as CSR float32, of ``n_values`` at most; features of one gene are summed."""
+    n_genes = len(features.genes)
+    index = index_dtype(n_values, n_genes)
+    gene_of_feature = features.gene.astype(index)
+    values, genes = room(n_values, np.float32, index, scratch=scratch)
+    per_row = np.zeros(counts.shape[0], dtype=index)
     filled = 0
-    for rows in _row_blocks(counts, VALUES_AT_ONCE):
-        ends = counts.indptr[rows.start : rows.stop + 1]
-        block = slice(ends[0], ends[-1])
-        gene = gene_of_feature[counts.indices[block]]
-        wanted = (gene >= 0) & (counts.data[block] != 0) & np.repeat(kept[rows], np.diff(ends))
-        before = np.concatenate([[0], np.cumsum(wanted, dtype=np.int32)])[ends - ends[0]]
-        per_row[rows] = np.diff(before)
-        new = slice(filled, filled + before[-1])
-        values[new], genes[new] = counts.data[block][wanted], gene[wanted]
+    for rows, block in row_blocks(counts):
+        block = _of_genes(_each_once(block), kept[rows], gene_of_feature, n_genes)
+        new = slice(filled, filled + block.nnz)
+        values[new], genes[new] = block.data, block.indices
+        per_row[rows] = np.diff(block.indptr)
         filled = new.stop
-    indptr = np.concatenate([[0], np.cumsum(per_row[kept])]).astype(counts.indptr.dtype)
-    matrix = sparse.csr_matrix((values[:filled], genes[:filled], indptr), shape=(int(kept.sum()), n_genes))
-    matrix.sum_duplicates()
-    return matrix
+    indptr = np.concatenate([[0], np.cumsum(per_row[kept], dtype=np.int64)]).astype(index)
+    return csr(values[:filled], genes[:filled], indptr, (int(kept.sum()), n_genes))
+
+
+def _of_genes(
+    block: sparse.csr_matrix, kept: np.ndarray, gene_of_feature: np.ndarray, n_genes: int
+) -> sparse.csr_matrix:
+    """The block (n, F) with genes for features (n, G); rows that are not kept are empty."""
+    gene = gene_of_feature[block.indices]
+    wanted = (gene >= 0) & (block.data != 0)
+    if not kept.all():
+        wanted &= np.repeat(kept, np.diff(block.indptr))
+    data, indptr = block.data, block.indptr
+    if not wanted.all():
+        indptr = np.concatenate([[0], np.cumsum(wanted, dtype=indptr.dtype)])[indptr]
+        data, gene = data[wanted], gene[wanted]
+    return _each_once(csr(data.astype(np.float32, copy=False), gene, indptr, (block.shape[0], n_genes)))
 
 
 def _check_symbols(names: np.ndarray, adata: AnnData, source: object) -> None:
@@ -338,40 +405,37 @@ def _warnings(qc: Mapping) -> list[str]:
     return found
 
 
-def normalise(adata: AnnData, target_sum: float | None = None) -> AnnData:
+def normalise(adata: AnnData, target_sum: float | None = None, scratch: Path | None = None) -> AnnData:
     """Total-count normalisation over all genes, then the natural logarithm of 1 + x.
 
     Parameters
     ----------
     adata
-        Spots x genes, counts. Not modified.
+        Spots x genes, counts, in memory. Not modified.
     target_sum
         Counts that every spot is scaled to; ``None`` takes the median over the slide's spots that have counts, as the
         released code does (the paper names no target).
+    scratch
+        Folder for values that are larger than memory, see :func:`spotwise.blocks.room`.
 
     Returns
     -------
-    The same spots and genes with X float32 log-normalised; a spot without counts stays zero.
+    The same spots and genes with X CSR float32 log-normalised; a spot without counts stays zero. X has the index arrays
+    of CSR counts themselves, not copies.
     """
-    result = adata.copy()
-    result.X = sparse.csr_matrix(result.X, dtype=np.float32)
-    result.uns["log1p"] = {"base": None}  # as scanpy's log1p leaves it
-    _log_normalise(result.X, depth_target(result.X, target_sum))
-    return result
-
-
-def _log_normalise(counts: sparse.csr_matrix, target_sum: float) -> None:
-    """Scale each row to ``target_sum`` and take log1p, in place; by scanpy, on rows enough to fill a block."""
-    import scanpy as sc
-
-    for rows in _row_blocks(counts, 4 * VALUES_AT_ONCE):
-        ends = counts.indptr[rows.start : rows.stop + 1]
-        block = slice(ends[0], ends[-1])
-        parts = counts.data[block], counts.indices[block], ends - ends[0]
-        some = AnnData(sparse.csr_matrix(parts, shape=(len(ends) - 1, counts.shape[1])))
-        sc.pp.normalize_total(some, target_sum=target_sum)
-        sc.pp.log1p(some)
-        counts.data[block] = some.X.data
+    counts = sparse.csr_matrix(adata.X, dtype=np.float32)
+    (values,) = room(counts.nnz, np.float32, scratch=scratch)
+    totals = _totals(counts)
+    scale = _scale(totals, _target(totals, target_sum))
+    for rows, block in row_blocks(counts):
+        _log_normalise(block, scale[rows], values[counts.indptr[rows.start] : counts.indptr[rows.stop]])
+    return AnnData(
+        X=csr(values, counts.indices, counts.indptr, counts.shape),
+        obs=adata.obs.copy(),
+        var=adata.var.copy(),
+        obsm=dict(adata.obsm.copy()),
+        uns={**deepcopy(dict(adata.uns)), "log1p": {"base": None}},  # as scanpy's log1p leaves it
+    )
 
 
 def depth_target(counts: sparse.spmatrix | np.ndarray, target_sum: float | None) -> float:
@@ -380,10 +444,33 @@ def depth_target(counts: sparse.spmatrix | np.ndarray, target_sum: float | None)
     Spots without counts are left out of the median; scanpy's own counts them in for CSR, and leaves them out for dense
     matrices.
     """
-    if target_sum is not None:
-        return target_sum
-    totals = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
-    return float(np.median(totals[totals > 0]))
+    return _target(_totals(by_rows(counts)), target_sum)
+
+
+def _target(totals: np.ndarray, target_sum: float | None) -> float:
+    return float(np.median(totals[totals > 0]) if target_sum is None else target_sum)
+
+
+def _totals(counts: Rows, genes: np.ndarray | None = None) -> np.ndarray:
+    """Counts of each spot (N,) over ``genes`` (G,), or all, float64."""
+    weight = np.ones(counts.shape[1]) if genes is None else genes.astype(np.float64)
+    totals = np.zeros(counts.shape[0])
+    for rows, block in row_blocks(counts):
+        totals[rows] = block @ weight
+    return totals
+
+
+def _scale(totals: np.ndarray, target: float) -> np.ndarray:
+    """What to divide the counts of each spot by (N,), float32 as in scanpy's normalize_total; 1 for an empty spot."""
+    scale = totals.astype(np.float32) / target
+    scale[scale == 0] = 1
+    return scale
+
+
+def _log_normalise(block: sparse.csr_matrix, scale: np.ndarray, out: np.ndarray) -> None:
+    """The stored values of a block (n, G), each divided by its row's ``scale`` (n,) and log1p taken, float32."""
+    np.divide(block.data, np.repeat(scale, np.diff(block.indptr)), out=out)
+    np.log1p(out, out=out)
 
 
 def select_genes(
@@ -401,7 +488,8 @@ def select_genes(
     Parameters
     ----------
     slides
-        Counts by sample id, as :func:`clean_counts` returns them. Not modified.
+        Counts by sample id, as :func:`clean_counts` returns them, in memory or in their files (``backed``), from which
+        they are read by blocks of rows. Not modified.
     n_top
         Genes to choose per slide; all common genes are taken where there are no more than that.
     markers
@@ -430,9 +518,8 @@ def select_genes(
     chosen = pd.Series(0, index=pd.Index(common, dtype=object))
     for sample, adata in slides.items():
         is_common = adata.var_names.isin(common)
-        counts = sparse.csr_matrix(adata.X if is_common.all() else adata.X[:, is_common], dtype=np.float32)
-        variable = _highly_variable(counts, sample, n_top, target_sum)
-        chosen[adata.var_names[is_common]] += variable
+        variable = _highly_variable(by_rows(adata.X), is_common, sample, n_top, target_sum)
+        chosen[adata.var_names[is_common]] += variable[is_common]
 
     status = {marker: _marker_status(marker, measured) for marker in markers}
     is_marker = chosen.index.isin(list(status))
@@ -441,24 +528,54 @@ def select_genes(
     return panel, pd.DataFrame({"marker": list(status), "status": list(status.values())}, dtype=object)
 
 
-def _highly_variable(counts: sparse.csr_matrix, sample: str, n_top: int, target_sum: float | None) -> np.ndarray:
-    """Which of the genes (G,) are among the ``n_top`` most variable of the slide (N, G)."""
-    import scanpy as sc
-
-    n_genes = counts.shape[1]
+def _highly_variable(counts: Rows, genes: np.ndarray, sample: str, n_top: int, target_sum: float | None) -> np.ndarray:
+    """Which columns (G,) of a slide (N, G) are among the ``n_top`` most variable of ``genes`` (G,)."""
+    n_genes = int(genes.sum())
     if n_top >= n_genes:
-        return np.ones(n_genes, dtype=bool)
-    with_counts = np.asarray(counts.sum(axis=1)).ravel() > 0
-    if with_counts.sum() < 2:
-        found = f"{int(with_counts.sum())} with counts on the {n_genes} common genes"
+        return genes
+    totals = _totals(counts, genes)
+    n_spots = int((totals > 0).sum())
+    if n_spots < 2:
+        found = f"{n_spots} with counts on the {n_genes} common genes"
         raise InputError(sample, "spots", found, "at least two, to tell variable genes")
-    if not with_counts.all():
-        counts = counts[with_counts]
-    # the counts' own index arrays: only values change
-    lognorm = sparse.csr_matrix((counts.data.copy(), counts.indices, counts.indptr), shape=counts.shape)
-    _log_normalise(lognorm, depth_target(counts, target_sum))
-    ranked = sc.pp.highly_variable_genes(AnnData(lognorm), n_top_genes=n_top, flavor="seurat", inplace=False)
-    return ranked["highly_variable"].to_numpy()
+    mean, variance = _moments(counts, _scale(totals, _target(totals, target_sum)), n_spots)
+    dispersion = np.full(len(genes), np.nan)
+    dispersion[genes] = _normalised_dispersion(mean[genes], variance[genes])
+    highest = np.sort(dispersion[~np.isnan(dispersion)])[-n_top:]
+    return dispersion >= highest.min(initial=np.inf)
+
+
+def _moments(counts: Rows, scale: np.ndarray, n_spots: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and unbiased variance (G,) of normalised counts, over ``n_spots`` spots; the others have none.
+
+    As scanpy has it, which undoes a logarithm in float32. Sums are in float64 and in the order of spots; scanpy's order
+    depends on how many threads numba takes.
+    """
+    sums, squares = np.zeros(counts.shape[1]), np.zeros(counts.shape[1])
+    for rows, block in row_blocks(counts):
+        values = np.empty(block.nnz, dtype=np.float32)
+        _log_normalise(block, scale[rows], values)
+        np.expm1(values, out=values)
+        for total, powers in ((sums, values), (squares, values * values)):
+            total += csr(powers, block.indices, block.indptr, block.shape).T @ np.ones(block.shape[0])
+    mean = sums / n_spots
+    return mean, (squares / n_spots - mean**2) * (n_spots / (n_spots - 1))
+
+
+def _normalised_dispersion(mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    """Dispersion of each gene (G,), set against genes of about its mean; NaN for a gene that does not vary.
+
+    Seurat's (Satija et al., Nat Biotechnol 33:495, 2015) as in scanpy: the logarithm of variance over mean, less the
+    mean of its bin, over the standard deviation of its bin. A gene alone in its bin has 1.
+    """
+    mean = np.where(mean == 0, 1e-12, mean)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        dispersion = pd.Series(np.log(variance / mean)).replace(-np.inf, np.nan)
+    in_bin = dispersion.groupby(pd.cut(pd.Series(np.log1p(mean)), bins=MEAN_BINS), observed=True)
+    average, spread = in_bin.transform("mean"), in_bin.transform("std")
+    alone = spread.isna()
+    average, spread = average.mask(alone, 0.0), spread.mask(alone, average)
+    return ((dispersion - average) / spread).to_numpy()
 
 
 def _marker_status(marker: str, measured: Mapping[str, set[str]]) -> str:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
-from scipy.spatial import KDTree
+import scipy  # loads a subpackage when it is used
 
+from spotwise.blocks import by_rows, taken
 from spotwise.contracts import (
     BARCODES,
     DROPPED,
@@ -137,15 +138,17 @@ class Slide:
     total_counts: np.ndarray
 
 
-def slide_of(lognorm: AnnData, patches: str | Path) -> Slide:
+def slide_of(lognorm: AnnData, patches: str | Path, genes: Sequence[str] | None = None) -> Slide:
     """The spots of a slide that have a patch, joined by barcode, never by position.
 
     Parameters
     ----------
     lognorm
-        Log-normalised slide, with the barcodes that cleaning dropped.
+        Log-normalised slide, with the barcodes that cleaning dropped; its X may be in the file (``backed``).
     patches
         Its ``patches.h5``. Patches of dropped spots are left out.
+    genes
+        Take only these, where the slide has them; all by default.
 
     Raises
     ------
@@ -168,9 +171,10 @@ def slide_of(lognorm: AnnData, patches: str | Path) -> Slide:
         logger.warning("%s: %d of %d spots have no patch and are left out", patches, bare, lognorm.n_obs)
     if coords is not None:
         check_centres(coords[row[kept]], attrs, lognorm.obsm[SPATIAL][kept], lognorm.obs_names[kept], patches)
+    columns = np.flatnonzero(lognorm.var_names.isin(genes if genes is not None else lognorm.var_names))
     return Slide(
-        genes=lognorm.var_names.to_numpy(dtype=object),
-        expression=lognorm.X[kept],
+        genes=lognorm.var_names.to_numpy(dtype=object)[columns],
+        expression=taken(by_rows(lognorm.X), kept, columns),
         barcode=lognorm.obs_names.to_numpy(dtype=object)[kept],
         patch=row[kept],
         spatial=lognorm.obsm[SPATIAL][kept],
@@ -214,7 +218,7 @@ def array_positions(lognorm: AnnData) -> np.ndarray:
     centres = np.asarray(lognorm.obsm[SPATIAL], dtype=np.float64)[:, ::-1]  # row is y
     if len(centres) == 1:
         return np.zeros((1, 2), dtype=np.int64)
-    pitch = np.median(KDTree(centres).query(centres, k=[2])[0])
+    pitch = np.median(scipy.spatial.KDTree(centres).query(centres, k=[2])[0])
     return ((centres - centres.min(axis=0)) / (pitch or 1.0)).round().astype(np.int64)
 
 

@@ -87,7 +87,9 @@ def _each_once(path: Path, pairs: Sequence[tuple[str, object]]) -> dict:
 
 
 def read_counts(path: str | Path) -> AnnData:
-    """Read ``st/{sample}.h5ad`` as it is; :func:`spotwise.expression.clean_counts` judges its contents.
+    """Open ``st/{sample}.h5ad`` as it is; :func:`spotwise.expression.clean_counts` judges its contents.
+
+    The counts themselves, ``X``, stay in the file (``backed``), as they may be larger than memory.
 
     Raises
     ------
@@ -114,7 +116,7 @@ def read_counts(path: str | Path) -> AnnData:
         with warnings.catch_warnings():
             # names that are not unique are dealt with in clean_counts
             warnings.filterwarnings("ignore", message=".*names are not unique", category=UserWarning)
-            return anndata.read_h5ad(path)
+            return anndata.read_h5ad(path, backed="r")
     except MemoryError:
         raise
     except Exception as error:

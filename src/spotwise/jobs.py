@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from spotwise.files import lacks_space
 
 @contextmanager
 def job(log: str | Path) -> Iterator[logging.Logger]:
-    """Log to ``log`` while the body runs.
+    """Log to ``log`` while the body runs, and at its end what it took.
 
     An :class:`InputError`, :class:`SetupError` or :class:`CollapseError`, and a lack of disk space or memory, end the
     process with one line; any other exception leaves its traceback in the log and goes on to Snakemake.
@@ -24,12 +25,15 @@ def job(log: str | Path) -> Iterator[logging.Logger]:
     # On a full disk neither the log nor what HDF5 tries again when its objects go may hide why the job ends; h5py
     # prints such errors, which cannot be raised, by both hooks
     logging.raiseExceptions = False
+    began, started = time.perf_counter(), time.process_time()
     hooks = sys.excepthook, sys.unraisablehook
     sys.excepthook = lambda kind, error, trace: logger.warning("ignored: %s", error)
     sys.unraisablehook = lambda fault: logger.warning("ignored: %s", fault.exc_value)
     try:
         _open_log(log)
         yield logger
+        took, processed = time.perf_counter() - began, time.process_time() - started
+        logger.info("done in %.3f s, %.3f s of CPU time, after %.3f s of CPU time to start", took, processed, started)
     except (InputError, SetupError, CollapseError) as error:
         _end(logger, error, str(error))
     except MemoryError as error:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import scipy  # loads a subpackage when it is used
 from scipy import sparse
-from scipy.spatial import KDTree
 
 from spotwise.contracts import OBSERVED
 from spotwise.metrics import FILE_KEYS, gene_blocks, unit_columns
@@ -77,7 +77,7 @@ def pitch(spatial: np.ndarray) -> float:
     ValueError
         Most spots share their place with another.
     """
-    usual = float(np.median(KDTree(spatial).query(spatial, k=2)[0][:, 1]))
+    usual = float(np.median(scipy.spatial.KDTree(spatial).query(spatial, k=2)[0][:, 1]))
     if usual == 0:
         raise ValueError("spots lie at the same place: there is no map to compare")
     return usual
@@ -88,7 +88,8 @@ def adjacency(spatial: np.ndarray, pitches: float = ADJACENT_PITCHES) -> sparse.
 
     By default those adjacent: the up to 4 (square array) or 6 (hexagonal) next ones.
     """
-    return _pairwise(spatial, KDTree(spatial).query_pairs(pitches * pitch(spatial), output_type="ndarray"))
+    pairs = scipy.spatial.KDTree(spatial).query_pairs(pitches * pitch(spatial), output_type="ndarray")
+    return _pairwise(spatial, pairs)
 
 
 def gaussian_window(spatial: np.ndarray) -> sparse.csr_array:
@@ -98,7 +99,7 @@ def gaussian_window(spatial: np.ndarray) -> sparse.csr_array:
     spots are missing, at the border and at holes, those that are there share the weight.
     """
     step = pitch(spatial)
-    pairs = KDTree(spatial).query_pairs(WINDOW_HALF_WIDTH_PITCHES * step, p=np.inf, output_type="ndarray")
+    pairs = scipy.spatial.KDTree(spatial).query_pairs(WINDOW_HALF_WIDTH_PITCHES * step, p=np.inf, output_type="ndarray")
     distance = np.linalg.norm(spatial[pairs[:, 0]] - spatial[pairs[:, 1]], axis=1) / step
     weights = _pairwise(spatial, pairs, np.exp(-((distance / WINDOW_SIGMA_PITCHES) ** 2) / 2))
     weights += sparse.eye_array(len(spatial))

@@ -1,11 +1,19 @@
-"""How much memory a process may still take: of the machine, of its control group, of what SLURM gave its job."""
+"""How much memory a process may still take, and room for arrays that are larger than that."""
 
 from __future__ import annotations
 
+import math
 import os
+import resource
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from spotwise.errors import SetupError
 
 PROC, CONTROL_GROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 
@@ -24,7 +32,37 @@ def free_host(
     limits = [Free(_kib(proc / "meminfo")["MemAvailable"], "the machine's memory")]
     limits += _of_control_groups(proc, control_groups)
     limits += _of_slurm(proc, environment)
+    limits += _of_the_process(proc)
     return min(limits)
+
+
+def mapped(shape: tuple[int, ...], dtype: DTypeLike, scratch: Path | None, what: str, remedy: str) -> np.ndarray:
+    """A writable array in a file mapped into memory, which has no name and whose room on the disk is taken at once.
+
+    Parameters
+    ----------
+    shape, dtype
+        Of the array; it holds one value at least.
+    scratch
+        Folder of the file; the system's temporary one by default.
+    what, remedy
+        What it is for and what else would help, for the error.
+
+    Raises
+    ------
+    SetupError
+        The disk has not that much room.
+    """
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    try:
+        with tempfile.TemporaryFile(dir=scratch) as file:
+            os.posix_fallocate(file.fileno(), 0, size)  # a full disk under a mapped file would kill the process
+            return np.memmap(file, dtype, "r+", shape=shape)
+    except OSError as error:
+        raise SetupError(
+            f"{scratch or tempfile.gettempdir()}: {error.strerror}: no room for {size / 1e9:.2f} GB of {what} outside "
+            f"memory; {remedy}"
+        ) from error
 
 
 def _kib(path: Path) -> dict[str, int]:
@@ -64,3 +102,11 @@ def _of_slurm(proc: Path, environment: Mapping[str, str]) -> Iterator[Free]:
     if megabytes:
         held = _kib(proc / "self/status")["VmRSS"]
         yield Free(max(0, 2**20 * megabytes - held), "SLURM's allocation")
+
+
+def _of_the_process(proc: Path) -> Iterator[Free]:
+    """What ``ulimit -v`` and ``ulimit -d`` leave; mapped files count for the first, not for the second."""
+    for limit, name in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
+        most, _ = resource.getrlimit(limit)
+        if most != resource.RLIM_INFINITY:
+            yield Free(max(0, most - _kib(proc / "self/status")[name]), "the process's limit")

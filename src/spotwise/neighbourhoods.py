@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.spatial import KDTree
+import scipy  # loads a subpackage when it is used
 
 from spotwise.errors import InputError
 
@@ -139,7 +139,8 @@ def exemplars(
 
 def _nearest(spatial: np.ndarray, centres: np.ndarray, n: int) -> np.ndarray:
     """(C, n) rows of ``spatial`` (N, 2) nearest to each of ``centres`` (C, 2), nearest first."""
-    return KDTree(spatial).query(centres, k=range(1, n + 1))[1]  # a plain k = 1 would drop the second axis
+    tree = scipy.spatial.KDTree(spatial)
+    return tree.query(centres, k=range(1, n + 1))[1]  # a plain k = 1 would drop the second axis
 
 
 def _halved(spatial: np.ndarray, rows: np.ndarray, size: int) -> list[np.ndarray]:

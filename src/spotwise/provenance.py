@@ -34,13 +34,19 @@ def code_version(*modules: str) -> str:
     """
     digest = hashlib.sha256()
     for module in sorted(modules):
-        tree = ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
-            documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-            if documented and ast.get_docstring(node, clean=False) is not None:
-                node.body = node.body[1:]
-        digest.update(f"{module}\n{ast.unparse(tree)}\n".encode())
+        digest.update(f"{module}\n{_code(PACKAGE / f'{module}.py')}\n".encode())
     return digest.hexdigest()[:16]
+
+
+@cache
+def _code(path: Path) -> str:
+    """The code of a module without docstrings and comments; many rules share modules."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        if documented and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:]
+    return ast.unparse(tree)
 
 
 def versions(*packages: str) -> dict[str, str]:

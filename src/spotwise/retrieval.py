@@ -15,8 +15,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import scipy  # loads a subpackage when it is used
 from safetensors.numpy import load_file, save_file
-from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits
 
 from spotwise.files import atomic
@@ -245,7 +245,8 @@ def average(
 
     def average_part(rows: slice) -> None:
         ends = np.arange(0, (rows.stop - rows.start) * k + 1, k)
-        gather = csr_array((weights[rows].ravel(), matches[rows].ravel(), ends), shape=(len(ends) - 1, len(expression)))
+        shape = (len(ends) - 1, len(expression))
+        gather = scipy.sparse.csr_array((weights[rows].ravel(), matches[rows].ravel(), ends), shape=shape)
         means[rows] = gather @ expression
 
     with ThreadPoolExecutor(threads) as pool:

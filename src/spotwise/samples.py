@@ -6,6 +6,7 @@ Folds follow from the sheet alone, so that the workflow knows all of them before
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,13 +61,13 @@ def read_samples(path: str | Path) -> list[Sample]:
     path = Path(path)
     if not path.is_file():
         raise InputError(path, "samples", "no such file", "a tab-separated sample sheet")
-    samples: list[Sample] = []
+    samples: dict[str, Sample] = {}
     for number, row in enumerate(_rows(path), start=1):
         validate(row, "samples.schema.yaml", f"{path}: row {number} ({row.get('sample', 'no sample id')})")
-        if any(row["sample"] == sample.sample for sample in samples):
+        if row["sample"] in samples:
             raise InputError(path, "sample", f"{row['sample']} twice", "each id once")
-        samples.append(Sample(row["sample"], row["cohort"], row["patient"], row.get("technology", "")))
-    return samples
+        samples[row["sample"]] = Sample(row["sample"], row["cohort"], row["patient"], row.get("technology", ""))
+    return list(samples.values())
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -97,6 +98,14 @@ def _cells(path: Path, number: int, line: str) -> list[str]:
         return [cell.strip() for cells in csv.reader([line], delimiter="\t", strict=True) for cell in cells]
     except csv.Error as error:
         raise InputError(path, f"line {number}", str(error), "cells whose quotes are closed") from None
+
+
+def by_cohort(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
+    """The samples of each cohort, in their order."""
+    found: dict[str, list[Sample]] = {}
+    for sample in samples:
+        found.setdefault(sample.cohort, []).append(sample)
+    return found
 
 
 def patients(samples: Sequence[Sample]) -> list[str]:
@@ -132,6 +141,7 @@ def _validation_slide(train: Sequence[Sample], fold: int) -> str:
 
     Then validation, like the test, is on a patient that training has not seen. Candidates take turns over the folds.
     """
-    alone = [s for s in train if sum(other.patient == s.patient for other in train) == 1]
+    slides_of = Counter(sample.patient for sample in train)
+    alone = [sample for sample in train if slides_of[sample.patient] == 1]
     candidates = alone or list(train)
     return candidates[fold % len(candidates)].sample

@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import logging
 import math
-import os
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
 import openslide
+import scipy  # loads a subpackage when it is used
 from PIL import Image
-from scipy.spatial import KDTree
 
 from spotwise.contracts import BARCODES, COORDS, IMAGES
 from spotwise.errors import InputError
 from spotwise.files import atomic
+from spotwise.tiles import TILE_CACHE_BYTES, TiffTiles
 
 if TYPE_CHECKING:
-    import tifffile
-
-    # of the pixels from a corner (x, y) of level 0, a square of so many pixels of the level that is read
-    Region = Callable[[np.ndarray, int], Image.Image]
+    # of the pixels from a corner (x, y) of level 0, a square of so many pixels of the level that is read, RGB
+    Region = Callable[[np.ndarray, int], np.ndarray]
 
 log = logging.getLogger(__name__)
 
@@ -38,10 +34,6 @@ _KERNEL_RADIUS = 2  # of the bicubic kernel, in pixels of the coarser of source 
 
 # Pyramids halve odd sizes and so report downsamples like 2.0001; a level that misses the target by so little serves.
 _LEVEL_SLACK = 1.005
-# Patches of one row of spots reach over two or three rows of tiles; on a 30,000 px wide slide these are about 90 MiB.
-_TILE_CACHE_BYTES = 256 * 2**20
-# Compression and colours of TIFFs whose tiles are decoded without OpenSlide.
-_PLAIN_COLOURS = {("JPEG", "RGB"), ("JPEG", "YCBCR"), *((name, "RGB") for name in ("NONE", "LZW", "ADOBE_DEFLATE"))}
 _PATCHES_PER_RUN = 16  # that one thread cuts: neighbours, as they share tiles
 
 # Embedded pixel sizes that only say "unknown": print resolutions (72 and 96 dpi), scanners' and converters' defaults.
@@ -205,7 +197,7 @@ def scale_warning(centres: np.ndarray, um_per_px: float, metadata: Mapping[str, 
     said = metadata.get("inter_spot_dist")
     if isinstance(said, bool) or not isinstance(said, int | float) or not 0 < said < math.inf or len(centres) < 2:
         return None
-    found = float(np.median(KDTree(centres).query(centres, k=[2])[0])) * um_per_px
+    found = float(np.median(scipy.spatial.KDTree(centres).query(centres, k=[2])[0])) * um_per_px
     if abs(found / said - 1) <= _TOLERATED_DISTANCE:
         return None
     return f"spots are {found:.0f} um apart at {um_per_px:.4g} um/px, inter_spot_dist in the metadata is {said:g} um"
@@ -271,7 +263,7 @@ def extract_patches(
             log.warning("%s: %d patches lie wholly outside the slide: %s", slide, len(dropped), ", ".join(dropped))
         corners = corners[inside]
         level = opened.get_best_level_for_downsample(downsample * _LEVEL_SLACK)
-        opened.set_cache(openslide.OpenSlideCache(_TILE_CACHE_BYTES))
+        opened.set_cache(openslide.OpenSlideCache(TILE_CACHE_BYTES))
 
         with _regions(slide, opened, level) as region, atomic(output) as temporary, h5py.File(temporary, "w") as file:
             images = _create_patch_file(file, corners, barcodes[inside], target_px)
@@ -346,6 +338,8 @@ def _read_patch(region: Region, corner: np.ndarray, source_px: int, downsample: 
     `region` reads from a level of the given `downsample`.
     """
     start, size = corner / downsample, source_px / downsample
+    if size == target_px and (start == np.floor(start)).all():
+        return region(corner, target_px)  # pixel by pixel what is there
     # the kernel looks beyond the square; without this rim the patch's edge pixels would be filtered differently
     rim = math.ceil(_KERNEL_RADIUS * max(1.0, size / target_px))
     first = np.floor(start).astype(int) - rim
@@ -353,7 +347,7 @@ def _read_patch(region: Region, corner: np.ndarray, source_px: int, downsample: 
     location = np.round(first * downsample).astype(int)
     left, top = start - location / downsample
     box = (left, top, left + size, top + size)
-    return np.asarray(region(location, n_px).resize((target_px, target_px), RESAMPLING, box))
+    return np.asarray(Image.fromarray(region(location, n_px)).resize((target_px, target_px), RESAMPLING, box))
 
 
 @contextmanager
@@ -361,11 +355,13 @@ def _regions(path: Path, slide: openslide.OpenSlide, level: int) -> Iterator[Reg
     """Yield what reads squares of a level: its tiles directly where that shows the same pixels, or else OpenSlide."""
     tiles = TiffTiles.of_level(path, slide, level)
     if tiles is None:
-        yield lambda location, n_px: _on_white(slide.read_region(tuple(location.tolist()), level, (n_px, n_px)))
+        yield lambda location, n_px: np.asarray(
+            _on_white(slide.read_region(tuple(location.tolist()), level, (n_px, n_px)))
+        )
         return
     downsample = round(slide.level_downsamples[level])
     with open(path, "rb") as file:
-        yield lambda location, n_px: tiles.region(file.fileno(), location // downsample, n_px)
+        yield lambda location, n_px: tiles.region(file.fileno(), (location // downsample).tolist(), n_px)
 
 
 def _on_white(region: Image.Image) -> Image.Image:
@@ -376,76 +372,6 @@ def _on_white(region: Image.Image) -> Image.Image:
     white = Image.new("RGB", region.size, "white")
     white.paste(region, mask=alpha)
     return white
-
-
-class TiffTiles:
-    """Tiles of one level of a plain TIFF, decoded as needed; the latest are kept.
-
-    OpenSlide takes several times as long to compose a region as its tiles take to decode. The pixels are the same.
-    """
-
-    def __init__(self, page: tifffile.TiffPage):
-        self.width, self.height = page.imagewidth, page.imagelength
-        self.edge = np.array([page.tilewidth, page.tilelength])
-        self.across = -(-self.width // page.tilewidth)
-        self.offsets, self.sizes = page.dataoffsets, page.databytecounts
-        self.tables, self.decode = page.jpegtables, page.decode
-        self.most = _TILE_CACHE_BYTES // (3 * page.tilewidth * page.tilelength)
-        self.latest: OrderedDict[int, np.ndarray] = OrderedDict()
-        self.lock = Lock()
-
-    @classmethod
-    def of_level(cls, path: Path, slide: openslide.OpenSlide, level: int) -> TiffTiles | None:
-        """The tiles of a level; ``None`` where OpenSlide does more than put tiles side by side.
-
-        That is in scanners' own formats, and on levels of a broken downsample, where it shifts by parts of a pixel.
-        """
-        plain = slide.properties[openslide.PROPERTY_NAME_VENDOR] == "generic-tiff"
-        if not plain or not slide.level_downsamples[level].is_integer():
-            return None
-        import tifffile  # not for those who only read patches
-
-        with tifffile.TiffFile(path) as tiff:
-            for page in tiff.pages:
-                size, colours = (page.imagewidth, page.imagelength), (page.compression.name, page.photometric.name)
-                if size == slide.level_dimensions[level] and page.is_tiled and colours in _PLAIN_COLOURS:
-                    usual = page.shape[2:] == (3,) and page.dtype == np.uint8 and all(page.databytecounts)
-                    return cls(page) if usual else None
-        return None
-
-    def region(self, file: int, first: np.ndarray, n_px: int) -> Image.Image:
-        """The RGB square of `n_px` pixels from the corner `first` (x, y); white beyond the level."""
-        pixels = np.full((n_px, n_px, 3), 255, dtype=np.uint8)
-        low = np.maximum(first, 0)
-        high = np.minimum(first + n_px, (self.width, self.height))
-        (x0, y0), (x1, y1) = low // self.edge, -(-high // self.edge)
-        for row in range(y0, y1):
-            for column in range(x0, x1):
-                corner = self.edge * (column, row)
-                left, top = np.maximum(low, corner)
-                right, bottom = np.minimum(high, corner + self.edge)
-                tile = self._tile(file, row * self.across + column)
-                (x, y), (dx, dy) = corner, first
-                pixels[top - dy : bottom - dy, left - dx : right - dx] = tile[
-                    top - y : bottom - y, left - x : right - x
-                ]
-        return Image.fromarray(pixels)
-
-    def _tile(self, file: int, index: int) -> np.ndarray:
-        with self.lock:
-            if index in self.latest:
-                self.latest.move_to_end(index)
-                return self.latest[index]
-        content = os.pread(file, self.sizes[index], self.offsets[index])
-        try:
-            tile = self.decode(content, index, jpegtables=self.tables)[0][0]
-        except (RuntimeError, ValueError, TypeError) as error:
-            raise openslide.OpenSlideError(f"tile {index}: {error}") from error
-        with self.lock:
-            self.latest[index] = tile
-            if len(self.latest) > self.most:
-                self.latest.popitem(last=False)
-        return tile
 
 
 def read_patches_index(path: Path) -> tuple[np.ndarray, np.ndarray | None, dict[str, object]]:

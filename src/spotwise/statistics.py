@@ -15,8 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
-from statsmodels.stats.multitest import multipletests
+import scipy  # loads a subpackage when it is used
 
 from spotwise.contracts import ALL_COHORTS, BOUNDS
 from spotwise.errors import InputError
@@ -217,7 +216,7 @@ def half_widths(cohorts: Sequence[Deviations]) -> np.ndarray:
     squares = (variances**2 / freedom).sum(axis=0)
     satterthwaite = np.divide(pooled**2, squares, out=np.ones_like(pooled), where=squares > 0)
     total = pooled.sum(axis=0)
-    weighted = (pooled * stats.t.ppf((1 + LEVEL) / 2, satterthwaite)).sum(axis=0)
+    weighted = (pooled * scipy.stats.t.ppf((1 + LEVEL) / 2, satterthwaite)).sum(axis=0)
     return np.divide(weighted, np.sqrt(total), out=total.copy(), where=total > 0)
 
 
@@ -316,19 +315,21 @@ def signed_ranks(differences: np.ndarray) -> dict[str, np.ndarray]:
     dict
         ``statistic`` (the smaller rank sum), ``p`` and ``effect_size``, each (pairs,).
     """
-    ranks = stats.rankdata(np.where(differences == 0, np.nan, np.abs(differences)), axis=0, nan_policy="omit")
+    ranks = scipy.stats.rankdata(np.where(differences == 0, np.nan, np.abs(differences)), axis=0, nan_policy="omit")
     better, worse = np.where(differences > 0, ranks, 0).sum(axis=0), np.where(differences < 0, ranks, 0).sum(axis=0)
     differs = better + worse > 0
     effect = np.divide(better - worse, better + worse, out=np.zeros(len(differs)), where=differs)
     p = np.ones(len(differs))
     if differs.any():
         method = "exact" if len(differences) <= LARGEST_EXACT else "asymptotic"
-        p[differs] = stats.wilcoxon(differences[:, differs], axis=0, method=method).pvalue
+        p[differs] = scipy.stats.wilcoxon(differences[:, differs], axis=0, method=method).pvalue
     return {"statistic": np.minimum(better, worse), "p": p, "effect_size": effect}
 
 
 def holm(p: Sequence[float]) -> np.ndarray:
     """Holm's step-down correction of the p-values of one family."""
+    from statsmodels.stats.multitest import multipletests  # slow to import: not for those who only ask for intervals
+
     return multipletests(p, method="holm")[1]
 
 

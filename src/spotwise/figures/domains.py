@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 
 import pandas as pd
+import scipy  # loads a subpackage when it is used
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from scipy.optimize import linear_sum_assignment
 
 from spotwise.figures import spots, style
 from spotwise.figures.spots import Section
@@ -79,7 +79,7 @@ def match_domains(domains: pd.Series, classes: pd.Series) -> dict:
         Domain -> class; without the domains that are left over or share no spot with the class left for them.
     """
     shared = pd.crosstab(domains, classes.reindex(domains.index))
-    pairs = zip(*linear_sum_assignment(shared.to_numpy(), maximize=True), strict=True)
+    pairs = zip(*scipy.optimize.linear_sum_assignment(shared.to_numpy(), maximize=True), strict=True)
     return {shared.index[row]: shared.columns[column] for row, column in pairs if shared.iat[row, column]}
 
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import anndata
 import numpy as np
+import scipy  # loads a subpackage when it is used
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import EllipseCollection
@@ -18,7 +18,6 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 from PIL import Image
-from scipy.spatial import cKDTree
 
 from spotwise import hest
 from spotwise.contracts import SPATIAL
@@ -110,13 +109,15 @@ def read_section(
     InputError
         A barcode is not among the slide's spots, or the metadata lacks the slide's size.
     """
+    import anndata  # half a second: not for those who only take colours
+
     content = anndata.read_h5ad(lognorm_h5ad, backed="r")
     rows = rows_of(barcodes, content.obs_names, lognorm_h5ad)
     everywhere = np.asarray(content.obsm[SPATIAL], dtype=np.float64)
     content.file.close()
     um_per_px = json.loads(Path(qc_json).read_text(encoding="utf-8"))["um_per_px"]
     if metadata_json is None:
-        nearest, _ = cKDTree(everywhere).query(everywhere, k=2)
+        nearest, _ = scipy.spatial.cKDTree(everywhere).query(everywhere, k=2)
         return Section(everywhere[rows], DIAMETER_SHARE * float(np.median(nearest[:, 1])), um_per_px)
     metadata = hest.read_metadata(metadata_json)
     diameter = hest.spot_diameter_um(metadata) / um_per_px

@@ -31,9 +31,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spotwise.errors import InputError, one_of
+from spotwise.uncompiled import defer_compiler
 
 if TYPE_CHECKING:
     from spotwise.models.method import Method, Sizes
+
+defer_compiler()  # ahead of any method, and of what it imports
 
 
 @dataclass(frozen=True)

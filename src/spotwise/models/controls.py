@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial import KDTree
+import scipy  # loads a subpackage when it is used
 
 from spotwise.contracts import TEST
 from spotwise.folds import Fold
@@ -139,7 +139,8 @@ class NeighbourSlide(Control):
         if not others:
             return TrainMean().predict(fold, sample, seed, ceiling)
         here = _in_pitches(fold.spatial[fold.rows(TEST, sample=sample)])
-        copies = [fold.expression[there][KDTree(_in_pitches(fold.spatial[there])).query(here)[1]] for there in others]
+        trees = [scipy.spatial.KDTree(_in_pitches(fold.spatial[there])) for there in others]
+        copies = [fold.expression[there][tree.query(here)[1]] for there, tree in zip(others, trees, strict=True)]
         return np.mean(copies, axis=0, dtype=np.float64).astype(np.float32)
 
     def note(self, fold: Fold, sample: str) -> str:
@@ -213,5 +214,5 @@ def _slides(sample: np.ndarray) -> list[np.ndarray]:
 
 def _in_pitches(spatial: np.ndarray) -> np.ndarray:
     """Spot centres (N, 2) from their mean, in units of the usual distance between nearest spots."""
-    pitch = np.median(KDTree(spatial).query(spatial, k=[2])[0])
+    pitch = np.median(scipy.spatial.KDTree(spatial).query(spatial, k=[2])[0])
     return (spatial - spatial.mean(axis=0)) / (pitch or 1.0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.preprocessing import StandardScaler
 
 from spotwise.errors import InputError
 from spotwise.retrieval import average, nearest, unit_rows
@@ -53,6 +52,8 @@ class KNNImage:
         weights, report
             ``bank`` (N, D) unit rows, ``mean`` and ``scale`` (D,), float32; and ``k``, ``k_used``.
         """
+        from sklearn.preprocessing import StandardScaler  # slow to import: predicting needs none of it
+
         scaler = StandardScaler().fit(features.astype(np.float64))
         weights = {"mean": scaler.mean_.astype(np.float32), "scale": scaler.scale_.astype(np.float32)}
         weights["bank"] = _standard_unit_rows(weights, features)

@@ -6,11 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.cluster.vq import kmeans2
-from sklearn.decomposition import PCA
-from sklearn.linear_model import Ridge as LinearRidge
-from sklearn.model_selection import LeaveOneGroupOut
-from sklearn.preprocessing import StandardScaler
+import scipy  # loads a subpackage when it is used
 
 from spotwise.errors import InputError
 
@@ -120,6 +116,8 @@ class Ridge:
 
     def _choose(self, features: np.ndarray, expression: np.ndarray, groups: np.ndarray) -> dict[str, object]:
         """Judge every penalty on the groups, left out in turn."""
+        from sklearn.model_selection import LeaveOneGroupOut
+
         alphas = np.geomspace(self.options.smallest_alpha, self.options.largest_alpha, self.options.n_alphas)
         errors = []
         for train, held in LeaveOneGroupOut().split(features, groups=groups):
@@ -132,7 +130,7 @@ class Ridge:
     def _groups(self, sample: np.ndarray, spatial: np.ndarray) -> np.ndarray:
         if len(set(sample)) > 1:
             return sample
-        return kmeans2(spatial, self.options.n_blocks, minit="++", rng=0)[1]
+        return scipy.cluster.vq.kmeans2(spatial, self.options.n_blocks, minit="++", rng=0)[1]
 
 
 class _Regression:
@@ -142,6 +140,9 @@ class _Regression:
     """
 
     def __init__(self, features: np.ndarray, expression: np.ndarray, components: int):
+        from sklearn.decomposition import PCA  # slow to import, as all of it: predicting needs none
+        from sklearn.preprocessing import StandardScaler
+
         most = min(features.shape)
         self.scaler = StandardScaler()
         # exact, where scikit-learn would approximate the components of a large matrix
@@ -165,5 +166,7 @@ class _Regression:
 
 
 def _hest_slopes(scores: np.ndarray, expression: np.ndarray) -> np.ndarray:
+    from sklearn.linear_model import Ridge as LinearRidge
+
     regression = LinearRidge(HEST_ALPHA, solver="lsqr", fit_intercept=False, max_iter=HEST_ITERATIONS)
     return regression.fit(scores, expression).coef_.T

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import sparse, stats
+import scipy  # loads a subpackage when it is used
+from scipy import sparse
 
 from spotwise.errors import InputError
 
@@ -71,5 +72,5 @@ def domain_genes(
             )
         )
     table = pd.concat(parts, ignore_index=True)
-    table["q"] = stats.false_discovery_control(table["p"])
+    table["q"] = scipy.stats.false_discovery_control(table["p"])
     return table.sort_values(["domain", "p", "gene"], kind="stable", ignore_index=True)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
+import scipy  # loads a subpackage when it is used
 from scipy import sparse
-from scipy.spatial import KDTree
 from threadpoolctl import threadpool_limits
 
 from spotwise.contracts import BARCODES, KMEANS, LEIDEN
@@ -249,6 +249,6 @@ def out_of_place(domains: np.ndarray, spatial: np.ndarray) -> float:
     On a slide of fewer spots, of all others, the same share of them.
     """
     k = min(PAS_NEIGHBOURS, len(spatial) - 1)
-    _, nearest = KDTree(spatial).query(spatial, k=k + 1)
+    _, nearest = scipy.spatial.KDTree(spatial).query(spatial, k=k + 1)
     others = (domains[nearest[:, 1:]] != domains[:, None]).mean(axis=1)
     return float((others >= PAS_OTHERS / PAS_NEIGHBOURS).mean())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-import anndata
 import pandas as pd
 
 from spotwise.contracts import DROPPED
@@ -24,6 +23,8 @@ def spot_labels(
     labels, column, unknown
         As for `labels.read_labels`, which judges them.
     """
+    import anndata  # half a second: not for those who only read tables
+
     content = anndata.read_h5ad(lognorm_h5ad, backed="r")
     barcodes, dropped = content.obs_names, content.uns[DROPPED]
     content.file.close()
@@ -45,6 +46,8 @@ def labels_of_slides(
 
 def spot_expression(lognorm_h5ad: str | os.PathLike, barcodes: Sequence[str], genes: Sequence[str]) -> pd.DataFrame:
     """(N, at most G) log-normalised expression of some spots by barcode; genes that the slide lacks are left out."""
+    import anndata
+
     content = anndata.read_h5ad(lognorm_h5ad)
     return content[list(barcodes), [gene for gene in genes if gene in content.var_names]].to_df()
 

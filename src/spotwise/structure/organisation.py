@@ -15,6 +15,20 @@ NEIGHBOURS = 15
 MIN_DIST = 0.3
 METRIC = "cosine"  # rows of joint spaces are unit vectors, and lengths in the others are rather depth than kind
 SEED = 0
+FEWEST_APPROXIMATED = 4096  # spots from which UMAP looks for neighbours approximately
+
+
+def _nearest(embedding: np.ndarray, n_neighbours: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and distances (N, n_neighbours) of the nearest neighbours in ``embedding`` (N, D), itself first.
+
+    The bits that UMAP finds for few spots, by code whose compilation takes longer than all the rest.
+    """
+    from sklearn.metrics import pairwise_distances
+    from umap.distances import named_distances
+
+    distance = pairwise_distances(embedding, metric=named_distances[METRIC])
+    rows = np.argsort(distance, axis=1, kind="stable")[:, :n_neighbours].astype(np.int32)
+    return rows, np.take_along_axis(distance, rows, axis=1)
 
 
 def umap(embedding: np.ndarray) -> np.ndarray:
@@ -27,16 +41,21 @@ def umap(embedding: np.ndarray) -> np.ndarray:
     """
     import warnings
 
+    embedding = np.asarray(embedding, dtype=np.float32)  # as UMAP has it
+    neighbours = min(NEIGHBOURS, len(embedding) - 1)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="n_jobs value .* overridden", category=UserWarning)
+        warnings.filterwarnings("ignore", message=".*transforming new data", category=UserWarning)
         from umap import UMAP  # seconds to import
 
+        few = len(embedding) < FEWEST_APPROXIMATED
         plane = UMAP(
-            n_neighbors=min(NEIGHBOURS, len(embedding) - 1),
+            n_neighbors=neighbours,
             min_dist=MIN_DIST,
             metric=METRIC,
             random_state=SEED,
             n_jobs=1,
+            precomputed_knn=_nearest(embedding, neighbours) if few else (None, None, None),
         )
         with threadpool_limits(1):
             return plane.fit_transform(embedding).astype(np.float64)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import sparse, stats
+import scipy  # loads a subpackage when it is used
+from scipy import sparse
 
 from spotwise.errors import InputError
 from spotwise.measures import adjacency, morans_i
@@ -93,8 +94,8 @@ def spatial_genes(
     if not sum(len(part["gene"]) for part in parts):
         raise InputError(source, "genes", f"none that varies and is in {MIN_SPOTS} spots", "genes to test")
     table = pd.DataFrame({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
-    table["q"] = stats.false_discovery_control(table["p"])
-    table["q_beyond_depth"] = stats.false_discovery_control(table.pop("p_rest"))
+    table["q"] = scipy.stats.false_discovery_control(table["p"])
+    table["q_beyond_depth"] = scipy.stats.false_discovery_control(table.pop("p_rest"))
     order = np.lexsort((table["gene"], -table["moran_i"], table["p"]))
     return table.iloc[order].reset_index(drop=True)
 
@@ -125,7 +126,7 @@ class Null:
 
     def exceeded(self, moran: np.ndarray) -> np.ndarray:
         """Chance (G,) of an I of at least ``moran`` (G,), by Pearson's type III distribution of these moments."""
-        return stats.pearson3.sf((moran - self.mean) / self.sd, self.skewness)
+        return scipy.stats.pearson3.sf((moran - self.mean) / self.sd, self.skewness)
 
 
 def moran_null(expression: np.ndarray, near: sparse.csr_array) -> Null:
@@ -250,6 +251,6 @@ def agreement(spatial: pd.DataFrame, of_domains: pd.DataFrame) -> dict[str, floa
         "n_both": int(table[0, 0]),
         "jaccard": float(table[0, 0] / union) if union else None,
         "odds_ratio": float(odds[0, 0] * odds[1, 1] / (odds[0, 1] * odds[1, 0])),
-        "fisher_p": float(stats.fisher_exact(table, alternative="greater").pvalue),
-        "spearman": float(stats.spearmanr(spatial["moran_i"], strongest["score"]).statistic) if ranked else None,
+        "fisher_p": float(scipy.stats.fisher_exact(table, alternative="greater").pvalue),
+        "spearman": float(scipy.stats.spearmanr(spatial["moran_i"], strongest["score"]).statistic) if ranked else None,
     }

@@ -1,0 +1,285 @@
+"""Training steps: the package's loop against the same model on one batch that is already there, and a DataLoader."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+import h5py
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.machine import Machine
+from benchmarks.table import AtLeast, AtMost, Limit, Row
+from benchmarks.timing import ROOT, Ratio, in_turns
+from spotwise import devices
+from spotwise.config import read_config
+from spotwise.contracts import IMAGES, TRAIN
+from spotwise.folds import Fold
+from spotwise.models.batch import Batch
+from spotwise.models.method import Sizes
+from spotwise.spots import IMAGENET_MEAN, IMAGENET_STD, Spots
+from spotwise.training import Run, TrainingOptions
+
+PX, SLIDE = 224, "S"
+REPEATS = 3
+THREADS = 1  # of a training on a CPU, as in the demo
+PRODUCT_EDGE = {"cpu": 2048, "cuda": 8192}
+TRIES = 5
+DEMO = read_config(ROOT / "configs" / "demo.yaml")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model, and how much of it is measured.
+
+    Attributes
+    ----------
+    name
+        For the table.
+    method, options
+        Registered class and its options.
+    batch, steps, genes
+        Spots of a batch, batches of an epoch, genes of the panel.
+    """
+
+    name: str
+    method: str
+    options: Mapping[str, object] = field(default_factory=dict)
+    batch: int = 64
+    steps: int = 60
+    genes: int = 1000
+
+
+RESNET50 = {"encoder": "resnet50", "pretrained": "no"}
+# A core steps on one to a few spots a second with the larger encoders: batches of 64 would take most of an hour
+ON_CPU = (
+    Case(
+        "the demo's CMRCNet",
+        "CMRCNet",
+        DEMO["methods"]["CMRCNet"]["options"],
+        batch=DEMO["training"]["batch_size"],
+        steps=16,
+        genes=200,
+    ),
+    Case("ViT-S/32", "BLEEP", {"encoder": "vit_small_patch32_224", "pretrained": "no"}, 16, 2),
+    Case("ResNet50", "BLEEP", RESNET50, 8, 1),
+)
+# as published
+ON_GPU = (
+    Case("CMRCNet, ViT-B/32 of 8 blocks", "CMRCNet"),
+    Case("ResNet50", "BLEEP", RESNET50),
+    Case("DenseNet-121", "STNet", {"pretrained": "no"}),
+)
+
+
+def made_up_fold(spots: int, genes: int) -> Fold:
+    """Training spots of one slide with an expression drawn at random."""
+    rng = np.random.default_rng(0)
+    return Fold(
+        genes=np.array([f"G{gene}" for gene in range(genes)], dtype=object),
+        is_marker=np.zeros(genes, dtype=bool),
+        expression=rng.gamma(1.0, size=(spots, genes)).astype(np.float32),
+        sample=np.full(spots, SLIDE, dtype=object),
+        patient=np.full(spots, "P", dtype=object),
+        barcode=np.arange(spots).astype(str).astype(object),
+        role=np.full(spots, TRAIN, dtype=object),
+        patch=np.arange(spots)[::-1].copy(),
+        spatial=rng.uniform(size=(spots, 2)),
+        array=np.stack(np.divmod(np.arange(spots), 64), axis=1),
+        total_counts=np.ones(spots, dtype=np.float32),
+        cohort="c",
+        protocol="paper",
+        fold=0,
+    )
+
+
+def write_patches(path: Path, spots: int) -> None:
+    """Patches of noise in HEST's file: each in a chunk of its own."""
+    rng = np.random.default_rng(0)
+    with h5py.File(path, "w") as file:
+        images = file.create_dataset(IMAGES, (spots, PX, PX, 3), np.uint8, chunks=(1, PX, PX, 3))
+        for spot in range(spots):
+            images[spot] = rng.integers(0, 256, (PX, PX, 3), dtype=np.uint8)
+
+
+class PatchByPatch(Dataset):
+    """Training spots as the published code of BLEEP and its kin has them: image by image.
+
+    Each is read from the file, flipped by chance along either axis, turned by 0, 90, 180 or -90 degrees and normalised.
+
+    Parameters
+    ----------
+    patches
+        ``patches.h5``.
+    fold
+        Whose training spots.
+    augmented
+        ``False`` for the images as they are.
+    """
+
+    def __init__(self, patches: Path, fold: Fold, augmented: bool = True):
+        self.patches, self.fold, self.augmented = patches, fold, augmented
+        self.rows = fold.rows(TRAIN)
+        self.file: h5py.File | None = None  # opened by each worker for itself
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The image (3, H, W) of a spot and its expression (G,), float32."""
+        self.file = self.file or h5py.File(self.patches)
+        row = self.rows[number]
+        image = Image.fromarray(self.file[IMAGES][self.fold.patch[row]])
+        if self.augmented:
+            for flip in (Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.FLIP_TOP_BOTTOM):
+                image = image.transpose(flip) if random.random() < 0.5 else image
+            image = image.rotate(random.choice([180, 90, 0, -90]))
+        scaled = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
+        mean, std = (torch.tensor(value)[:, None, None] for value in (IMAGENET_MEAN, IMAGENET_STD))
+        return (scaled - mean) / std, torch.from_numpy(self.fold.expression[row])
+
+
+class Training:
+    """One model with its spots, ready to step in each of the ways that are compared; ``case`` says which."""
+
+    def __init__(self, case: Case, folder: Path, device: torch.device, threads: int):
+        devices.make_deterministic(threads)
+        n = case.batch * case.steps
+        self.patches = folder / "patches.h5"
+        write_patches(self.patches, n)
+        self.fold = made_up_fold(n, case.genes)
+        options = TrainingOptions(device=device.type, batch_size=case.batch, threads=threads)
+        self.run = Run(Sizes.of(self.fold), case.method, case.options, options, 0, device, fresh=True)
+        context = self.run.model.options.context
+        self.spots = Spots(self.fold, self.fold.rows(TRAIN), {SLIDE: self.patches}, device, context=context)
+        self.batch = self.spots.batch(torch.arange(case.batch))
+        self.steps, self.device = case.steps, device
+        self.waited: list[float] = []
+
+    def epoch(self) -> dict[str, float]:
+        """An epoch of the package's own loop, and what that tells of it."""
+        self.run.step, self.run.batches, self.run.sums = 0, None, {}
+        told = self.run._train_epoch(self.spots, state=None)
+        self.waited.append(told["wait_share"])
+        return told
+
+    def fixed(self) -> float:
+        """As many steps on one batch that never changes; the loss of the last one."""
+        self.run.model.train()
+        for _ in range(self.steps):
+            loss = self.step(self.batch)
+        return loss.item()  # waits for the device
+
+    def loader(self, workers: int) -> DataLoader:
+        """Batches made image by image, by processes of their own if there are ``workers``."""
+        return DataLoader(
+            PatchByPatch(self.patches, self.fold),
+            self.run.options.batch_size,
+            shuffle=True,
+            drop_last=True,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=self.device.type == "cuda",
+        )
+
+    def loaded(self, loader: DataLoader) -> float:
+        """An epoch of the same steps on a loader's batches; the loss of the last one."""
+        self.run.model.train()
+        for images, expression in loader:
+            batch = Batch(images.to(self.device, non_blocking=True), expression.to(self.device, non_blocking=True))
+            loss = self.step(batch)
+        return loss.item()
+
+    def step(self, batch: Batch) -> torch.Tensor:
+        """One step of the optimiser."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.run.bf16):
+            loss = self.run.model.loss(batch)["total"]
+        self.run.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.run.optimiser.step()
+        return loss.detach()
+
+
+def product_rate(device: torch.device, bf16: bool) -> float:
+    """Operations per second of a large matrix product, as the training computes them: the best of several tries."""
+    n = PRODUCT_EDGE[device.type]
+    a = torch.ones(n, n, device=device, dtype=torch.bfloat16 if bf16 else torch.float32)
+    seconds = []
+    for _ in range(TRIES):
+        _finish(device)
+        before = time.perf_counter()
+        torch.mm(a, a)
+        _finish(device)
+        seconds.append(time.perf_counter() - before)
+    return 2 * n**3 / min(seconds)
+
+
+def _finish(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def rows(machine: Machine) -> list[Row]:
+    """Each model against its fixed batch and against the loader, on a GPU where there is one."""
+    device = devices.choose("auto")
+    found = []
+    for case in ON_CPU if device.type == "cpu" else ON_GPU:
+        with tempfile.TemporaryDirectory() as folder:
+            found += rows_of_case(case, Path(folder), device, machine.cores)
+    return found
+
+
+def rows_of_case(case: Case, folder: Path, device: torch.device, cores: int) -> list[Row]:
+    """The rows of one model."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    training = Training(case, folder, device, THREADS)
+    # on a CPU a job has one core, with which it loads, too
+    workers = 0 if device.type == "cpu" else max(1, cores - 1)
+    loader = training.loader(workers)
+    with FlopCounterMode(display=False) as counted:
+        training.step(training.batch)
+    times = in_turns(
+        {"product": training.epoch, "fixed": training.fixed, "loader": lambda: training.loaded(loader)}, REPEATS
+    )
+    n, ours = case.batch * case.steps, times["product"].median
+    waited = training.waited[-REPEATS:]
+    flops = case.steps * counted.get_total_flops()
+    work = f"training {case.name} on {devices.name(device)}, batches of {case.batch}"
+    memory = f", {torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB" if device.type == "cuda" else ""
+    return [
+        Row(
+            work,
+            "throughput / that of one fixed batch in memory",
+            Ratio.of(times["fixed"], times["product"]),
+            AtLeast(0.95),
+            Limit(
+                f"{flops / 1e9:.0f} Gflop at the rate of a matrix product",
+                flops / product_rate(device, training.run.bf16),
+                ours,
+            ),
+            note=f"{n / ours:.3g} spots/s{memory}",
+        ),
+        Row(
+            work,
+            "share of the time that the loop waits for its batch",
+            Ratio(median(waited), min(waited), max(waited)),
+            AtMost(0.02),
+            note=f"{1000 * median(waited) * ours / n:.2f} ms a spot: gather, turn and normalise 224 x 224 pixels",
+        ),
+        Row(
+            work,
+            "throughput / with a DataLoader, image by image",
+            Ratio.of(times["loader"], times["product"]),
+            note=f"{workers} worker processes, whose CPU time is not counted" if workers else "in the same process",
+        ),
+    ]
