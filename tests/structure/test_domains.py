@@ -309,7 +309,7 @@ def test_the_halves_of_a_models_space_are_judged_beside_it():
     image, expression, labels = two_modalities(0)
     joint = replace(space_of(np.hstack([image, expression])), name="Mine", seed=2, halves=(6, 6))
     found, scores = domains.domains_of_slide([("f", joint, 2)], square(12), labels, 4)
-    names = ["Mine", "Mine, image half", "Mine, expression half"]
+    names = ["Mine", "Mine (image half)", "Mine (expression half)"]
     assert list(found["space"].unique()) == list(scores["space"].unique()) == names
     for name, embedding in zip(names, (joint.embedding, image, expression), strict=True):
         alone, expected = domains.domains_of_slide(
@@ -324,7 +324,7 @@ def test_a_half_without_differences_is_one_domain_and_agrees_with_nothing():
     image, _, labels = two_modalities(0)
     joint = replace(space_of(np.hstack([image, np.ones((144, 3))])), halves=(6, 3))
     _, scores = domains.domains_of_slide([("f", joint, 0)], square(12), labels, 4)
-    dead = scores[scores["space"] == f"{joint.name}, expression half"].set_index("clustering")
+    dead = scores[scores["space"] == f"{joint.name} (expression half)"].set_index("clustering")
     assert dead.loc["kmeans", "n_domains"].tolist() == [1, 1]
     assert dead["ARI"].abs().max() < 0.1
     assert (scores.loc[scores["space"] == joint.name, "n_domains"] == 4).all()

@@ -161,7 +161,7 @@ def test_the_parts_of_a_space_are_itself_and_the_halves_that_a_model_made():
     space = Space(np.arange(10.0).reshape(2, 5), np.array(["a", "b"], dtype=object), "M", 4, (2, 3), True)
     whole, image, expression = space.parts()
     assert whole is space
-    assert [image.name, expression.name] == ["M, image half", "M, expression half"]
+    assert [image.name, expression.name] == ["M (image half)", "M (expression half)"]
     np.testing.assert_array_equal(image.embedding, [[0, 1], [5, 6]])
     np.testing.assert_array_equal(expression.embedding, [[2, 3, 4], [7, 8, 9]])
     assert {(part.seed, part.pretrained, *part.barcode) for part in space.parts()} == {(4, True, "a", "b")}

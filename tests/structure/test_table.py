@@ -71,10 +71,10 @@ def test_what_has_to_be_known_of_a_space():
         "Image": ["baseline", None],
     }
     notes = table.space_notes(kinds, ["M", "Image"])
-    halves = {name: [f"{name}, image half", f"{name}, expression half"] for name in ("M", "MC", "R")}
+    halves = {name: [f"{name} (image half)", f"{name} (expression half)"] for name in ("M", "MC", "R")}
     assert list(notes) == ["M", *halves["M"], "MC", *halves["MC"], "R", *halves["R"], "Expression", "Image"]
-    assert notes["M, image half"] == "what M makes of the images alone, trained together with the other half"
-    assert "expression alone" in notes["R, expression half"]
+    assert notes["M (image half)"] == "what the model makes of the images alone, trained together with its other half"
+    assert "expression alone" in notes["R (expression half)"]
     assert notes["M"] == "trained on the slide alone; image encoder without published weights"
     assert notes["MC"] == "trained on the slides of the cohort together"
     assert "not seen the slide" in notes["R"]

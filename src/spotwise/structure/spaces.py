@@ -51,7 +51,7 @@ class Space:
 
 def half_names(space: str) -> list[str]:
     """Names of the halves of a model's space, the image's first."""
-    return [f"{space}, {half}" for half in HALVES]
+    return [f"{space} ({half})" for half in HALVES]
 
 
 def write_space(path: str | Path, space: Space) -> None:

@@ -105,7 +105,7 @@ def space_notes(kinds: Mapping[str, tuple[str, str]], random: Sequence[str]) -> 
         notes[space] = "; ".join(filter(None, parts))
         if said:
             for name, origin in zip(half_names(space), ("images", "expression"), strict=True):
-                notes[name] = f"what {space} makes of the {origin} alone, trained together with the other half"
+                notes[name] = f"what the model makes of the {origin} alone, trained together with its other half"
     return notes
 
 
