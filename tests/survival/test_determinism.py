@@ -17,7 +17,7 @@ def test_one_core_and_two_give_the_same_bytes(tmp_path, demo):
         pipeline = small(tmp_path / f"{cores}", repository, epochs=2)
         if demo:
             given = example("demo", tmp_path)
-            pipeline.config |= {key: given[key] for key in ("encoders", "methods")}
+            pipeline.config |= {key: given[key] for key in ("encoders", "methods", "structure")}
             del pipeline.config["controls"]  # all of them
             (pipeline.folder / "samples.tsv").write_text(
                 "sample\tcohort\tpatient\nDEMO1\tdemo\tPatient 1\nDEMO2\tdemo\tPatient 2\nDEMO3\tdemo\tPatient 2\n"

@@ -1,6 +1,7 @@
 """Claims about the pipeline as a whole, on generated slides of a few spots."""
 
 import json
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -39,8 +40,14 @@ def tiny(tmp_path_factory):
     del config["structure"]
     config["controls"] = CONTROLS
     pipeline = Pipeline(folder, config, copy_workflow(tmp_path_factory.mktemp("repository")))
-    pipeline.output = pipeline.run("paper")
+    pipeline.output = pipeline.run("paper", "--verbose")
     return pipeline
+
+
+def test_snakemake_looks_for_ready_jobs_when_one_has_ended_and_not_ever_more_often(tiny):
+    [jobs] = re.findall(r"(\d+) of \1 steps \(100%\) done", tiny.output)
+    assert int(jobs) > 100
+    assert tiny.output.count("Ready jobs:") <= int(jobs)
 
 
 def folds(pipeline, protocol):
