@@ -134,6 +134,12 @@ class FakeHub:
         self.faults[path] = (name, left - 1)
         return name
 
+    def count_anew(self) -> None:
+        """Forget what was served, once nothing of it is under way to somebody who may be gone."""
+        while self.sending:
+            time.sleep(0.01)
+        self.served.clear()
+
     def asked(self, method: str) -> int:
         """How many requests of a kind came."""
         return sum(request.method == method for request in self.requests)

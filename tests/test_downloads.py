@@ -250,7 +250,7 @@ def test_killed_download_goes_on_where_it_stopped(hub, tmp_path, sign):
     have = partial_of(hub, tmp_path).stat().st_size
     assert 400_000 < have < 2_000_000
     hub.faults.clear()
-    hub.served.clear()
+    hub.count_anew()
     fetch(hub, tmp_path)
     assert (tmp_path / COUNTS).read_bytes() == hub.files[COUNTS]
     assert hub.served[COUNTS] == 2_000_000 - have
@@ -307,7 +307,7 @@ def test_finished_files_of_a_failed_sample_are_not_fetched_again(hub, tmp_path):
         fetch(hub, tmp_path)
     assert_nothing_but_partials_in(tmp_path)
     hub.faults.clear()
-    hub.served.clear()
+    hub.count_anew()
     fetch(hub, tmp_path)
     assert hub.served == {METADATA: len(hub.files[METADATA])}
 
@@ -525,7 +525,7 @@ def test_disk_that_fills_up_on_the_way_is_told_and_the_download_goes_on_after(hu
     have = partial_of(hub, tmp_path).stat().st_size
     assert have == limit
     assert partial_of(hub, tmp_path).read_bytes() == hub.files[COUNTS][:limit]
-    hub.served.clear()
+    hub.count_anew()
     fetch(hub, tmp_path)
     assert hub.served[COUNTS] == SIZE - have
 
@@ -593,7 +593,7 @@ def test_damaged_manifest_vouches_for_nothing(hub, tmp_path, no_hub, damage):
         fetch(hub, tmp_path, endpoint=no_hub.url)
     with pytest.raises(InputError, match=r"S1\.json: (manifest|file 0): found .*delete the manifest"):
         require(tmp_path, fakehub.COMMIT, {"S1": FILES})
-    hub.served.clear()
+    hub.count_anew()
     fetch(hub, tmp_path)  # with the hub, the files are compared with its hashes and kept
     assert not hub.served
     check(tmp_path, manifest_of(tmp_path), by_hash=True)
@@ -640,7 +640,7 @@ def test_failed_download_leaves_what_was_there_as_it_was(hub, tmp_path):
 def test_file_that_changed_after_its_download_is_fetched_again(hub, tmp_path):
     fetch(hub, tmp_path)
     damage_behind_the_manifest(tmp_path / COUNTS)
-    hub.served.clear()
+    hub.count_anew()
     fetch(hub, tmp_path)
     assert (tmp_path / COUNTS).read_bytes() == hub.files[COUNTS]
     assert hub.served == {COUNTS: SIZE}
@@ -657,7 +657,7 @@ def test_new_revision_fetches_only_what_changed(hub, tmp_path):
     fetch(hub, tmp_path)
     hub.commit = "f" * 40
     hub.files[METADATA] = b'{"id": "S1", "patient": "7"}\n'
-    hub.served.clear()
+    hub.count_anew()
     records = fetch(hub, tmp_path, revision=hub.commit)
     assert hub.served == {METADATA: len(hub.files[METADATA])}
     assert {record["commit"] for record in records} == {hub.commit}
@@ -737,7 +737,7 @@ def test_missing_file_is_fetched_by_a_run_and_missed_by_a_verification(hub, tmp_
         require(tmp_path, fakehub.COMMIT, {"S1": FILES})
     with pytest.raises(InputError, match=f"{COUNTS}: file: found nothing, expected {SIZE} bytes"):
         check(tmp_path, manifest_of(tmp_path), by_hash=True)
-    hub.served.clear()
+    hub.count_anew()
     fetch(hub, tmp_path)
     assert hub.served == {COUNTS: SIZE}
 
