@@ -24,7 +24,7 @@ from spotwise.config import read_config
 
 SCRIPTS = ROOT / "workflow_scripts"
 REPEATS = 5
-LIGHT_REPEATS = 2  # of each of some forty scripts
+LIGHT_REPEATS = 1  # of each of some forty scripts
 DEMO = read_config(ROOT / "configs" / "demo.yaml")
 # What the training job does beside reading data before its first step: model, optimiser, random generators
 BUILD = f"""
