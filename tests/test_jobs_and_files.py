@@ -1,5 +1,6 @@
 """Claims about jobs and files: no half file, one line for a user's fault, a traceback for ours."""
 
+import ast
 import errno
 import json
 import os
@@ -16,6 +17,7 @@ from spotwise.errors import InputError, SetupError, one_of
 from spotwise.files import atomic, lacks_space, write_json, write_text
 
 SOURCE = str(Path(errors.__file__).parents[1])
+SCRIPTS = sorted(Path(__file__).parents[1].joinpath("workflow_scripts").glob("*.py"))
 
 
 def run(program, folder):
@@ -265,3 +267,30 @@ def test_a_job_that_succeeds_says_so_in_its_log_alone(tmp_path):
 def test_a_job_passes_on_the_exit_code_of_its_body(tmp_path):
     done = run(JOB.format(body="raise SystemExit(143)"), tmp_path)
     assert (done.returncode, done.stderr) == (143, "")
+
+
+def test_a_script_ends_with_its_job_and_leaves_out_only_what_frees_memory(tmp_path):
+    code = """
+import atexit, sys
+class Freed:
+    def __del__(self): print("freed")
+freed = Freed()
+atexit.register(print, "at exit")
+from spotwise.jobs import job
+{script}
+with job("job.log"):
+    print("work")
+print("after")
+"""
+    done = run(code.format(script="snakemake = None"), tmp_path)
+    assert (done.returncode, done.stdout.split("\n"), done.stderr) == (0, ["work", "at exit", ""], "")
+    assert "INFO done in" in (tmp_path / "job.log").read_text()
+    elsewhere = run(code.format(script=""), tmp_path)
+    assert elsewhere.stdout.split("\n") == ["work", "after", "at exit", "freed", ""]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_nothing_follows_the_job_in_a_script(script):
+    last = ast.parse(script.read_text(encoding="utf-8")).body[-1]
+    assert isinstance(last, ast.With)
+    assert [ast.unparse(item.context_expr.func) for item in last.items] == ["job"]
