@@ -75,7 +75,6 @@ def write_slide(path: Path, spots: Spots) -> None:
 
 def spot_by_spot(slide: Path, centres: np.ndarray, um_per_px: float, output: Path) -> None:
     """As HEST does: one region read, resized and appended to the file, opened anew, for every spot."""
-    output.unlink(missing_ok=True)
     source_px = round(PATCH_UM / um_per_px)
     with openslide.OpenSlide(slide) as opened:
         level = opened.get_best_level_for_downsample(PATCH_UM / TARGET_PX / um_per_px)
@@ -149,6 +148,7 @@ def rows_of_slide(spots: Spots, scratch: Path) -> list[Row]:
             "resizing": partial(resized, len(centres), round(PATCH_UM / spots.um_per_px)),
         },
         REPEATS,
+        before=lambda: output.unlink(missing_ok=True),
     )
     work = f"patches of {len(centres)} spots, {spots.name}, {spots.um_per_px} um/px"
     overlaps = spots.pitch_um < PATCH_UM

@@ -54,8 +54,15 @@ class Ratio:
         return cls(median(wall), min(wall), max(wall), median(above.cpu) / median(below.cpu))
 
 
-def in_turns(functions: Mapping[str, Callable[[], object]], repeats: int, first_round: bool = True) -> dict[str, Times]:
+def in_turns(
+    functions: Mapping[str, Callable[[], object]],
+    repeats: int,
+    first_round: bool = True,
+    before: Callable[[], object] = lambda: None,
+) -> dict[str, Times]:
     """Run each function once per repeat, one after the other, so that a busy minute of the machine meets all of them.
+
+    What runs ``before`` each is not timed.
 
     A first round is not counted: it fills caches and compiles what is compiled on first use. Without it
     (``first_round=False``) for functions that take many seconds and do neither.
@@ -64,6 +71,7 @@ def in_turns(functions: Mapping[str, Callable[[], object]], repeats: int, first_
     cpu: dict[str, list[float]] = {name: [] for name in functions}
     for repeat in range(-first_round, repeats):
         for name, function in functions.items():
+            before()
             wall_before, cpu_before = time.perf_counter(), time.process_time()
             function()
             if repeat >= 0:

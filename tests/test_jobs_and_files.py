@@ -9,12 +9,14 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from threading import Event
 
+import numpy as np
 import pytest
 
 from spotwise import errors
 from spotwise.errors import InputError, SetupError, one_of
-from spotwise.files import atomic, lacks_space, write_json, write_text
+from spotwise.files import atomic, lacks_space, reaching_disk, write_at, write_json, write_text
 
 SOURCE = str(Path(errors.__file__).parents[1])
 SCRIPTS = sorted(Path(__file__).parents[1].joinpath("workflow_scripts").glob("*.py"))
@@ -172,6 +174,46 @@ def test_a_full_disk_is_told_with_the_file_and_any_other_fault_as_it_is(tmp_path
     with pytest.raises(SetupError if full else type(error), match=told):
         write()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_written_reaches_the_disk_while_more_is_written(tmp_path, monkeypatch):
+    reached, sync = Event(), os.fsync
+
+    def synced(file):
+        sync(file)
+        if os.fstat(file).st_size == 3:
+            reached.set()
+
+    monkeypatch.setattr(os, "fsync", synced)
+    with open(tmp_path / "file", "wb") as file, reaching_disk(file.fileno()):
+        write_at(file.fileno(), 0, memoryview(b"two"))
+        assert reached.wait(60)
+        write_at(file.fileno(), 3, memoryview(b" more"))
+    assert (tmp_path / "file").read_bytes() == b"two more"
+
+
+def test_a_disk_that_fails_aside_is_told_and_hides_no_other_fault(tmp_path, monkeypatch):
+    asked = Event()
+
+    def fail(file):
+        asked.set()
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with open(tmp_path / "file", "wb") as file:
+        with pytest.raises(OSError, match="Input/output"), reaching_disk(file.fileno()):
+            assert asked.wait(60)
+        with pytest.raises(ValueError, match="of the body"), reaching_disk(file.fileno()):
+            raise ValueError("of the body")
+
+
+def test_bytes_go_where_they_belong_however_few_the_system_takes_at_once(tmp_path, monkeypatch):
+    write = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda file, content, place: write(file, content[:3], place))
+    with open(tmp_path / "file", "wb") as file:
+        write_at(file.fileno(), 4, memoryview(np.arange(4, dtype="<u2").reshape(2, 2)))
+        write_at(file.fileno(), 0, memoryview(b"left"))
+    assert (tmp_path / "file").read_bytes() == b"left\x00\x00\x01\x00\x02\x00\x03\x00"
 
 
 def test_a_full_disk_behind_another_error_is_found():

@@ -259,18 +259,45 @@ def test_tiles_are_decoded_directly_only_where_openslide_lays_them_side_by_side(
         assert TiffTiles.of_level(path, slide, 1) is None
 
 
-@pytest.mark.parametrize(("kept", "decoded"), [(12, 12), (1, 24)])
-def test_each_tile_is_decoded_once_while_it_is_kept(tmp_path, kept, decoded, monkeypatch):
+# with room for one, the last tile of the first region is still there for the second
+@pytest.mark.parametrize(("kept", "expected", "decoded"), [(12, 2, 12), (1, 2, 23), (12, 1, 24)])
+def test_each_tile_is_decoded_once_while_it_is_kept(tmp_path, kept, expected, decoded, monkeypatch):
     monkeypatch.setattr(tiles, "TILE_CACHE_BYTES", 3 * 256 * 256 * kept)
     path = write_slide(tmp_path / "slide.tif", [texture(700, 900)])
     with slides.open_slide(path) as slide, open(path, "rb") as file:
         level = TiffTiles.of_level(path, slide, 0)
         found, decode = [], level.decode
         level.decode = lambda content, index, **tables: found.append(index) or decode(content, index, **tables)
+        level.expect([(-10, -10, 1000)] * expected)
         for _ in range(2):
-            level.region(file.fileno(), (-10, -10), 1000)
+            level.region(file.fileno(), -10, -10, 1000)
+        assert not level.latest  # nobody waits for any
     assert len(found) == decoded
     assert set(found) == set(range(12))
+
+
+def test_tiles_are_decoded_once_for_all_patches_and_freed_when_the_last_has_been_cut(tmp_path, monkeypatch):
+    path = write_slide(tmp_path / "slide.tif", [texture(2000, 2000)])
+    decoded, most = [], []
+    of_level = TiffTiles.of_level
+
+    def watched(*arguments):
+        level = of_level(*arguments)
+        decode = level.decode
+
+        def note(content, index, **tables):
+            decoded.append(index)
+            most.append(len(level.latest))
+            return decode(content, index, **tables)
+
+        level.decode = note
+        return level
+
+    monkeypatch.setattr(TiffTiles, "of_level", watched)
+    centres = np.stack(np.meshgrid(*[np.arange(120, 1900, 100)] * 2), axis=-1).reshape(-1, 2)
+    slides.extract_patches(path, centres, list(map(str, range(len(centres)))), 0.5, tmp_path / "patches.h5")
+    assert sorted(decoded) == list(range(64))
+    assert max(most) <= 3 * 8  # rows of eight tiles that one band of patches shows
 
 
 def test_patches_lie_in_the_file_in_the_order_of_the_spots(tmp_path):

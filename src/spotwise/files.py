@@ -9,13 +9,16 @@ import os
 import re
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 
 from spotwise.errors import SetupError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 UNSYNCABLE = (errno.EINVAL, errno.ENOSYS)  # how some network file systems answer where a folder is to be synced
+_SENT_EVERY_S = 0.02
 # How HDF5 and safetensors say so
 SAYS_FULL = re.compile(rf"(errno = |os error )({'|'.join(map(str, FULL))})\b")
 
@@ -87,6 +90,32 @@ def lacks_space(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+@contextmanager
+def reaching_disk(file: int) -> Iterator[None]:
+    """Send to the disk, while the body writes, what the open ``file`` got; `atomic` waits for what then remains."""
+    written = Event()
+
+    def keep_sending() -> None:
+        while not written.wait(_SENT_EVERY_S):
+            os.fsync(file)
+
+    with ThreadPoolExecutor(1) as aside:
+        sending = aside.submit(keep_sending)
+        try:
+            yield
+        finally:
+            written.set()
+        sending.result()
+
+
+def write_at(file: int, place: int, content: memoryview) -> None:
+    """Write all of ``content`` into the open ``file`` from the byte ``place`` on; several threads may at once."""
+    content = memoryview(content).cast("B")
+    while content:
+        written = os.pwrite(file, content, place)
+        content, place = content[written:], place + written
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

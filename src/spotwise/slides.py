@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import h5py
 import numpy as np
@@ -18,12 +18,12 @@ from PIL import Image
 
 from spotwise.contracts import BARCODES, COORDS, IMAGES
 from spotwise.errors import InputError
-from spotwise.files import atomic
+from spotwise.files import atomic, reaching_disk, write_at
 from spotwise.tiles import TILE_CACHE_BYTES, TiffTiles
 
 if TYPE_CHECKING:
     # of the pixels from a corner (x, y) of level 0, a square of so many pixels of the level that is read, RGB
-    Region = Callable[[np.ndarray, int], np.ndarray]
+    Region = Callable[[tuple[int, int], int], np.ndarray]
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ _KERNEL_RADIUS = 2  # of the bicubic kernel, in pixels of the coarser of source 
 
 # Pyramids halve odd sizes and so report downsamples like 2.0001; a level that misses the target by so little serves.
 _LEVEL_SLACK = 1.005
-_PATCHES_PER_RUN = 16  # that one thread cuts: neighbours, as they share tiles
+_PATCHES_PER_RUN = 32  # that one thread cuts: neighbours, as they share tiles
 
 # Embedded pixel sizes that only say "unknown": print resolutions (72 and 96 dpi), scanners' and converters' defaults.
 PLACEHOLDER_UM_PER_PX = (1.0, 0.2125, 0.26458, 0.35278, 31.75, 63.5, 0.0006)
@@ -263,25 +263,31 @@ def extract_patches(
             log.warning("%s: %d patches lie wholly outside the slide: %s", slide, len(dropped), ", ".join(dropped))
         corners = corners[inside]
         level = opened.get_best_level_for_downsample(downsample * _LEVEL_SLACK)
-        opened.set_cache(openslide.OpenSlideCache(TILE_CACHE_BYTES))
-
-        with _regions(slide, opened, level) as region, atomic(output) as temporary, h5py.File(temporary, "w") as file:
-            images = _create_patch_file(file, corners, barcodes[inside], target_px)
-            for dataset in (images, file[COORDS]):
-                dataset.attrs.update(
-                    patch_size_src=source_px, patch_size_target=target_px, downsample=downsample, pixel_size=um_per_px
-                )
-
-            def cut(rows: np.ndarray) -> None:
-                for row in rows:
-                    patch = _read_patch(region, corners[row], source_px, opened.level_downsamples[level], target_px)
-                    images.id.write_direct_chunk((row, 0, 0, 0), patch)
-
-            with ThreadPoolExecutor(threads) as pool:
-                order = _reading_order(corners, source_px)
-                runs = (order[start : start + _PATCHES_PER_RUN] for start in range(0, len(order), _PATCHES_PER_RUN))
-                list(pool.map(cut, runs))
         level_downsample = opened.level_downsamples[level]
+        opened.set_cache(openslide.OpenSlideCache(TILE_CACHE_BYTES))
+        squares = _squares(corners, source_px, level_downsample, target_px)
+
+        with _regions(slide, opened, level, squares) as region, atomic(output) as temporary:
+            with h5py.File(temporary, "w") as file:
+                images = _create_patch_file(file, corners, barcodes[inside], target_px)
+                for dataset in (images, file[COORDS]):
+                    dataset.attrs.update(
+                        patch_size_src=source_px,
+                        patch_size_target=target_px,
+                        downsample=downsample,
+                        pixel_size=um_per_px,
+                    )
+                place = _places(images)
+            with open(temporary, "r+b", buffering=0) as content, reaching_disk(content.fileno()):
+
+                def cut(rows: np.ndarray) -> None:
+                    for row in rows:
+                        write_at(content.fileno(), place[row], _read_patch(region, squares[row], target_px))
+
+                with ThreadPoolExecutor(threads) as pool:
+                    order = _reading_order(corners, source_px)
+                    runs = (order[start : start + _PATCHES_PER_RUN] for start in range(0, len(order), _PATCHES_PER_RUN))
+                    list(pool.map(cut, runs))
     return {
         "n_patches": len(corners),
         "dropped_outside_slide": dropped,
@@ -327,41 +333,89 @@ def _create_patch_file(file: h5py.File, corners: np.ndarray, barcodes: np.ndarra
     )
 
 
+def _places(images: h5py.Dataset) -> list[int]:
+    """Where in the file each image's bytes lie; HDF5 would take them from one thread at a time."""
+    places = [0] * len(images)
+
+    def note(chunk: h5py.h5d.StoreInfo) -> None:
+        places[chunk.chunk_offset[0]] = chunk.byte_offset
+
+    images.id.chunk_iter(note)
+    return places
+
+
 def _reading_order(corners: np.ndarray, source_px: int) -> np.ndarray:
     """Rows of `corners` in bands of one patch's height, each from left to right, so that decoded tiles are shared."""
     return np.lexsort((corners[:, 0], corners[:, 1] // source_px))
 
 
-def _read_patch(region: Region, corner: np.ndarray, source_px: int, downsample: float, target_px: int) -> np.ndarray:
-    """Read the square of `source_px` level-0 pixels at `corner` as (target_px, target_px, 3) uint8.
+class _Square(NamedTuple):
+    """What is read around a patch, and where in it the patch lies.
 
-    `region` reads from a level of the given `downsample`.
+    Attributes
+    ----------
+    location
+        (x, y) in pixels of level 0.
+    n_px
+        Edge in pixels of the level that is read.
+    box
+        Left, top, right and bottom of the patch in the square; ``None`` where the square is the patch.
     """
-    start, size = corner / downsample, source_px / downsample
-    if size == target_px and (start == np.floor(start)).all():
-        return region(corner, target_px)  # pixel by pixel what is there
+
+    location: tuple[int, int]
+    n_px: int
+    box: tuple[float, float, float, float] | None
+
+
+def _squares(corners: np.ndarray, source_px: int, downsample: float, target_px: int) -> list[_Square]:
+    """The square to read for each patch of `source_px` level-0 pixels at (N, 2) `corners`.
+
+    It is read from a level of the given `downsample`.
+    """
+    starts, size = corners / downsample, source_px / downsample
     # the kernel looks beyond the square; without this rim the patch's edge pixels would be filtered differently
     rim = math.ceil(_KERNEL_RADIUS * max(1.0, size / target_px))
-    first = np.floor(start).astype(int) - rim
+    firsts = np.floor(starts).astype(int) - rim
     n_px = math.ceil(size) + 2 * rim + 1
-    location = np.round(first * downsample).astype(int)
-    left, top = start - location / downsample
-    box = (left, top, left + size, top + size)
-    return np.asarray(Image.fromarray(region(location, n_px)).resize((target_px, target_px), RESAMPLING, box))
+    locations = np.round(firsts * downsample).astype(int)
+    offsets = starts - locations / downsample
+    # pixel by pixel what is there
+    as_it_is = (starts == np.floor(starts)).all(axis=1) & (size == target_px)
+    return [
+        _Square((x, y), target_px, None)
+        if whole
+        else _Square((near_x, near_y), n_px, (left, top, left + size, top + size))
+        for whole, (x, y), (near_x, near_y), (left, top) in zip(
+            as_it_is.tolist(), corners.tolist(), locations.tolist(), offsets.tolist(), strict=True
+        )
+    ]
+
+
+def _read_patch(region: Region, square: _Square, target_px: int) -> np.ndarray:
+    """The patch in a square as (target_px, target_px, 3) uint8."""
+    pixels = region(square.location, square.n_px)
+    if square.box is None:
+        return pixels
+    image = Image.new("RGB", (square.n_px, square.n_px), None)  # fromarray would fill it first
+    image.frombytes(pixels)
+    return np.asarray(image.resize((target_px, target_px), RESAMPLING, square.box))
 
 
 @contextmanager
-def _regions(path: Path, slide: openslide.OpenSlide, level: int) -> Iterator[Region]:
-    """Yield what reads squares of a level: its tiles directly where that shows the same pixels, or else OpenSlide."""
+def _regions(path: Path, slide: openslide.OpenSlide, level: int, squares: Sequence[_Square]) -> Iterator[Region]:
+    """Yield what reads `squares` of a level: its tiles directly where that shows the same pixels, or else OpenSlide."""
     tiles = TiffTiles.of_level(path, slide, level)
     if tiles is None:
-        yield lambda location, n_px: np.asarray(
-            _on_white(slide.read_region(tuple(location.tolist()), level, (n_px, n_px)))
-        )
+        yield lambda location, n_px: np.asarray(_on_white(slide.read_region(location, level, (n_px, n_px))))
         return
     downsample = round(slide.level_downsamples[level])
+
+    def on_level(location: tuple[int, int]) -> tuple[int, int]:
+        return location[0] // downsample, location[1] // downsample
+
+    tiles.expect((*on_level(square.location), square.n_px) for square in squares)
     with open(path, "rb") as file:
-        yield lambda location, n_px: tiles.region(file.fileno(), (location // downsample).tolist(), n_px)
+        yield lambda location, n_px: tiles.region(file.fileno(), *on_level(location), n_px)
 
 
 def _on_white(region: Image.Image) -> Image.Image:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ _PLAIN_COLOURS = {("JPEG", "RGB"), ("JPEG", "YCBCR"), *((name, "RGB") for name i
 
 
 class TiffTiles:
-    """Tiles of one level of a plain TIFF, decoded as needed; the latest are kept.
+    """Tiles of one level of a plain TIFF, decoded as needed and kept while more is to be read of them.
 
     OpenSlide takes several times as long to compose a region as its tiles take to decode. The pixels are the same.
     """
@@ -34,6 +34,7 @@ class TiffTiles:
         self.offsets, self.sizes = page.dataoffsets, page.databytecounts
         self.tables, self.decode = page.jpegtables, page.decode
         self.most = TILE_CACHE_BYTES // (3 * page.tilewidth * page.tilelength)
+        self.left: Counter[int] = Counter()  # regions still to be read, by tile
         self.latest: OrderedDict[int, np.ndarray] = OrderedDict()
         self.lock = Lock()
 
@@ -56,34 +57,56 @@ class TiffTiles:
                     return cls(page) if usual else None
         return None
 
-    def region(self, file: int, first: Sequence[int], n_px: int) -> np.ndarray:
-        """The RGB square (n_px, n_px, 3) from the corner `first` (x, y); white beyond the level."""
-        (x0, y0), (wide, high) = first, self.edge
-        left, right = max(x0, 0), min(x0 + n_px, self.width)
-        top, bottom = max(y0, 0), min(y0 + n_px, self.height)
+    def expect(self, regions: Iterable[tuple[int, int, int]]) -> None:
+        """Announce what `region` will be asked for, as (x, y, n_px): a tile is kept until the last of them is read.
+
+        One that nobody announced is decoded anew for each region; so is one that `TILE_CACHE_BYTES` have no room for.
+        """
+        for region in regions:
+            self.left.update(index for index, _, _ in self._touched(*region))
+
+    def region(self, file: int, x: int, y: int, n_px: int) -> np.ndarray:
+        """The RGB square (n_px, n_px, 3) from the corner (x, y); white beyond the level."""
         pixels = np.full((n_px, n_px, 3), 255, dtype=np.uint8)
-        for row in range(top // high, -(-bottom // high)):
-            y, from_y, to_y = row * high, max(top, row * high), min(bottom, (row + 1) * high)
-            for column in range(left // wide, -(-right // wide)):
-                x, from_x, to_x = column * wide, max(left, column * wide), min(right, (column + 1) * wide)
-                tile = self._tile(file, row * self.across + column)
-                pixels[from_y - y0 : to_y - y0, from_x - x0 : to_x - x0] = tile[
-                    from_y - y : to_y - y, from_x - x : to_x - x
-                ]
+        for index, (left, right, from_x), (top, bottom, from_y) in self._touched(x, y, n_px):
+            pixels[top - y : bottom - y, left - x : right - x] = self._tile(file, index)[
+                top - from_y : bottom - from_y, left - from_x : right - from_x
+            ]
         return pixels
+
+    def _touched(self, x: int, y: int, n_px: int) -> Iterator[tuple[int, tuple[int, int, int], tuple[int, int, int]]]:
+        """Each tile that a square shows: index, and along x and y from where to where and where the tile begins."""
+        columns, rows = (
+            [
+                (tile, (max(first, tile * edge), min(last, (tile + 1) * edge), tile * edge))
+                for first, last in [(max(corner, 0), min(corner + n_px, size))]
+                if first < last
+                for tile in range(first // edge, -(-last // edge))
+            ]
+            for corner, size, edge in zip((x, y), (self.width, self.height), self.edge, strict=True)
+        )
+        return ((row * self.across + column, along_x, along_y) for row, along_y in rows for column, along_x in columns)
 
     def _tile(self, file: int, index: int) -> np.ndarray:
         with self.lock:
+            self.left[index] -= 1
             if index in self.latest:
-                self.latest.move_to_end(index)
-                return self.latest[index]
+                return self._kept(index, self.latest[index])
         content = os.pread(file, self.sizes[index], self.offsets[index])
         try:
             tile = self.decode(content, index, jpegtables=self.tables)[0][0]
         except (RuntimeError, ValueError, TypeError) as error:
             raise openslide.OpenSlideError(f"tile {index}: {error}") from error
         with self.lock:
+            return self._kept(index, tile)
+
+    def _kept(self, index: int, tile: np.ndarray) -> np.ndarray:
+        """``tile``, kept as the latest if more is to be read of it; memory of the others serves the next ones."""
+        if self.left[index] > 0:
             self.latest[index] = tile
+            self.latest.move_to_end(index)
             if len(self.latest) > self.most:
                 self.latest.popitem(last=False)
+        else:
+            self.latest.pop(index, None)
         return tile
