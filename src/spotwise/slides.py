@@ -34,7 +34,9 @@ _KERNEL_RADIUS = 2  # of the bicubic kernel, in pixels of the coarser of source 
 
 # Pyramids halve odd sizes and so report downsamples like 2.0001; a level that misses the target by so little serves.
 _LEVEL_SLACK = 1.005
-_PATCHES_PER_RUN = 32  # that one thread cuts: neighbours, as they share tiles
+# A thread cuts a run of patches: neighbours, as they share tiles; enough runs that no thread idles at the end.
+_PATCHES_PER_RUN = 64
+_RUNS_PER_THREAD = 8
 
 # Embedded pixel sizes that only say "unknown": print resolutions (72 and 96 dpi), scanners' and converters' defaults.
 PLACEHOLDER_UM_PER_PX = (1.0, 0.2125, 0.26458, 0.35278, 31.75, 63.5, 0.0006)
@@ -285,9 +287,7 @@ def extract_patches(
                         write_at(content.fileno(), place[row], _read_patch(region, squares[row], target_px))
 
                 with ThreadPoolExecutor(threads) as pool:
-                    order = _reading_order(corners, source_px)
-                    runs = (order[start : start + _PATCHES_PER_RUN] for start in range(0, len(order), _PATCHES_PER_RUN))
-                    list(pool.map(cut, runs))
+                    list(pool.map(cut, _runs(corners, source_px, threads)))
     return {
         "n_patches": len(corners),
         "dropped_outside_slide": dropped,
@@ -344,9 +344,11 @@ def _places(images: h5py.Dataset) -> list[int]:
     return places
 
 
-def _reading_order(corners: np.ndarray, source_px: int) -> np.ndarray:
-    """Rows of `corners` in bands of one patch's height, each from left to right, so that decoded tiles are shared."""
-    return np.lexsort((corners[:, 0], corners[:, 1] // source_px))
+def _runs(corners: np.ndarray, source_px: int, threads: int) -> list[np.ndarray]:
+    """Rows of `corners` in bands of one patch's height, each from left to right, in runs of neighbours."""
+    order = np.lexsort((corners[:, 0], corners[:, 1] // source_px))
+    n_runs = max(math.ceil(len(order) / _PATCHES_PER_RUN), _RUNS_PER_THREAD * threads)
+    return np.array_split(order, n_runs)
 
 
 class _Square(NamedTuple):

@@ -67,7 +67,9 @@ class TiffTiles:
 
     def region(self, file: int, x: int, y: int, n_px: int) -> np.ndarray:
         """The RGB square (n_px, n_px, 3) from the corner (x, y); white beyond the level."""
-        pixels = np.full((n_px, n_px, 3), 255, dtype=np.uint8)
+        pixels = np.empty((n_px, n_px, 3), dtype=np.uint8)
+        if not (0 <= x <= self.width - n_px and 0 <= y <= self.height - n_px):
+            pixels.fill(255)
         for index, (left, right, from_x), (top, bottom, from_y) in self._touched(x, y, n_px):
             pixels[top - y : bottom - y, left - x : right - x] = self._tile(file, index)[
                 top - from_y : bottom - from_y, left - from_x : right - from_x
