@@ -331,6 +331,21 @@ print("after")
     assert elsewhere.stdout.split("\n") == ["work", "after", "at exit", "freed", ""]
 
 
+def test_garbage_is_looked_for_everywhere_but_while_a_script_imports(tmp_path):
+    code = """
+import gc
+{script}
+import spotwise
+print(gc.isenabled())
+from spotwise.jobs import job
+print(gc.isenabled())
+with job("job.log"):
+    print(gc.isenabled())
+"""
+    assert run(code.format(script="snakemake = None"), tmp_path).stdout.split() == ["False", "False", "True"]
+    assert run(code.format(script=""), tmp_path).stdout.split() == ["True", "True", "True"]
+
+
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_nothing_follows_the_job_in_a_script(script):
     last = ast.parse(script.read_text(encoding="utf-8")).body[-1]

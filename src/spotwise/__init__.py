@@ -4,4 +4,10 @@ The package computes; the workflow (``Snakefile``, ``rules/``, ``workflow_script
 Importing ``spotwise`` alone imports nothing heavy.
 """
 
+import gc
+import sys
+
 __version__ = "0.1.0"
+
+if hasattr(sys.modules.get("__main__"), "snakemake"):  # a script of the workflow
+    gc.disable()  # what it imports is no garbage, and looking for some takes 0.1 s; `spotwise.jobs.job` ends this

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import logging
 import os
 import sys
@@ -24,6 +25,9 @@ def job(log: str | Path) -> Iterator[logging.Logger]:
     An :class:`InputError`, :class:`SetupError` or :class:`CollapseError`, and a lack of disk space or memory, end the
     process with one line; any other exception leaves its traceback in the log and goes on to Snakemake.
     """
+    if not gc.isenabled():  # since the first line of `spotwise`: what a script has imported stays
+        gc.freeze()
+        gc.enable()
     logger = logging.getLogger("spotwise")
     # On a full disk neither the log nor what HDF5 tries again when its objects go may hide why the job ends; h5py
     # prints such errors, which cannot be raised, by both hooks
