@@ -14,6 +14,7 @@ rule assemble_fold:
         "<results>/logs/assemble_fold/{cohort}/{protocol}/fold{fold}.log",
     benchmark:
         "<results>/benchmarks/assemble_fold/{cohort}/{protocol}/fold{fold}.tsv"
+    priority: FIRST
     conda:
         "../envs/data.yaml"
     resources:

@@ -47,6 +47,7 @@ rule train_structure:
         "<results>/benchmarks/train_structure/{cohort}/{method}/{scope}/seed{seed}.tsv"
     wildcard_constraints:
         method=methods_of_kind("clustering"),
+    priority: FIRST
     conda:
         "../envs/torch.yaml"
     threads: config["training"]["threads"]

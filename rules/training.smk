@@ -17,6 +17,7 @@ rule train:
         "<results>/benchmarks/train/{cohort}/{protocol}/{method}/fold{fold}/seed{seed}.tsv"
     wildcard_constraints:
         method=methods_of_kind("retrieval", "regression"),
+    priority: FIRST
     conda:
         "../envs/torch.yaml"
     threads: config["training"]["threads"]
