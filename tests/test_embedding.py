@@ -174,7 +174,7 @@ def test_patches_are_shown_in_the_size_and_colours_that_the_encoder_knows(small,
 
 def test_features_that_the_encoder_does_not_pool_are_refused(small, patch_files, tmp_path, monkeypatch):
     small.forward_head = lambda tokens: tokens
-    monkeypatch.setattr(encoders, "frozen_encoder", lambda *_: (small, False))
+    monkeypatch.setattr(embedding, "frozen_encoder", lambda *_: (small, False))
     with pytest.raises(InputError, match=r"found features \(37, 14, 16\), expected an encoder that pools its own"):
         embed_patches(patch_files["A"], "hf-hub:lab/tokens", "no", "cpu", 1, tmp_path / "A-embedded.h5")
     assert not (tmp_path / "A-embedded.h5").exists()

@@ -16,6 +16,7 @@ from spotwise.errors import InputError, SetupError
 from spotwise.files import atomic
 from spotwise.folds import read_fold
 from spotwise.models import restore
+from spotwise.models.encoders import frozen_encoder
 from spotwise.models.method import Sizes
 from spotwise.retrieval import Embeddings, write_embeddings
 from spotwise.slides import read_patches_index
@@ -89,13 +90,11 @@ def embed_patches(
     checkpoint
         A local file to take the encoder's published weights from, ``""`` for none.
     """
-    from spotwise.models import encoders  # timm takes a while to import: not for those who build banks
-
     read_patches_index(patches)  # refuses a malformed file before the encoder is fetched
     on = devices.choose(device)
     devices.make_deterministic(threads)
     torch.manual_seed(0)
-    model, loaded = encoders.frozen_encoder(encoder, pretrained, checkpoint)
+    model, loaded = frozen_encoder(encoder, pretrained, checkpoint)
     model = model.eval().to(on)
     expects = model.pretrained_cfg
     px = expects["input_size"][-1] if expects.get("fixed_input_size") else None
