@@ -43,8 +43,7 @@ def rows(machine: Machine) -> list[Row]:
     )
     scale = GENES / SCIPY_GENES
     scipy = Times(*(tuple(scale * each for each in side) for side in (times["scipy"].wall, times["scipy"].cpu)))
-    pcc = pearson_per_gene(predicted, observed, machine.cores)[0]
-    difference = float(np.abs(pcc[:SCIPY_GENES] - gene_by_gene(*few)).max())
+    difference = float(np.abs(pearson_per_gene(*few)[0] - gene_by_gene(*few)).max())
     n_bytes = predicted.nbytes + observed.nbytes
     work = f"PCC of {SPOTS:,} spots x {GENES:,} genes"
     return [
@@ -54,8 +53,8 @@ def rows(machine: Machine) -> list[Row]:
             Ratio.of(scipy, times["product"]),
             AtLeast(50),
             Limit(f"{n_bytes / 1e9:.2f} GB read once", machine.seconds(n_bytes=n_bytes), times["product"].median),
-            note="in compiled loops, in two passes in float64; loading them takes a process 0.3 s, so matrices of less "
-            "than 50 million values are correlated by numpy alone",
+            note="in float64, centred and scaled before the products and in a fixed order: scores keep their bits; "
+            "one pass over shifted values takes half of the time and differs by 1e-13",
         ),
         Row(work, "greatest difference", Ratio(difference, difference, difference), AtMost(1e-6)),
     ]

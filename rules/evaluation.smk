@@ -19,7 +19,7 @@ rule score:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
     params:
         top=config["evaluation"]["top"],
-        code=code_version("metrics", "correlation", "measures"),
+        code=code_version("metrics", "measures"),
     message:
         "Score {wildcards.predictor} on {wildcards.cohort}, {wildcards.protocol} protocol"
     script:

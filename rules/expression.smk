@@ -47,7 +47,7 @@ rule noise_ceiling:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
     params:
         target_sum=config["expression"]["target_sum"],
-        code=code_version("ceiling", "expression", "blocks", "folds", "slides", "metrics", "correlation"),
+        code=code_version("ceiling", "expression", "blocks", "folds", "slides", "metrics"),
     message:
         "Split the counts of {wildcards.sample} to find what noise lets anyone predict"
     script:

@@ -87,7 +87,7 @@ rule sweep_neighbours:
     params:
         seeds=training_seeds,
         top=config["evaluation"]["top"],
-        code=code_version("neighbour_sweep", "retrieval", "averages", "metrics", "correlation", "predictions", "folds"),
+        code=code_version("neighbour_sweep", "retrieval", "averages", "metrics", "predictions", "folds"),
     message:
         "Score {wildcards.method} for every number of retrieved spots, {wildcards.cohort}, {wildcards.protocol} protocol"
     script:

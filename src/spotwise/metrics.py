@@ -63,9 +63,6 @@ FILE_KEYS = ["cohort", "protocol", "predictor", "fold", "seed", "sample"]
 # genes worked on at once: bounds a float64 copy to about 50 MB on a slide of 25,000 spots
 GENES_PER_BLOCK = 256
 
-# from so many float32 values on, compiled loops are worth the quarter of a second that loading them takes
-_COMPILED_FROM = 50_000_000
-
 
 def gene_blocks(n_genes: int) -> Iterator[slice]:
     """Slices that cover ``n_genes`` columns, `GENES_PER_BLOCK` at a time."""
@@ -75,8 +72,7 @@ def gene_blocks(n_genes: int) -> Iterator[slice]:
 def pearson_per_gene(predicted: np.ndarray, observed: np.ndarray, threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Pearson correlation of every gene across spots.
 
-    Two passes in float64: means first, then sums over centred values, so that a large offset costs no digits. Of many
-    values in float32 it runs in compiled loops (`spotwise.correlation`), where the last of a value's digits may differ.
+    Two passes in float64: means first, then sums over centred values, so that a large offset costs no digits.
 
     A gene is constant when its largest value *equals* its smallest, in the prediction or in the truth. A threshold on
     the variance would not do: the mean of N equal numbers is rarely that number in floating point, so centring leaves
@@ -106,12 +102,6 @@ def pearson_per_gene(predicted: np.ndarray, observed: np.ndarray, threads: int =
         raise ValueError(f"predicted {predicted.shape} and observed {observed.shape} must be one shape: spots x genes")
     if not len(predicted):
         raise ValueError("no spots to correlate")
-    if predicted.size >= _COMPILED_FROM and all(
-        values.dtype == np.float32 and values.flags.c_contiguous for values in (predicted, observed)
-    ):
-        from spotwise.correlation import pearson
-
-        return pearson(predicted, observed, threads)
     n_genes = predicted.shape[1]
     pcc, is_constant = np.zeros(n_genes), np.zeros(n_genes, dtype=bool)
 
