@@ -99,5 +99,6 @@ def row(job_logs: list[Path], snakemake_logs: list[Path]) -> Row:
         Ratio(overhead, overhead, overhead, done.start / done.cpu),
         AtMost(0.4),
         note=f"{done.jobs} jobs: {done.wall:.0f} s of work in {run.seconds:.0f} s on {run.cores} cores; "
-        f"CPU time: {done.cpu:.0f} s of work, {done.start:.0f} s to start the jobs, Snakemake's own left out",
+        f"CPU time: {done.cpu:.0f} s of work, {done.start:.0f} s to start the jobs, Snakemake's own left out; "
+        "what a job imports as it works counts as work",
     )

@@ -119,5 +119,5 @@ def predictions(cohort, protocol, predictor):
 
 # GPUs a computing job asks for; a run configured for the CPU must not queue for any
 GPU = 0 if config["training"]["device"] == "cpu" else 1
-# Priority of trainings and of what they wait for: nothing else keeps a GPU busy, and the longest jobs end a run if last
-FIRST = 1
+# Priorities: the longest jobs end a run late if they begin late, and what they read has to be there
+TRAINING, BEFORE_TRAINING = 1, 2

@@ -16,6 +16,7 @@ rule prepare_expression:
         "<results>/logs/prepare_expression/{sample}.log",
     benchmark:
         "<results>/benchmarks/prepare_expression/{sample}.tsv"
+    priority: BEFORE_TRAINING
     conda:
         "../envs/data.yaml"
     resources:

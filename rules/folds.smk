@@ -14,7 +14,7 @@ rule assemble_fold:
         "<results>/logs/assemble_fold/{cohort}/{protocol}/fold{fold}.log",
     benchmark:
         "<results>/benchmarks/assemble_fold/{cohort}/{protocol}/fold{fold}.tsv"
-    priority: FIRST
+    priority: BEFORE_TRAINING
     conda:
         "../envs/data.yaml"
     resources:
@@ -43,6 +43,7 @@ rule harmonise_fold:
         "<results>/logs/harmonise_fold/{cohort}/{protocol}/fold{fold}.log",
     benchmark:
         "<results>/benchmarks/harmonise_fold/{cohort}/{protocol}/fold{fold}.tsv"
+    priority: BEFORE_TRAINING
     conda:
         "../envs/data.yaml"
     resources:

@@ -13,6 +13,7 @@ rule extract_patches:
         "<results>/logs/extract_patches/{sample}.log",
     benchmark:
         "<results>/benchmarks/extract_patches/{sample}.tsv"
+    priority: BEFORE_TRAINING
     conda:
         "../envs/data.yaml"
     resources:

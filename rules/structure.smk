@@ -16,6 +16,7 @@ rule assemble_structure:
         "<results>/logs/assemble_structure/{cohort}/{scope}.log",
     benchmark:
         "<results>/benchmarks/assemble_structure/{cohort}/{scope}.tsv"
+    priority: BEFORE_TRAINING
     conda:
         "../envs/data.yaml"
     resources:
@@ -47,7 +48,7 @@ rule train_structure:
         "<results>/benchmarks/train_structure/{cohort}/{method}/{scope}/seed{seed}.tsv"
     wildcard_constraints:
         method=methods_of_kind("clustering"),
-    priority: FIRST
+    priority: TRAINING
     conda:
         "../envs/torch.yaml"
     threads: config["training"]["threads"]

@@ -17,7 +17,7 @@ rule train:
         "<results>/benchmarks/train/{cohort}/{protocol}/{method}/fold{fold}/seed{seed}.tsv"
     wildcard_constraints:
         method=methods_of_kind("retrieval", "regression"),
-    priority: FIRST
+    priority: TRAINING
     conda:
         "../envs/torch.yaml"
     threads: config["training"]["threads"]

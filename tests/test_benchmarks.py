@@ -296,6 +296,18 @@ def test_the_log_of_a_job_ends_with_what_the_benchmark_reads(tmp_path, monkeypat
     assert 0 < done.start < 10
 
 
+def test_what_runs_before_each_repeat_is_not_timed(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+
+    def spend(seconds):
+        now[0] += seconds
+
+    times = in_turns({"a": lambda: spend(1), "b": lambda: spend(2)}, 2, before=lambda: spend(30))
+    assert {name: each.wall for name, each in times.items()} == {"a": (1, 1), "b": (2, 2)}
+    assert now == [6 * 30 + 3 + 6]
+
+
 def test_repeats_are_taken_in_turns_after_a_first_round():
     ran = []
     times = in_turns({"a": lambda: ran.append("a"), "b": lambda: ran.append("b")}, 2)

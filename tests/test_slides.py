@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+from threading import Barrier, Event
 
 import h5py
 import numpy as np
@@ -271,7 +272,7 @@ def test_each_tile_is_decoded_once_while_it_is_kept(tmp_path, kept, expected, de
         level.expect([(-10, -10, 1000)] * expected)
         for _ in range(2):
             level.region(file.fileno(), -10, -10, 1000)
-        assert not level.latest  # nobody waits for any
+        assert not level.kept  # nobody waits for any
     assert len(found) == decoded
     assert set(found) == set(range(12))
 
@@ -287,7 +288,7 @@ def test_tiles_are_decoded_once_for_all_patches_and_freed_when_the_last_has_been
 
         def note(content, index, **tables):
             decoded.append(index)
-            most.append(len(level.latest))
+            most.append(len(level.kept))
             return decode(content, index, **tables)
 
         level.decode = note
@@ -298,6 +299,22 @@ def test_tiles_are_decoded_once_for_all_patches_and_freed_when_the_last_has_been
     slides.extract_patches(path, centres, list(map(str, range(len(centres)))), 0.5, tmp_path / "patches.h5")
     assert sorted(decoded) == list(range(64))
     assert max(most) <= 3 * 8  # rows of eight tiles that one band of patches shows
+
+
+def test_few_patches_keep_all_threads_at_work_and_reach_the_disk_meanwhile(tmp_path, monkeypatch):
+    slide = write_slide(tmp_path / "slide.tif", [texture(900, 900)])
+    centres = np.random.default_rng(2).uniform(100, 800, (40, 2))
+    at_work, synced, read, sync = Barrier(3), Event(), slides._read_patch, os.fsync
+
+    def read_together(*arguments):
+        if not synced.is_set():
+            at_work.wait(60)  # fails unless all three come
+            assert synced.wait(60)
+        return read(*arguments)
+
+    monkeypatch.setattr(slides, "_read_patch", read_together)
+    monkeypatch.setattr(os, "fsync", lambda file: (sync(file), synced.set()))
+    slides.extract_patches(slide, centres, list(map(str, range(40))), 0.5, tmp_path / "patches.h5", threads=3)
 
 
 def test_patches_lie_in_the_file_in_the_order_of_the_spots(tmp_path):

@@ -18,7 +18,7 @@ from spotwise.errors import SetupError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 UNSYNCABLE = (errno.EINVAL, errno.ENOSYS)  # how some network file systems answer where a folder is to be synced
-_SENT_EVERY_S = 0.02
+_SYNC_EVERY_S = 0.1
 # How HDF5 and safetensors say so
 SAYS_FULL = re.compile(rf"(errno = |os error )({'|'.join(map(str, FULL))})\b")
 
@@ -67,7 +67,7 @@ def _remove_leftovers(path: Path) -> None:
             left.unlink(missing_ok=True)
 
 
-def _to_disk(path: Path) -> None:
+def _to_disk(path: str | os.PathLike) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -93,29 +93,21 @@ def lacks_space(error: BaseException | None) -> bool:
 
 
 @contextmanager
-def reaching_disk(file: int) -> Iterator[None]:
-    """Send to the disk, while the body writes, what the open ``file`` got; `atomic` waits for what then remains."""
+def syncing(path: str | os.PathLike) -> Iterator[None]:
+    """Bring the file at ``path`` to the disk while the body writes it; `atomic` waits for what then remains."""
     written = Event()
 
-    def keep_sending() -> None:
-        while not written.wait(_SENT_EVERY_S):
-            os.fsync(file)
+    def sync() -> None:
+        while not written.wait(_SYNC_EVERY_S):
+            _to_disk(path)
 
     with ThreadPoolExecutor(1) as aside:
-        sending = aside.submit(keep_sending)
+        synced = aside.submit(sync)
         try:
             yield
         finally:
             written.set()
-        sending.result()
-
-
-def write_at(file: int, place: int, content: memoryview) -> None:
-    """Write all of ``content`` into the open ``file`` from the byte ``place`` on; several threads may at once."""
-    content = memoryview(content).cast("B")
-    while content:
-        written = os.pwrite(file, content, place)
-        content, place = content[written:], place + written
+        synced.result()
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from spotwise import in_script
 from spotwise.errors import CollapseError, InputError, SetupError, one_line
 from spotwise.files import lacks_space
 
@@ -20,13 +21,13 @@ from spotwise.files import lacks_space
 def job(log: str | Path) -> Iterator[logging.Logger]:
     """Log to ``log`` while the body runs, and at its end what it took.
 
-    In a script of Snakemake's it is the last statement: the process ends with it, see `_leave`.
+    In a script of the workflow it has to be the last statement: the process ends with it, see `_leave`.
 
     An :class:`InputError`, :class:`SetupError` or :class:`CollapseError`, and a lack of disk space or memory, end the
     process with one line; any other exception leaves its traceback in the log and goes on to Snakemake.
     """
-    if not gc.isenabled():  # since the first line of `spotwise`: what a script has imported stays
-        gc.freeze()
+    if in_script():  # where `spotwise` has turned it off
+        gc.freeze()  # or the first look would go through all that is imported
         gc.enable()
     logger = logging.getLogger("spotwise")
     # On a full disk neither the log nor what HDF5 tries again when its objects go may hide why the job ends; h5py
@@ -52,14 +53,15 @@ def job(log: str | Path) -> Iterator[logging.Logger]:
         raise
     finally:
         sys.excepthook, sys.unraisablehook = hooks
-    if hasattr(sys.modules["__main__"], "snakemake"):
+    if in_script():
         _leave()
 
 
 def _leave() -> None:
     """End the process without taking apart what it holds: with torch loaded that takes 0.4 s, with pandas 0.1 s.
 
-    What asked to run at the end has run, and what was printed is written.
+    Functions of ``atexit`` run, and Python's standard output and error are written. A thread that still runs, or a file
+    that is still open, would be cut off.
     """
     atexit._run_exitfuncs()
     sys.stdout.flush()

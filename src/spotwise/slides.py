@@ -18,7 +18,7 @@ from PIL import Image
 
 from spotwise.contracts import BARCODES, COORDS, IMAGES
 from spotwise.errors import InputError
-from spotwise.files import atomic, reaching_disk, write_at
+from spotwise.files import atomic, syncing
 from spotwise.tiles import TILE_CACHE_BYTES, TiffTiles
 
 if TYPE_CHECKING:
@@ -269,25 +269,24 @@ def extract_patches(
         opened.set_cache(openslide.OpenSlideCache(TILE_CACHE_BYTES))
         squares = _squares(corners, source_px, level_downsample, target_px)
 
-        with _regions(slide, opened, level, squares) as region, atomic(output) as temporary:
-            with h5py.File(temporary, "w") as file:
-                images = _create_patch_file(file, corners, barcodes[inside], target_px)
-                for dataset in (images, file[COORDS]):
-                    dataset.attrs.update(
-                        patch_size_src=source_px,
-                        patch_size_target=target_px,
-                        downsample=downsample,
-                        pixel_size=um_per_px,
-                    )
-                place = _places(images)
-            with open(temporary, "r+b", buffering=0) as content, reaching_disk(content.fileno()):
+        with (
+            _regions(slide, opened, level, squares) as region,
+            atomic(output) as temporary,
+            h5py.File(temporary, "w") as file,
+            syncing(temporary),
+        ):
+            images = _create_patch_file(file, corners, barcodes[inside], target_px)
+            for dataset in (images, file[COORDS]):
+                dataset.attrs.update(
+                    patch_size_src=source_px, patch_size_target=target_px, downsample=downsample, pixel_size=um_per_px
+                )
 
-                def cut(rows: np.ndarray) -> None:
-                    for row in rows:
-                        write_at(content.fileno(), place[row], _read_patch(region, squares[row], target_px))
+            def cut(rows: np.ndarray) -> None:
+                for row in rows:
+                    images.id.write_direct_chunk((row, 0, 0, 0), _read_patch(region, squares[row], target_px))
 
-                with ThreadPoolExecutor(threads) as pool:
-                    list(pool.map(cut, _runs(corners, source_px, threads)))
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(cut, _runs(corners, source_px, threads)))
     return {
         "n_patches": len(corners),
         "dropped_outside_slide": dropped,
@@ -331,17 +330,6 @@ def _create_patch_file(file: h5py.File, corners: np.ndarray, barcodes: np.ndarra
         dcpl=layout,
         fill_time="never",
     )
-
-
-def _places(images: h5py.Dataset) -> list[int]:
-    """Where in the file each image's bytes lie; HDF5 would take them from one thread at a time."""
-    places = [0] * len(images)
-
-    def note(chunk: h5py.h5d.StoreInfo) -> None:
-        places[chunk.chunk_offset[0]] = chunk.byte_offset
-
-    images.id.chunk_iter(note)
-    return places
 
 
 def _runs(corners: np.ndarray, source_px: int, threads: int) -> list[np.ndarray]:

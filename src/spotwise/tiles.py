@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from threading import Lock
@@ -34,8 +34,8 @@ class TiffTiles:
         self.offsets, self.sizes = page.dataoffsets, page.databytecounts
         self.tables, self.decode = page.jpegtables, page.decode
         self.most = TILE_CACHE_BYTES // (3 * page.tilewidth * page.tilelength)
-        self.left: Counter[int] = Counter()  # regions still to be read, by tile
-        self.latest: OrderedDict[int, np.ndarray] = OrderedDict()
+        self.to_come: Counter[int] = Counter()  # regions still to be read, by tile
+        self.kept: dict[int, np.ndarray] = {}
         self.lock = Lock()
 
     @classmethod
@@ -63,7 +63,7 @@ class TiffTiles:
         One that nobody announced is decoded anew for each region; so is one that `TILE_CACHE_BYTES` have no room for.
         """
         for region in regions:
-            self.left.update(index for index, _, _ in self._touched(*region))
+            self.to_come.update(index for index, _, _ in self._touched(*region))
 
     def region(self, file: int, x: int, y: int, n_px: int) -> np.ndarray:
         """The RGB square (n_px, n_px, 3) from the corner (x, y); white beyond the level."""
@@ -91,9 +91,9 @@ class TiffTiles:
 
     def _tile(self, file: int, index: int) -> np.ndarray:
         with self.lock:
-            self.left[index] -= 1
-            if index in self.latest:
-                return self._kept(index, self.latest[index])
+            self.to_come[index] -= 1
+            if index in self.kept:
+                return self._kept(index, self.kept[index])
         content = os.pread(file, self.sizes[index], self.offsets[index])
         try:
             tile = self.decode(content, index, jpegtables=self.tables)[0][0]
@@ -103,12 +103,11 @@ class TiffTiles:
             return self._kept(index, tile)
 
     def _kept(self, index: int, tile: np.ndarray) -> np.ndarray:
-        """``tile``, kept as the latest if more is to be read of it; memory of the others serves the next ones."""
-        if self.left[index] > 0:
-            self.latest[index] = tile
-            self.latest.move_to_end(index)
-            if len(self.latest) > self.most:
-                self.latest.popitem(last=False)
+        """``tile``, kept if more is to be read of it, or else let go, so that the next one takes its memory."""
+        if self.to_come[index] > 0:
+            self.kept[index] = tile
+            if len(self.kept) > self.most:
+                del self.kept[next(iter(self.kept))]  # the one decoded first
         else:
-            self.latest.pop(index, None)
+            self.kept.pop(index, None)
         return tile
