@@ -119,5 +119,6 @@ def predictions(cohort, protocol, predictor):
 
 # GPUs a computing job asks for; a run configured for the CPU must not queue for any
 GPU = 0 if config["training"]["device"] == "cpu" else 1
-# Priorities: the longest jobs end a run late if they begin late, and what they read has to be there
-TRAINING, BEFORE_TRAINING = 1, 2
+# Priorities: a training goes ahead of all that is ready, as no GPU may wait, and the longest jobs end a run late if they
+# begin late; then comes what trainings wait for
+TRAINING, BEFORE_TRAINING = 2, 1

@@ -17,6 +17,7 @@ if DATA_SOURCE == "huggingface":
             "<results>/logs/fetch_sample/{sample}.log",
         benchmark:
             "<results>/benchmarks/fetch_sample/{sample}.tsv"
+        priority: BEFORE_TRAINING
         retries: 0  # the job itself asks again where that may help
         localrule: True  # a cluster's compute nodes often have no way out
         conda:
@@ -61,6 +62,7 @@ if DATA_SOURCE == "generated":
             "<results>/logs/generate_sample/{sample}.log",
         benchmark:
             "<results>/benchmarks/generate_sample/{sample}.tsv"
+        priority: BEFORE_TRAINING
         localrule: True
         conda:
             "../envs/data.yaml"

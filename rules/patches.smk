@@ -38,6 +38,7 @@ rule embed_patches:
         "<results>/benchmarks/embed_patches/{encoder}/{sample}.tsv"
     wildcard_constraints:
         encoder=one_of(config["encoders"]),
+    priority: BEFORE_TRAINING
     conda:
         "../envs/torch.yaml"
     threads: config["training"]["threads"]

@@ -32,18 +32,30 @@ def requests(pipeline, attempt):
     return of_rule
 
 
-@pytest.fixture(scope="module")
-def asked(tmp_path_factory):
-    """Rule -> memory, minutes and GPUs of its jobs, at the first and the third attempt.
+def priorities(pipeline, *targets):
+    """Rule -> priority, of all rules that ``targets`` need."""
+    done = pipeline.snakemake(*targets, "--dry-run", "--quiet", "host")
+    assert done.returncode == 0, done.stdout
+    jobs = re.findall(r"^(?:local)?rule (\w+):\n((?: .*\n)*)", done.stdout, re.MULTILINE)
+    return {rule: sum(map(int, re.findall(r"^    priority: (\d+)$", text, re.MULTILINE))) for rule, text in jobs}
 
-    By a copy of the workflow without messages, which a dry run prints in place of the resources.
-    """
-    repository, folder = copy_workflow(tmp_path_factory.mktemp("repository")), tmp_path_factory.mktemp("run")
+
+@pytest.fixture(scope="module")
+def talkative(tmp_path_factory):
+    """A copy of the workflow without messages, which a dry run prints in place of what a job asks for."""
+    repository = copy_workflow(tmp_path_factory.mktemp("repository"))
     for rules in (repository / "rules").glob("*.smk"):
         rules.write_text(re.sub(r"\n +message:\n.*", "", rules.read_text()))
+    return repository
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory, talkative):
+    """Rule -> memory, minutes and GPUs of its jobs, at the first and the third attempt."""
+    folder = tmp_path_factory.mktemp("run")
     config = example("demo", folder)
     config["training"]["device"] = "auto"
-    pipeline = Pipeline(folder, config, repository)
+    pipeline = Pipeline(folder, config, talkative)
     return [requests(pipeline, attempt) for attempt in (1, 3)]
 
 
@@ -61,6 +73,20 @@ def test_every_job_asks_for_memory_and_time_and_for_more_at_each_attempt(asked):
 @pytest.mark.workflow
 def test_only_what_computes_on_a_gpu_asks_for_one(asked):
     assert {rule for rule, jobs in asked[0].items() if any(gpus for *_, gpus in jobs)} == GPU_RULES
+
+
+@pytest.mark.workflow
+def test_trainings_go_first_then_what_they_wait_for_then_the_rest(tmp_path, talkative):
+    pipeline = Pipeline(tmp_path, example("arena", tmp_path), talkative)
+    of_rule = priorities(pipeline, "paper", "structure")
+    trainings = {rule for rule in of_rule if rule.startswith("train")}
+    # on patches alone, on an expression that is corrected, on exemplars; on the slide that is organised
+    models = [f"models/demo/paper/{method}/fold0/seed0" for method in ("CMRCNet", "BLEEP-Harmony", "EGN")]
+    models.append("structure/demo/models/MicNet/DEMO1/seed0")
+    before = set(priorities(pipeline, *(f"results/arena/{model}/weights.safetensors" for model in models))) - trainings
+    assert {of_rule[rule] for rule in trainings} == {2}
+    assert {rule for rule, priority in of_rule.items() if priority == 1} == before
+    assert {of_rule[rule] for rule in set(of_rule) - trainings - before} == {0}
 
 
 @pytest.mark.workflow

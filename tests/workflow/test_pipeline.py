@@ -50,14 +50,6 @@ def test_snakemake_looks_for_ready_jobs_when_one_has_ended_and_not_ever_more_oft
     assert tiny.output.count("Ready jobs:") <= int(jobs)
 
 
-def test_trainings_begin_ahead_of_what_is_ready_as_early(tiny):
-    def begun(rule):
-        return [log.read_text()[:23] for log in (tiny.results / "logs" / rule).rglob("*.log")]  # date and time
-
-    assert len(begun("train")) == FOLDS
-    assert max(begun("train")) < min(begun("predict_controls"))
-
-
 def folds(pipeline, protocol):
     return [read_fold(path) for path in sorted(pipeline.results.glob(f"folds/demo/{protocol}/*/fold.h5"))]
 
