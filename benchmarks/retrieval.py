@@ -140,8 +140,8 @@ def rows_of_k(machine: Machine, size: Size, k: int) -> list[Row]:
             "published way / time",
             Ratio.of(times["published"], times["product"]),
             AtLeast(1 if k < 500 else 2),
-            note=f"{seconds['published']} against {seconds['product']}; both multiply and gather: the bare product takes "
-            f"{seconds['bare']} on all cores, the gather {seconds['gather']} on one",
+            note=f"{seconds['published']} against {seconds['product']}; both multiply and gather: the bare product "
+            f"takes {seconds['bare']} on all cores, the gather {seconds['gather']} on one",
         ),
     ]
 
