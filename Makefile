@@ -1,4 +1,4 @@
-# make demo   the whole pipeline on a generated cohort: nine minutes on two cores, no data, GPU or account needed
+# make demo   the whole pipeline on a generated cohort: five to nine minutes on two cores, no data, GPU or account needed
 # make test   the tests, those aside that take minutes
 # make test-long  these: slides without a link on which all must score 0, kills, full disks, determinism, large slides
 # make test-slurm  the pipeline on a SLURM cluster of its own: apt-get install slurmctld slurmd slurm-client munge
