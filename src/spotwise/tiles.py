@@ -79,12 +79,7 @@ class TiffTiles:
     def _touched(self, x: int, y: int, n_px: int) -> Iterator[tuple[int, tuple[int, int, int], tuple[int, int, int]]]:
         """Each tile that a square shows: index, and along x and y from where to where and where the tile begins."""
         columns, rows = (
-            [
-                (tile, (max(first, tile * edge), min(last, (tile + 1) * edge), tile * edge))
-                for first, last in [(max(corner, 0), min(corner + n_px, size))]
-                if first < last
-                for tile in range(first // edge, -(-last // edge))
-            ]
+            _along(max(corner, 0), min(corner + n_px, size), edge)
             for corner, size, edge in zip((x, y), (self.width, self.height), self.edge, strict=True)
         )
         return ((row * self.across + column, along_x, along_y) for row, along_y in rows for column, along_x in columns)
@@ -111,3 +106,12 @@ class TiffTiles:
         else:
             self.kept.pop(index, None)
         return tile
+
+
+def _along(first: int, last: int, edge: int) -> list[tuple[int, tuple[int, int, int]]]:
+    """Tiles of so many pixels between two: number, and from where to where it is seen and where it begins."""
+    return [
+        (tile, (max(first, tile * edge), min(last, (tile + 1) * edge), tile * edge))
+        for tile in range(first // edge, -(-last // edge))
+        if first < last
+    ]
