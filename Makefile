@@ -18,18 +18,19 @@ DEMO := --cores 2 --configfile configs/demo.yaml
 .DEFAULT_GOAL := demo
 
 # The environment: versions and hashes of requirements.lock, bytecode compiled so that jobs start quickly.
-.venv/installed: requirements.lock
+.venv/installed: requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "spotwise needs Python 3.11 or newer; name one: make PYTHON=/path/to/python3"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --compile-bytecode --require-hashes requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --no-deps --no-build-isolation --editable .
 	@touch $@
 
 demo: .venv/installed
 	$(BIN)/snakemake $(DEMO)
 	@test -f results/demo/report.zip && test -z "$$(find results/demo/tables results/demo/figures -newer results/demo/report.zip)" || \
 		$(BIN)/snakemake $(DEMO) --quiet all --report results/demo/report.zip
-	@PYTHONPATH=src $(BIN)/python -m spotwise.tables results/demo/tables/table1.csv
+	@PYTHONPATH=src $(BIN)/python -m spotwise.reporting.tables results/demo/tables/table1.csv
 	@echo
 	@echo "Tables:   results/demo/tables/ (table1.md first, then leaks.md)"
 	@echo "Figures:  results/demo/figures/"
@@ -45,7 +46,7 @@ test-slurm: .venv/installed
 	$(BIN)/python -m pytest -m slurm tests/slurm
 
 bench: .venv/installed
-	PYTHONPATH=src $(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks
 
 lint: .venv/installed
 	$(BIN)/ruff check .
@@ -55,7 +56,7 @@ lint: .venv/installed
 	$(BIN)/snakemake --lint --configfile configs/demo.yaml
 
 lock: .venv/installed
-	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-emit-index-url \
 		--no-annotate --no-header requirements.in --output-file requirements.lock
 
 clean:

@@ -86,8 +86,3 @@ rule all:
 
 onstart:
     require_downloads()
-    # Snakemake 9.27 looks for ready jobs a second after each time that it has looked, so that after n jobs it does so n
-    # times a second. Without its limit, which nobody meets, it looks when a job has finished.
-    limit = workflow.scheduling_settings.max_jobs_per_timespan
-    if (limit.max_jobs, limit.timespan) == (100, 1):  # its default; a limit of the user's own stays
-        workflow.scheduler.job_rate_limiter = None

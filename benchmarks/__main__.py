@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.machine import Machine
 from benchmarks.table import markdown
-from spotwise.files import write_text
+from spotwise.runtime.files import write_text
 
 MODULES = (
     "retrieval", "large_bank", "patches", "correlation", "expression", "training", "planning", "startup", "demo",

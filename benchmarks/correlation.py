@@ -7,7 +7,7 @@ import numpy as np
 from benchmarks.machine import Machine
 from benchmarks.table import AtLeast, AtMost, Limit, Row
 from benchmarks.timing import Ratio, Times, in_turns
-from spotwise.metrics import pearson_per_gene
+from spotwise.evaluation.metrics import pearson_per_gene
 
 SPOTS, GENES = 5_000, 18_000
 SCIPY_GENES = 1_000  # the reference takes as long for each gene: it is timed on so many, and multiplied

@@ -16,7 +16,7 @@ from benchmarks.table import AtMost, Row
 from benchmarks.timing import ROOT, Ratio
 
 RESULTS, SNAKEMAKE_LOGS = ROOT / "results" / "demo", ROOT / ".snakemake" / "log"
-# As `spotwise.jobs.job` writes it
+# As `spotwise.runtime.job.job` writes it
 DONE = re.compile(
     r"INFO done in ([\d.]+) s, ([\d.]+) s of CPU time, after ([\d.]+) s of CPU time to start$", re.MULTILINE
 )

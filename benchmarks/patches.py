@@ -17,9 +17,9 @@ from scipy.ndimage import gaussian_filter
 from benchmarks.machine import Machine
 from benchmarks.table import AtLeast, AtMost, Limit, Row
 from benchmarks.timing import Ratio, in_turns
-from spotwise.contracts import BARCODES, COORDS, IMAGES
-from spotwise.demo import write_pyramid
-from spotwise.slides import RESAMPLING, extract_patches
+from spotwise.constants import BARCODES, COORDS, IMAGES
+from spotwise.data.slides import RESAMPLING, extract_patches
+from spotwise.data.synthetic import write_pyramid
 
 PATCH_UM, TARGET_PX = 112.0, 224
 REPEATS = 5

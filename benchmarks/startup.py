@@ -26,13 +26,13 @@ SCRIPTS = ROOT / "workflow_scripts"
 REPEATS = 5
 LIGHT_REPEATS = 1  # of each of some forty scripts
 DEMO = read_config(ROOT / "configs" / "demo.yaml")
-# As `spotwise.jobs.job` ends a process: to take apart what it holds is no part of a start
+# As `spotwise.runtime.job.job` ends a process: to take apart what it holds is no part of a start
 LEAVE = "\nimport os\nos._exit(0)"
 # What the training job does beside reading data before its first step: model, optimiser, random generators
 BUILD = f"""
 import torch
-from spotwise.models.method import Sizes
-from spotwise.training import Run
+from spotwise.models.base import Sizes
+from spotwise.training.loop import Run
 options = {DEMO["methods"]["CMRCNet"]["options"]}
 Run(Sizes(200, 13), "CMRCNet", options, TrainingOptions("cpu"), 0, torch.device("cpu"), fresh=True)
 """

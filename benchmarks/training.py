@@ -20,14 +20,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.machine import Machine
 from benchmarks.table import AtLeast, AtMost, Limit, Row
 from benchmarks.timing import ROOT, Ratio, in_turns
-from spotwise import devices
 from spotwise.config import read_config
-from spotwise.contracts import IMAGES, TRAIN
-from spotwise.folds import Fold
+from spotwise.constants import IMAGES, TRAIN
+from spotwise.data.folds import Fold
+from spotwise.models.base import Sizes
 from spotwise.models.batch import Batch
-from spotwise.models.method import Sizes
-from spotwise.spots import IMAGENET_MEAN, IMAGENET_STD, Spots
-from spotwise.training import Run, TrainingOptions
+from spotwise.runtime import devices
+from spotwise.training.dataset import IMAGENET_MEAN, IMAGENET_STD, Spots
+from spotwise.training.loop import Run, TrainingOptions
 
 PX, SLIDE = 224, "S"
 REPEATS = 3

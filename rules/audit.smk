@@ -21,7 +21,7 @@ rule fingerprint_sample:
     resources:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
     params:
-        code=code_version("fingerprints", "folds", "blocks", "slides"),
+        code=code_version("fingerprint_sample"),
     message:
         "Take the fingerprint of {wildcards.sample}: hashes of its files, picture and counts"
     script:
@@ -58,7 +58,7 @@ rule audit:
         hvg_per_slide=config["expression"]["hvg_per_slide"],
         target_sum=config["expression"]["target_sum"],
         top=config["evaluation"]["top"],
-        code=code_version("audit", "fingerprints", "folds", "expression", "blocks"),
+        code=code_version("audit"),
     message:
         "Look for leaks from test to training slides"
     script:

@@ -15,12 +15,13 @@ sys.path.insert(0, str(SOURCE))
 os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [str(SOURCE), os.environ.get("PYTHONPATH")])))
 
 from spotwise import config as configuration
-from spotwise import downloads, hest
-from spotwise.contracts import BASELINE_SPACES, BOUNDS, COHORT, EXPRESSION_SPACES, PROTOCOLS
+from spotwise.data import download, hest
+from spotwise.constants import BASELINE_SPACES, BOUNDS, COHORT, EXPRESSION_SPACES, PROTOCOLS
 from spotwise.errors import InputError, SetupError
-from spotwise.models import REGISTRY
-from spotwise.provenance import code_version, versions
-from spotwise.samples import by_cohort
+from spotwise.models.registry import REGISTRY
+from spotwise.runtime.code_version import code_version
+from spotwise.runtime.provenance import versions
+from spotwise.data.sample_sheet import by_cohort
 
 try:
     for path in workflow.configfiles:
@@ -97,11 +98,11 @@ def model_options(wildcards):
     return entry(wildcards)["options"]
 
 
-def method_code(*shared):
-    """Parameter that changes with the code of the wildcards' method and of `shared` modules."""
+def method_code(script):
+    """Parameter that changes with the code of a script and of the wildcards' method."""
 
     def version(wildcards):
-        return code_version(*shared, *REGISTRY[model_name(wildcards)].code)
+        return code_version(script, f"spotwise.models.{REGISTRY[model_name(wildcards)].module}")
 
     return version
 

@@ -72,7 +72,7 @@ if DATA_SOURCE == "generated":
             spots_across=config["data"]["generated"]["spots_across"],
             linked=lambda wildcards: COHORT_OF[wildcards.sample] not in config["data"]["generated"]["unlinked"],
             place=lambda wildcards: place_in_cohort(wildcards.sample),
-            code=code_version("demo"),
+            code=code_version("generate_sample"),
         message:
             "Generate slide and counts of {wildcards.sample}"
         script:

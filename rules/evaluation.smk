@@ -19,7 +19,7 @@ rule score:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
     params:
         top=config["evaluation"]["top"],
-        code=code_version("metrics", "measures"),
+        code=code_version("score"),
     message:
         "Score {wildcards.predictor} on {wildcards.cohort}, {wildcards.protocol} protocol"
     script:
@@ -48,14 +48,7 @@ rule tables:
         methods=config["methods"],
         encoders=config["encoders"],
         training=shared_training(),
-        code=code_version(
-            "averages",
-            "contracts",
-            "metrics",
-            "models/__init__",
-            *(f"models/{name}" for name in ("bleep", "cmrcnet", "ctranspath", "pathology")),
-            *(f"tables/{name}" for name in ("__init__", "genes", "layout", "means", "remarks")),
-        ),
+        code=code_version("tables"),
     message:
         "Average the scores into the tables"
     script:
@@ -86,9 +79,7 @@ rule measures:
         top=config["evaluation"]["top"],
         cohorts=list(config["cohorts"]),
         predictors=list(PREDICTORS),
-        code=code_version(
-            "averages", "measures", "metrics", *(f"tables/{name}" for name in ("layout", "measures", "remarks"))
-        ),
+        code=code_version("measures"),
     message:
         "Average the further measures"
     script:
@@ -122,7 +113,7 @@ rule comparisons:
     params:
         top=config["evaluation"]["top"],
         draws=config["evaluation"]["bootstrap"],
-        code=code_version("statistics", "averages", "contracts", "metrics"),
+        code=code_version("comparisons"),
     message:
         "Compare the predictors pairwise"
     script:
@@ -153,7 +144,7 @@ rule paper_vs_ours:
     params:
         draws=config["evaluation"]["bootstrap"],
         cohorts=list(config["cohorts"]),
-        code=code_version("paper_vs_ours", "published", "statistics", "averages", "contracts", "metrics"),
+        code=code_version("paper_vs_ours"),
     message:
         "Set the published numbers beside ours"
     script:

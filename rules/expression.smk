@@ -25,7 +25,7 @@ rule prepare_expression:
         min_counts=config["expression"]["min_counts"],
         target_sum=config["expression"]["target_sum"],
         outside=config["expression"]["outside"],
-        code=code_version("expression", "blocks", "hest", "slides"),
+        code=code_version("prepare_expression"),
     message:
         "Clean and normalise the counts of {wildcards.sample}"
     script:
@@ -48,7 +48,7 @@ rule noise_ceiling:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
     params:
         target_sum=config["expression"]["target_sum"],
-        code=code_version("ceiling", "expression", "blocks", "folds", "slides", "metrics"),
+        code=code_version("noise_ceiling"),
     message:
         "Split the counts of {wildcards.sample} to find what noise lets anyone predict"
     script:

@@ -27,9 +27,7 @@ rule overview:
         cohorts=list(config["cohorts"]),
         drawn=drawn_rivals(),
         predictors=predictor_kinds(),
-        code=code_version(
-            "averages", "figures/boxplot", "figures/overview", "figures/style", "tables/layout", "metrics"
-        ),
+        code=code_version("overview"),
     message:
         "Draw the PCC of all cohorts as box plots, {wildcards.protocol} protocol"
     script:
@@ -56,7 +54,7 @@ rule boxplot:
     params:
         top=config["evaluation"]["top"],
         predictors=predictor_kinds(),
-        code=code_version("averages", "figures/boxplot", "figures/style", "tables/layout", "metrics"),
+        code=code_version("boxplot"),
     message:
         "Draw the PCC of {wildcards.cohort} as box plots, {wildcards.protocol} protocol"
     script:
@@ -99,7 +97,7 @@ rule draw_genes:
         top=config["evaluation"]["top"],
         drawn=drawn_predictors(),
         predictors=predictor_kinds(),
-        code=code_version("averages", "figures/genes", "figures/profiles", "figures/style", "tables/layout", "metrics"),
+        code=code_version("draw_genes"),
     message:
         "Draw mean, variance and PCC of the genes of {wildcards.sample}, {wildcards.protocol} protocol"
     script:
@@ -145,9 +143,7 @@ rule draw_slide:
         predictors=drawn_predictors(),
         genes=drawn_genes,
         top=config["evaluation"]["top"],
-        code=code_version(
-            "figures/correlation", "figures/maps", "figures/spots", "figures/style", "measures", "metrics", "hest"
-        ),
+        code=code_version("draw_slide"),
     message:
         "Draw gene correlations and expression maps of {wildcards.sample}, {wildcards.protocol} protocol"
     script:
@@ -175,7 +171,7 @@ rule neighbours:
         top=config["evaluation"]["top"],
         configured=configured_neighbours(),
         methods=list(config["methods"]),
-        code=code_version("averages", "figures/neighbours", "figures/style"),
+        code=code_version("neighbours"),
     message:
         "Draw the PCC of {wildcards.cohort} against K, {wildcards.protocol} protocol"
     script:
@@ -204,7 +200,7 @@ rule protocols:
         cohorts=list(config["cohorts"]),
         drawn=drawn_rivals(),
         predictors=predictor_kinds(),
-        code=code_version("averages", "figures/protocols", "figures/style", "metrics"),
+        code=code_version("protocols"),
     message:
         "Draw what the protocols differ by"
     script:
@@ -232,7 +228,7 @@ rule ceiling:
         top=config["evaluation"]["top"],
         drawn=drawn_rivals(),
         predictors=predictor_kinds(),
-        code=code_version("averages", "figures/ceiling", "figures/overview", "figures/style", "metrics"),
+        code=code_version("ceiling"),
     message:
         "Draw the PCC of {wildcards.cohort} against the noise ceiling, {wildcards.protocol} protocol"
     script:
@@ -259,7 +255,7 @@ rule curves:
     params:
         labels=history_labels,
         methods=list(config["methods"]),
-        code=code_version("figures/curves", "figures/style", "tables/layout"),
+        code=code_version("curves"),
     message:
         "Draw the learning curves of {wildcards.cohort}, {wildcards.protocol} protocol"
     script:
@@ -313,7 +309,7 @@ rule draw_costs:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
     params:
         methods=list(config["methods"]),
-        code=code_version("costs", "figures/costs", "figures/style", "tables/layout"),
+        code=code_version("draw_costs"),
     message:
         "Draw what training cost"
     script:

@@ -27,7 +27,7 @@ rule assemble_fold:
         hvg_per_slide=config["expression"]["hvg_per_slide"],
         target_sum=config["expression"]["target_sum"],
         validation_fraction=config["validation_fraction"],
-        code=code_version("folds", "expression", "blocks", "slides"),
+        code=code_version("assemble_fold"),
     message:
         "Choose the genes of fold {wildcards.fold} of {wildcards.cohort} ({wildcards.protocol}) and join its slides"
     script:
@@ -49,7 +49,7 @@ rule harmonise_fold:
     resources:
         mem_mb=lambda wildcards, attempt: 16000 * attempt,
     params:
-        code=code_version("harmony", "folds"),
+        code=code_version("harmonise_fold"),
     message:
         "Correct the expression of fold {wildcards.fold} of {wildcards.cohort} ({wildcards.protocol}) for its slides with Harmony"
     script:

@@ -19,7 +19,7 @@ rule extract_patches:
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
     params:
-        code=code_version("slides", "tiles"),
+        code=code_version("extract_patches"),
     message:
         "Cut the patches of {wildcards.sample} from its slide"
     script:
@@ -52,7 +52,7 @@ rule embed_patches:
         checkpoint=encoder_setting("checkpoint"),
         device=config["training"]["device"],
         threads=config["training"]["threads"],
-        code=code_version("embedding", "spots", "models/encoders", "models/pathology", "models/ctranspath", "devices"),
+        code=code_version("embed_patches"),
     message:
         "Embed the patches of {wildcards.sample} with {wildcards.encoder}"
     script:

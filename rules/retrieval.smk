@@ -29,7 +29,7 @@ rule build_bank:
         options=model_options,
         device=config["training"]["device"],
         threads=config["training"]["threads"],
-        code=method_code("embedding", "spots", "neighbourhoods", "features", "folds", "retrieval", "devices"),
+        code=method_code("build_bank"),
     message:
         "Embed training expression and test patches with {wildcards.method}, {wildcards.cohort}, {wildcards.protocol} protocol, fold {wildcards.fold}, seed {wildcards.seed}"
     script:
@@ -59,7 +59,7 @@ rule retrieve:
         method=method_of,
         k=neighbours,
         matching=matching,
-        code=code_version("retrieval", "predictions", "folds"),
+        code=code_version("retrieve"),
     message:
         "Predict {wildcards.sample} by {wildcards.predictor}, {wildcards.protocol} protocol, seed {wildcards.seed}"
     script:
@@ -87,7 +87,7 @@ rule sweep_neighbours:
     params:
         seeds=training_seeds,
         top=config["evaluation"]["top"],
-        code=code_version("neighbour_sweep", "retrieval", "averages", "metrics", "predictions", "folds"),
+        code=code_version("sweep_neighbours"),
     message:
         "Score {wildcards.method} for every number of retrieved spots, {wildcards.cohort}, {wildcards.protocol} protocol"
     script:
@@ -123,7 +123,7 @@ rule predict_spots:
         options=model_options,
         device=config["training"]["device"],
         threads=config["training"]["threads"],
-        code=method_code("regression", "predictions", "spots", "neighbourhoods", "features", "folds", "devices"),
+        code=method_code("predict_spots"),
     message:
         "Predict {wildcards.sample} by {wildcards.predictor}, {wildcards.protocol} protocol, seed {wildcards.seed}"
     script:
@@ -151,7 +151,7 @@ rule predict_frozen:
     params:
         method=method_of,
         model=model_name,
-        code=method_code("frozen", "features", "predictions", "folds"),
+        code=method_code("predict_frozen"),
     message:
         "Predict {wildcards.sample} by {wildcards.predictor}, {wildcards.protocol} protocol"
     script:
@@ -179,7 +179,7 @@ if config["controls"]:
             mem_mb=lambda wildcards, attempt: 16000 * attempt,
         params:
             controls=config["controls"],
-            code=code_version("models/controls", "ceiling", "predictions", "folds"),
+            code=code_version("predict_controls"),
         message:
             "Predict {wildcards.sample} by the controls, {wildcards.protocol} protocol, fold {wildcards.fold}, seed {wildcards.seed}"
         script:

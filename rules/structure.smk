@@ -25,7 +25,7 @@ rule assemble_structure:
         samples=scope_samples,
         patients=scope_patients,
         validation_fraction=config["validation_fraction"],
-        code=code_version("structure/inputs", "folds", "blocks", "slides"),
+        code=code_version("assemble_structure"),
     message:
         "Scale the expression of {wildcards.scope} ({wildcards.cohort}) for clustering methods"
     script:
@@ -63,7 +63,7 @@ rule train_structure:
         options=model_options,
         training=training_options,
         state=f"{RESULTS}/state/structure/{{cohort}}/{{method}}/{{scope}}/seed{{seed}}",
-        code=method_code("training", "spots", "neighbourhoods", "features", "folds", "devices"),
+        code=method_code("train"),
     message:
         "Train {wildcards.method} on {wildcards.scope} ({wildcards.cohort}), seed {wildcards.seed}"
     script:
@@ -95,17 +95,7 @@ rule embed_joint:
         options=model_options,
         device=config["training"]["device"],
         threads=config["training"]["threads"],
-        code=method_code(
-            "structure/joint",
-            "structure/spaces",
-            "embedding",
-            "spots",
-            "neighbourhoods",
-            "features",
-            "folds",
-            "retrieval",
-            "devices",
-        ),
+        code=method_code("embed_joint"),
     message:
         "Embed image and expression of {wildcards.sample} with {wildcards.space}, seed {wildcards.seed}"
     script:
@@ -133,7 +123,7 @@ rule derive_space:
     resources:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
     params:
-        code=code_version("structure/baselines", "structure/spaces", "folds", "blocks", "slides", "measures"),
+        code=code_version("derive_space"),
     message:
         "Embed the spots of {wildcards.sample} by the baseline {wildcards.space}"
     script:
@@ -164,7 +154,7 @@ rule find_domains:
         column=label_column(),
         unknown=unknown_labels(),
         n_domains=STRUCTURE_SETTINGS["domains"],
-        code=code_version("structure/domains", "structure/labels", "structure/spaces", "measures"),
+        code=code_version("find_domains"),
     message:
         "Find the domains of {wildcards.sample} in every space"
     script:
@@ -193,7 +183,7 @@ rule find_variable_genes:
     params:
         space=structure_spaces()[0],
         seed=config["seeds"][0],
-        code=code_version("structure/variable_genes", "structure/domain_genes", "measures", "metrics"),
+        code=code_version("find_variable_genes"),
     message:
         "Find the genes that vary over {wildcards.sample} and those that separate its domains"
     script:
@@ -218,7 +208,7 @@ rule organise:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
     params:
         samples=own_sample,
-        code=code_version("structure/organisation", "structure/spaces"),
+        code=code_version("organise"),
     message:
         "Lay out the spots of {wildcards.sample} in the plane"
     script:
@@ -240,7 +230,7 @@ rule organise_cohort:
         mem_mb=lambda wildcards, attempt: 16000 * attempt,
     params:
         samples=cohort_slides,
-        code=code_version("structure/organisation", "structure/spaces"),
+        code=code_version("organise"),
     message:
         "Lay out the spots of all slides of {wildcards.cohort} in one plane"
     script:
@@ -288,11 +278,7 @@ rule tables_of_structure:
         n_domains=STRUCTURE_SETTINGS["domains"],
         note=label_note(),
         slides=[[COHORT_OF[sample], sample] for sample in structure_slides()],
-        code=code_version(
-            "averages",
-            *(f"structure/{name}" for name in ("found", "spaces", "table", "variable_genes")),
-            *(f"tables/{name}" for name in ("layout", "remarks")),
-        ),
+        code=code_version("tables_of_structure"),
     message:
         "Average the scores of domains, sum up the variable genes"
     script:
@@ -346,11 +332,7 @@ rule draw_structure:
         unknown=unknown_labels(),
         slides=cohort_slides,
         genes=structure_genes,
-        code=code_version(
-            *(f"figures/{name}" for name in ("domains", "spots", "style", "umap", "variable_genes")),
-            *(f"structure/{name}" for name in ("found", "labels")),
-            "hest",
-        ),
+        code=code_version("draw_structure"),
     message:
         "Draw domains, UMAP and variable genes of {wildcards.sample}"
     script:
@@ -383,10 +365,7 @@ rule draw_cohort_umap:
         column=label_column(),
         unknown=unknown_labels(),
         slides=cohort_slides,
-        code=code_version(
-            *(f"figures/{name}" for name in ("domains", "spots", "style", "umap", "variable_genes")),
-            *(f"structure/{name}" for name in ("found", "labels")),
-        ),
+        code=code_version("draw_cohort_umap"),
     message:
         "Draw the slides of {wildcards.cohort} in one plane"
     script:
@@ -425,12 +404,7 @@ rule structure_page:
         slides=cohort_slides,
         n_domains=STRUCTURE_SETTINGS["domains"],
         note=label_note(),
-        code=code_version(
-            "averages",
-            *(f"figures/{name}" for name in ("domains", "style")),
-            *(f"structure/{name}" for name in ("found", "labels", "page", "spaces", "table", "variable_genes")),
-            "tables/layout",
-        ),
+        code=code_version("structure_page"),
     message:
         "Write the page of {wildcards.sample}"
     script:

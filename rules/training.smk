@@ -32,7 +32,7 @@ rule train:
         options=model_options,
         training=training_options,
         state=f"{RESULTS}/state/{{cohort}}/{{protocol}}/{{method}}/fold{{fold}}/seed{{seed}}",
-        code=method_code("training", "spots", "neighbourhoods", "features", "folds", "devices"),
+        code=method_code("train"),
     message:
         "Train {wildcards.method}, {wildcards.cohort}, {wildcards.protocol} protocol, fold {wildcards.fold}, seed {wildcards.seed}"
     script:
@@ -62,7 +62,7 @@ rule fit_frozen:
         model=model_name,
         options=model_options,
         threads=config["training"]["threads"],
-        code=method_code("frozen", "features", "folds"),
+        code=method_code("fit_frozen"),
     message:
         "Fit {wildcards.method}, {wildcards.cohort}, {wildcards.protocol} protocol, fold {wildcards.fold}"
     script:

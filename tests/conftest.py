@@ -4,8 +4,8 @@ import h5py
 import numpy as np
 import pytest
 
-from spotwise.contracts import BARCODES, IMAGES, TEST, TRAIN, VAL
-from spotwise.folds import Fold
+from spotwise.constants import BARCODES, IMAGES, TEST, TRAIN, VAL
+from spotwise.data.folds import Fold
 
 SPOTS = {"A": 30, "B": 25, "C": 20, "D": 15}  # A and B train, C and D are tested
 GENES = 12
@@ -59,7 +59,7 @@ def patch_files(tmp_path):
 @pytest.fixture
 def kept(monkeypatch):
     """Figures in place of their files."""
-    from spotwise.figures import style
+    from spotwise.reporting.figures import style
 
     figures = []
     monkeypatch.setattr(style, "save", lambda fig, pdf, png: figures.append(fig))

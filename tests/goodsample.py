@@ -22,11 +22,11 @@ import tifffile
 import yaml
 from scipy import sparse
 
-from spotwise import hest
 from spotwise.config import prepare, read_config
-from spotwise.contracts import PAPER
+from spotwise.constants import PAPER
+from spotwise.data import hest
+from spotwise.data.sample_sheet import plan_folds
 from spotwise.errors import InputError, SetupError
-from spotwise.samples import plan_folds
 
 REPOSITORY = Path(__file__).parents[1]
 SAMPLES = ("S1", "S2")

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from spotwise import metrics
+from spotwise.evaluation import metrics
 
 CONTROLS = ("TrainMean", "RandomRetrieval", "Oracle")
 

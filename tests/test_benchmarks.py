@@ -13,9 +13,9 @@ from benchmarks import correlation, demo, expression, large_bank, patches, plann
 from benchmarks.machine import Machine
 from benchmarks.table import AtLeast, AtMost, Limit, Row, markdown
 from benchmarks.timing import Ratio, Times, in_turns, peak_memory, total
-from spotwise.metrics import pearson_per_gene
-from spotwise.retrieval import approximately_nearest, average, nearest
-from spotwise.slides import extract_patches
+from spotwise.data.slides import extract_patches
+from spotwise.evaluation.metrics import pearson_per_gene
+from spotwise.inference.retrieval import approximately_nearest, average, nearest
 
 SMALL = retrieval.Size(queries=60, bank=3_000, dimensions=32, genes=20)
 
@@ -224,7 +224,7 @@ def test_what_starts_of_a_job_is_snakemakes_preamble_and_the_scripts_imports(tmp
 
 
 def test_light_scripts_are_those_that_import_no_torch(tmp_path):
-    for name, code in {"a": "import json", "b": "import torch", "c": "import spotwise.training"}.items():
+    for name, code in {"a": "import json", "b": "import torch", "c": "import spotwise.training.loop"}.items():
         (tmp_path / f"{name}.py").write_text(code)
     assert [path.stem for path in startup.light(sorted(tmp_path.glob("*.py")))] == ["a"]
 
@@ -286,7 +286,7 @@ def test_the_demo_is_not_measured_unless_one_run_made_all_of_it(finished, fault)
 
 
 def test_the_log_of_a_job_ends_with_what_the_benchmark_reads(tmp_path, monkeypatch):
-    code = "import time\nfrom spotwise.jobs import job\nwith job('job.log'): time.sleep(0.3)"
+    code = "import time\nfrom spotwise.runtime.job import job\nwith job('job.log'): time.sleep(0.3)"
     monkeypatch.chdir(tmp_path)
     startup.run(code, outcome=tmp_path / "out")
     done = demo.work([tmp_path / "job.log"])

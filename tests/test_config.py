@@ -13,10 +13,10 @@ from jsonschema import Draft202012Validator
 
 from spotwise import config as configuration
 from spotwise.config import fold_plans, folds_that_test, plans_by_protocol, predictors, prepare, seeds
-from spotwise.contracts import PAPER, PATIENT
+from spotwise.constants import PAPER, PATIENT
+from spotwise.data.sample_sheet import patients, read_samples
 from spotwise.errors import InputError
-from spotwise.models import REGISTRY, build, check_options, load, without_pretraining
-from spotwise.samples import patients, read_samples
+from spotwise.models.registry import REGISTRY, build, check_options, load, without_pretraining
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = [ROOT / "config.yaml", *sorted((ROOT / "configs").glob("*.yaml"))]
@@ -94,7 +94,7 @@ def test_every_example_configuration_is_accepted(path):
 def test_every_trained_method_of_an_example_can_be_built(path):
     import torch
 
-    from spotwise.models.method import Sizes
+    from spotwise.models.base import Sizes
 
     config = content(path)
     prepare(config)
@@ -383,7 +383,7 @@ def test_preparing_twice_changes_nothing(small):
 
 
 def test_defaults_of_the_schema_are_those_of_the_training():
-    from spotwise.training import TrainingOptions
+    from spotwise.training.loop import TrainingOptions
 
     described = content(ROOT / "schemas/config.schema.yaml")["$defs"]["training"]["properties"]
     assert {key: entry["default"] for key, entry in described.items()} == dataclasses.asdict(TrainingOptions())
@@ -473,7 +473,7 @@ def test_an_integer_is_a_number_but_a_truth_value_is_none():
 
 @pytest.mark.parametrize("name", REGISTRY)
 def test_the_registry_names_classes_and_modules_that_exist(name):
-    from spotwise.models.method import Method
+    from spotwise.models.base import Method
 
     entry = REGISTRY[name]
     assert load(name).__name__ == name

@@ -3,12 +3,12 @@
 import anndata
 import pandas as pd
 
-from spotwise.contracts import PAPER
-from spotwise.expression import select_genes
-from spotwise.files import atomic
-from spotwise.folds import assemble_fold, check_one_species, slide_of, write_fold
-from spotwise.jobs import job
-from spotwise.samples import FoldPlan
+from spotwise.constants import PAPER
+from spotwise.data.expression import select_genes
+from spotwise.data.folds import assemble_fold, check_one_species, slide_of, write_fold
+from spotwise.data.sample_sheet import FoldPlan
+from spotwise.runtime.files import atomic
+from spotwise.runtime.job import job
 
 with job(snakemake.log[0]) as logger:
     plan = FoldPlan(**snakemake.params.plan)

@@ -2,8 +2,8 @@
 
 import anndata
 
-from spotwise.folds import slide_of, write_fold
-from spotwise.jobs import job
+from spotwise.data.folds import slide_of, write_fold
+from spotwise.runtime.job import job
 from spotwise.structure.inputs import assemble_inputs
 
 with job(snakemake.log[0]) as logger:

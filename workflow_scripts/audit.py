@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from spotwise.audit import audit, write_audit
-from spotwise.jobs import job
+from spotwise.evaluation.leak_audit import audit, write_audit
+from spotwise.runtime.job import job
 
 
 def by_sample(paths):

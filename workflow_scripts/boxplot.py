@@ -1,9 +1,9 @@
 """Draw PCC per gene as box plots, a panel per slide."""
 
-from spotwise.averages import read_listed
-from spotwise.figures import style
-from spotwise.figures.boxplot import pcc_boxplot
-from spotwise.jobs import job
+from spotwise.evaluation.averages import read_listed
+from spotwise.reporting.figures import style
+from spotwise.reporting.figures.boxplot import pcc_boxplot
+from spotwise.runtime.job import job
 
 with job(snakemake.log[0]):
     pcc_boxplot(

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from spotwise.embedding import build_bank
-from spotwise.jobs import job
+from spotwise.inference.embeddings import build_bank
+from spotwise.runtime.job import job
 
 with job(snakemake.log[0]):
     build_bank(

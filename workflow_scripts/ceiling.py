@@ -1,9 +1,9 @@
 """Draw PCC per gene against the noise ceiling."""
 
-from spotwise.averages import read_listed
-from spotwise.figures import style
-from spotwise.figures.ceiling import noise_ceiling
-from spotwise.jobs import job
+from spotwise.evaluation.averages import read_listed
+from spotwise.reporting.figures import style
+from spotwise.reporting.figures.ceiling_scatter import noise_ceiling
+from spotwise.runtime.job import job
 
 with job(snakemake.log[0]):
     noise_ceiling(

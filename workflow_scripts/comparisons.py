@@ -1,8 +1,8 @@
 """Compare predictors pairwise, and give each one's mean an interval."""
 
-from spotwise.averages import gene_sets, read_listed
-from spotwise.jobs import job
-from spotwise.statistics import COLUMNS, comparisons, mean_intervals, write
+from spotwise.evaluation.averages import gene_sets, read_listed
+from spotwise.evaluation.significance import COLUMNS, comparisons, mean_intervals, write
+from spotwise.runtime.job import job
 
 with job(snakemake.log[0]):
     top, draws = [snakemake.params.top], snakemake.params.draws

@@ -1,7 +1,7 @@
 """Sum up what training the methods cost."""
 
-from spotwise.costs import cost_table, read_costs, write_costs
-from spotwise.jobs import job
+from spotwise.evaluation.training_costs import cost_table, read_costs, write_costs
+from spotwise.runtime.job import job
 
 with job(snakemake.log[0]):
     costs = read_costs(

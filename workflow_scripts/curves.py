@@ -1,8 +1,8 @@
 """Draw the learning curves of one cohort."""
 
-from spotwise.figures import style
-from spotwise.figures.curves import learning_curves
-from spotwise.jobs import job
+from spotwise.reporting.figures import style
+from spotwise.reporting.figures.learning_curves import learning_curves
+from spotwise.runtime.job import job
 
 with job(snakemake.log[0]):
     learning_curves(

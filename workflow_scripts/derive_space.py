@@ -2,7 +2,7 @@
 
 import anndata
 
-from spotwise.jobs import job
+from spotwise.runtime.job import job
 from spotwise.structure.baselines import baseline, slide_spots
 from spotwise.structure.spaces import write_space
 

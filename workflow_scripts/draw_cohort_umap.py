@@ -2,10 +2,10 @@
 
 import pandas as pd
 
-from spotwise.figures.domains import classes_of, domains_in
-from spotwise.figures.umap import cohort_umap
-from spotwise.jobs import job
-from spotwise.structure.found import labels_of_slides, read_table
+from spotwise.reporting.figures.domain_map import classes_of, domains_in
+from spotwise.reporting.figures.umap_plot import cohort_umap
+from spotwise.runtime.job import job
+from spotwise.structure.results import labels_of_slides, read_table
 
 with job(snakemake.log[0]):
     files, params = snakemake.input, snakemake.params

@@ -1,12 +1,12 @@
 """Draw what training the methods cost."""
 
-from spotwise.costs import read_jobs
-from spotwise.figures import style
-from spotwise.figures.costs import training_costs
-from spotwise.jobs import job
+from spotwise.evaluation.training_costs import read_jobs
+from spotwise.reporting.figures import style
+from spotwise.reporting.figures.cost_chart import draw_training_costs
+from spotwise.runtime.job import job
 
 with job(snakemake.log[0]):
-    training_costs(
+    draw_training_costs(
         read_jobs(snakemake.input.jobs),
         style.method_looks(snakemake.params.methods),
         snakemake.output.pdf,

@@ -2,12 +2,12 @@
 
 import pandas as pd
 
-from spotwise.averages import AVERAGED
-from spotwise.figures import style
-from spotwise.figures.genes import gene_bars
-from spotwise.figures.profiles import DRAWN, expression_profiles
-from spotwise.jobs import job
-from spotwise.metrics import read_scores
+from spotwise.evaluation.averages import AVERAGED
+from spotwise.evaluation.metrics import read_scores
+from spotwise.reporting.figures import style
+from spotwise.reporting.figures.gene_dots import gene_bars
+from spotwise.reporting.figures.profiles import DRAWN, expression_profiles
+from spotwise.runtime.job import job
 
 with job(snakemake.log[0]):
     tables = (read_scores([path], [*AVERAGED, *DRAWN]) for path in snakemake.input.scores)

@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from spotwise import hest
-from spotwise.figures.correlation import gene_correlation
-from spotwise.figures.maps import choose_genes, expression_maps
-from spotwise.jobs import job
+from spotwise.data import hest
+from spotwise.reporting.figures.expression_maps import choose_genes, expression_maps
+from spotwise.reporting.figures.gene_correlation import gene_correlation
+from spotwise.runtime.job import job
 
 with job(snakemake.log[0]):
     predictions = dict(zip(snakemake.params.predictors, snakemake.input.predictions, strict=True))

@@ -2,12 +2,12 @@
 
 import pandas as pd
 
-from spotwise.figures.domains import classes_of, colouring, domain_map, domains_in
-from spotwise.figures.spots import read_section
-from spotwise.figures.umap import slide_umap
-from spotwise.figures.variable_genes import variable_gene_maps
-from spotwise.jobs import job
-from spotwise.structure.found import labels_of_slides, read_table, spot_expression
+from spotwise.reporting.figures.domain_map import classes_of, colouring, domain_map, domains_in
+from spotwise.reporting.figures.spot_plot import read_section
+from spotwise.reporting.figures.umap_plot import slide_umap
+from spotwise.reporting.figures.variable_gene_maps import variable_gene_maps
+from spotwise.runtime.job import job
+from spotwise.structure.results import labels_of_slides, read_table, spot_expression
 
 TOP_GENES = 8
 

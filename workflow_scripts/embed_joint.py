@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from spotwise.jobs import job
+from spotwise.runtime.job import job
 from spotwise.structure.joint import embed_joint
 
 with job(snakemake.log[0]):

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from spotwise.embedding import embed_patches
-from spotwise.jobs import job
+from spotwise.inference.embeddings import embed_patches
+from spotwise.runtime.job import job
 
 with job(snakemake.log[0]):
     embed_patches(

@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
-from spotwise import hest
-from spotwise.contracts import SPATIAL
-from spotwise.files import write_json
-from spotwise.jobs import job
-from spotwise.slides import extract_patches
+from spotwise.constants import SPATIAL
+from spotwise.data import hest
+from spotwise.data.slides import extract_patches
+from spotwise.runtime.files import write_json
+from spotwise.runtime.job import job
 
 with job(snakemake.log[0]) as logger:
     slide = Path(snakemake.input.slide)

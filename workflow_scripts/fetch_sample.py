@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from spotwise import downloads
-from spotwise.jobs import job
+from spotwise.data import download
+from spotwise.runtime.job import job
 
 with job(snakemake.log[0]):
-    downloads.download(
+    download.download(
         snakemake.params.repository,
         snakemake.params.revision,
         snakemake.wildcards.sample,

@@ -3,9 +3,9 @@
 import anndata
 import numpy as np
 
-from spotwise.contracts import DROPPED, SPATIAL
-from spotwise.files import atomic
-from spotwise.jobs import job
+from spotwise.constants import DROPPED, SPATIAL
+from spotwise.runtime.files import atomic
+from spotwise.runtime.job import job
 from spotwise.structure.domains import domains_of_slide
 from spotwise.structure.labels import UNLABELLED, n_classes, read_labels
 from spotwise.structure.spaces import read_space

@@ -3,9 +3,9 @@
 import anndata
 import pandas as pd
 
-from spotwise.contracts import BARCODES, KMEANS, SPATIAL, TOTAL_COUNTS
-from spotwise.files import atomic, write_json
-from spotwise.jobs import job
+from spotwise.constants import BARCODES, KMEANS, SPATIAL, TOTAL_COUNTS
+from spotwise.runtime.files import atomic, write_json
+from spotwise.runtime.job import job
 from spotwise.structure.domain_genes import domain_genes
 from spotwise.structure.variable_genes import agreement, spatial_genes
 

@@ -2,9 +2,9 @@
 
 import anndata
 
-from spotwise.files import write_json
-from spotwise.fingerprints import fingerprint
-from spotwise.jobs import job
+from spotwise.data.fingerprints import fingerprint
+from spotwise.runtime.files import write_json
+from spotwise.runtime.job import job
 
 with job(snakemake.log[0]) as logger:
     found = fingerprint(

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from spotwise.frozen import fit
-from spotwise.jobs import job
+from spotwise.runtime.job import job
+from spotwise.training.frozen import fit
 
 with job(snakemake.log[0]):
     fit(

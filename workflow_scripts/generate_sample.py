@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from spotwise.demo import CohortSize, generate_sample
-from spotwise.jobs import job
+from spotwise.data.synthetic import CohortSize, generate_sample
+from spotwise.runtime.job import job
 
 with job(snakemake.log[0]):
     generate_sample(

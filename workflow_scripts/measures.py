@@ -1,7 +1,7 @@
 """Average every measure per predictor."""
 
-from spotwise.jobs import job
-from spotwise.tables.measures import read_measures, write_measures
+from spotwise.reporting.tables.further_measures import read_measures, write_measures
+from spotwise.runtime.job import job
 
 with job(snakemake.log[0]):
     params = snakemake.params

@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from spotwise.figures import style
-from spotwise.figures.neighbours import neighbour_curves
-from spotwise.jobs import job
+from spotwise.reporting.figures import style
+from spotwise.reporting.figures.top_k_curve import neighbour_curves
+from spotwise.runtime.job import job
 
 with job(snakemake.log[0]):
     neighbour_curves(

@@ -2,10 +2,10 @@
 
 import anndata
 
-from spotwise.ceiling import noise_ceiling
-from spotwise.files import atomic
-from spotwise.folds import slide_of
-from spotwise.jobs import job
+from spotwise.data.folds import slide_of
+from spotwise.evaluation.noise_ceiling import noise_ceiling
+from spotwise.runtime.files import atomic
+from spotwise.runtime.job import job
 
 with job(snakemake.log[0]) as logger:
     counts = anndata.read_h5ad(snakemake.input.counts)

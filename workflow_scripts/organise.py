@@ -1,7 +1,7 @@
 """Lay out the spots of one slide, or of the slides of a cohort, in the plane."""
 
-from spotwise.files import atomic
-from spotwise.jobs import job
+from spotwise.runtime.files import atomic
+from spotwise.runtime.job import job
 from spotwise.structure.organisation import organise
 from spotwise.structure.spaces import read_space
 

@@ -1,9 +1,9 @@
 """Draw PCC per gene as box plots, a panel per cohort."""
 
-from spotwise.averages import read_listed
-from spotwise.figures import style
-from spotwise.figures.overview import overview, read_comparisons
-from spotwise.jobs import job
+from spotwise.evaluation.averages import read_listed
+from spotwise.reporting.figures import style
+from spotwise.reporting.figures.overview import overview, read_comparisons
+from spotwise.runtime.job import job
 
 with job(snakemake.log[0]):
     overview(

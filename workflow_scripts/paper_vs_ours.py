@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from spotwise.averages import read_listed
-from spotwise.jobs import job
-from spotwise.paper_vs_ours import compare, write
-from spotwise.published import TOP, published
-from spotwise.statistics import COLUMNS
+from spotwise.evaluation.averages import read_listed
+from spotwise.evaluation.published_numbers import TOP, published
+from spotwise.evaluation.significance import COLUMNS
+from spotwise.reporting.tables.paper_vs_ours import compare, write
+from spotwise.runtime.job import job
 
 with job(snakemake.log[0]):
     numbers = published(Path(snakemake.input.published[0]).parent)

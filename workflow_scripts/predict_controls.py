@@ -1,10 +1,10 @@
 """Predict one test slide by every control: without its image, or, for the bounds, from its truth."""
 
-from spotwise.ceiling import read_ceiling
-from spotwise.folds import read_fold
-from spotwise.jobs import job
-from spotwise.models import load
-from spotwise.predictions import write_prediction
+from spotwise.data.folds import read_fold
+from spotwise.evaluation.noise_ceiling import read_ceiling
+from spotwise.inference.prediction_files import write_prediction
+from spotwise.models.registry import load
+from spotwise.runtime.job import job
 
 with job(snakemake.log[0]):
     fold = read_fold(snakemake.input.fold)

@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from spotwise.folds import read_fold
-from spotwise.frozen import predict
-from spotwise.jobs import job
-from spotwise.predictions import write_prediction
+from spotwise.data.folds import read_fold
+from spotwise.inference.prediction_files import write_prediction
+from spotwise.runtime.job import job
+from spotwise.training.frozen import predict
 
 with job(snakemake.log[0]):
     fold = read_fold(snakemake.input.fold)

@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from spotwise.folds import read_fold
-from spotwise.jobs import job
-from spotwise.predictions import write_prediction
-from spotwise.regression import predict
+from spotwise.data.folds import read_fold
+from spotwise.inference.prediction_files import write_prediction
+from spotwise.inference.regression import predict
+from spotwise.runtime.job import job
 
 with job(snakemake.log[0]):
     fold = read_fold(snakemake.input.fold)

@@ -4,12 +4,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from spotwise import hest
-from spotwise.contracts import SPATIAL, SPECIES
-from spotwise.expression import clean_counts, normalise
-from spotwise.files import atomic, write_json
-from spotwise.jobs import job
-from spotwise.slides import check_slide_size, scale_warning, um_per_px, write_thumbnail
+from spotwise.constants import SPATIAL, SPECIES
+from spotwise.data import hest
+from spotwise.data.expression import clean_counts, normalise
+from spotwise.data.slides import check_slide_size, scale_warning, um_per_px, write_thumbnail
+from spotwise.runtime.files import atomic, write_json
+from spotwise.runtime.job import job
 
 with job(snakemake.log[0]) as logger:
     scratch = Path(snakemake.output.counts).parent

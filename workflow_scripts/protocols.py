@@ -1,9 +1,9 @@
 """Draw mean PCC under both protocols."""
 
-from spotwise.averages import read_listed
-from spotwise.figures import style
-from spotwise.figures.protocols import protocol_gap
-from spotwise.jobs import job
+from spotwise.evaluation.averages import read_listed
+from spotwise.reporting.figures import style
+from spotwise.reporting.figures.protocol_gap import protocol_gap
+from spotwise.runtime.job import job
 
 with job(snakemake.log[0]):
     protocol_gap(

@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from spotwise.files import write_json
-from spotwise.jobs import job
-from spotwise.provenance import run_record
-from spotwise.samples import read_samples
+from spotwise.data.sample_sheet import read_samples
+from spotwise.runtime.files import write_json
+from spotwise.runtime.job import job
+from spotwise.runtime.provenance import run_record
 
 
 def contents(paths):

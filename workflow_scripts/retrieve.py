@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from spotwise.folds import read_fold
-from spotwise.jobs import job
-from spotwise.predictions import write_prediction
-from spotwise.retrieval import read_embeddings, retrieve
+from spotwise.data.folds import read_fold
+from spotwise.inference.prediction_files import write_prediction
+from spotwise.inference.retrieval import read_embeddings, retrieve
+from spotwise.runtime.job import job
 
 with job(snakemake.log[0]) as logger:
     fold = read_fold(snakemake.input.fold)

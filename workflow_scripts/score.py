@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from spotwise.jobs import job
-from spotwise.measures import slide_scores
-from spotwise.metrics import read_prediction, score_prediction, write_scores
+from spotwise.evaluation.measures import slide_scores
+from spotwise.evaluation.metrics import read_prediction, score_prediction, write_scores
+from spotwise.runtime.job import job
 
 with job(snakemake.log[0]):
     scores, slides = [], []

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from spotwise.figures.domains import classes_of, colouring, domains_in
-from spotwise.files import write_text
-from spotwise.jobs import job
-from spotwise.structure.found import labels_of_slides, read_table
-from spotwise.structure.page import Slide, slide_page
-from spotwise.structure.table import random_encoders, space_notes
+from spotwise.reporting.figures.domain_map import classes_of, colouring, domains_in
+from spotwise.reporting.structure_page import Slide, slide_page
+from spotwise.reporting.tables.domain_tables import random_encoders, space_notes
+from spotwise.runtime.files import write_text
+from spotwise.runtime.job import job
+from spotwise.structure.results import labels_of_slides, read_table
 
 with job(snakemake.log[0]):
     files, params = snakemake.input, snakemake.params

@@ -2,11 +2,11 @@
 
 import pandas as pd
 
-from spotwise.folds import read_fold
-from spotwise.jobs import job
-from spotwise.metrics import write_scores
-from spotwise.neighbour_sweep import sweep_fold
-from spotwise.retrieval import read_embeddings
+from spotwise.data.folds import read_fold
+from spotwise.evaluation.metrics import write_scores
+from spotwise.evaluation.top_k_sweep import sweep_fold
+from spotwise.inference.retrieval import read_embeddings
+from spotwise.runtime.job import job
 
 with job(snakemake.log[0]) as logger:
     files, parts = snakemake.input, []

@@ -1,10 +1,10 @@
 """Average scores into the tables of the paper."""
 
-from spotwise.averages import read_averages
-from spotwise.jobs import job
-from spotwise.tables import write_table
-from spotwise.tables.genes import lacking_slides, marker_table, table3
-from spotwise.tables.means import table1, table2, table4, table5
+from spotwise.evaluation.averages import read_averages
+from spotwise.reporting.tables import write_table
+from spotwise.reporting.tables.gene_tables import lacking_slides, marker_table, table3
+from spotwise.reporting.tables.mean_tables import table1, table2, table4, table5
+from spotwise.runtime.job import job
 
 with job(snakemake.log[0]):
     params = snakemake.params

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from spotwise.jobs import job
-from spotwise.training import TrainingOptions, train
+from spotwise.runtime.job import job
+from spotwise.training.loop import TrainingOptions, train
 
 with job(snakemake.log[0]):
     train(

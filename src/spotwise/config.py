@@ -13,11 +13,11 @@ from pathlib import Path
 
 import yaml
 
-from spotwise.contracts import BASELINE_SPACES, COHORT, EXPRESSION_SPACES, PATIENT, SLIDE
+from spotwise.constants import BASELINE_SPACES, COHORT, EXPRESSION_SPACES, PATIENT, SLIDE
+from spotwise.data.sample_sheet import FoldPlan, Sample, by_cohort, patients, plan_folds, read_samples
 from spotwise.errors import InputError, one_of
-from spotwise.models import REGISTRY, check_options
-from spotwise.samples import FoldPlan, Sample, by_cohort, patients, plan_folds, read_samples
-from spotwise.schema import validate
+from spotwise.models.registry import REGISTRY, check_options
+from spotwise.runtime.schema import validate
 
 # Kinds of methods that can learn from expression corrected by Harmony, and of those whose embeddings are a space
 CORRECTABLE = ("retrieval", "regression")

@@ -13,10 +13,11 @@ import torch
 from torch import nn
 
 from spotwise.errors import InputError, SetupError
-from spotwise.models import check_options, encoders
+from spotwise.models import encoders
 from spotwise.models.batch import Batch
 from spotwise.models.bleep import BLEEP, BLEEPOptions
 from spotwise.models.cmrcnet import CMRCNet, CMRCNetOptions
+from spotwise.models.registry import check_options
 
 SMALL_VIT = {"encoder": "vit", "image_size": 64, "encoder_dim": 32, "encoder_depth": 2, "encoder_heads": 4}
 N_GENES = 12

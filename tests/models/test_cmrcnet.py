@@ -15,10 +15,11 @@ import yaml
 from torch import nn
 
 from spotwise.errors import InputError
-from spotwise.losses import balance, combine, soft_contrastive
-from spotwise.models import check_options, cmrcnet
+from spotwise.models import cmrcnet
 from spotwise.models.batch import Batch
 from spotwise.models.cmrcnet import CMRCNet, CMRCNetOptions, Outputs
+from spotwise.models.losses import balance, combine, soft_contrastive
+from spotwise.models.registry import check_options
 
 SMALL = {
     "encoder_depth": 2,

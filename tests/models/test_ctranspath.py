@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from fakehub import TOKEN, FakeHub
 from spotwise.errors import InputError, SetupError
-from spotwise.models import check_options, ctranspath, encoders, without_pretraining
+from spotwise.models import ctranspath, encoders
 from spotwise.models.batch import Batch
 from spotwise.models.ctranspath import (
     ConvStem,
@@ -29,6 +29,7 @@ from spotwise.models.ctranspath import (
     from_published,
 )
 from spotwise.models.encoders import load_checkpoint
+from spotwise.models.registry import check_options, without_pretraining
 
 SMALL = {"image_size": 56, "embed_dim": 16, "depths": "2-2-2", "heads": "1-2-4"}
 SMALL_SHAPE = (56, 16, (2, 2, 2), (1, 2, 4))

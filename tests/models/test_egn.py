@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from spotwise.contracts import BARCODES, IMAGES, PAPER, PATIENT, TEST, TRAIN, VAL
+from spotwise.constants import BARCODES, IMAGES, PAPER, PATIENT, TEST, TRAIN, VAL
+from spotwise.data.folds import Fold
 from spotwise.errors import InputError
-from spotwise.folds import Fold
+from spotwise.models.base import Sizes
 from spotwise.models.batch import Batch, Context, Exemplars
 from spotwise.models.egn import EGN, AttentivePool, EGNOptions, batch_correlation
-from spotwise.models.method import Sizes
-from spotwise.spots import Spots
+from spotwise.training.dataset import Spots
 
 GENES, FEATURES, SPOTS = 5, 7, 6
 SMALL = {

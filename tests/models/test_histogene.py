@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch.nn import functional
 
-from spotwise.contracts import IMAGES, TEST
+from spotwise.constants import IMAGES, TEST
+from spotwise.data.folds import Fold
 from spotwise.errors import InputError
-from spotwise.folds import Fold
+from spotwise.models.base import Sizes
 from spotwise.models.batch import Batch
 from spotwise.models.histogene import HisToGene, HisToGeneOptions
-from spotwise.models.method import Sizes
-from spotwise.spots import Spots
+from spotwise.training.dataset import Spots
 
 SMALL = {"window": 64, "image_size": 16, "dim": 32, "layers": 2, "heads": 4}
 N_GENES = 12

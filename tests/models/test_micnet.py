@@ -9,11 +9,11 @@ from scipy import stats
 from torch import nn
 
 from spotwise.errors import InputError
-from spotwise.losses import NCE_EPSILON, noise_contrastive
-from spotwise.models import build
+from spotwise.models.base import Sizes
 from spotwise.models.batch import Batch
-from spotwise.models.method import Sizes
+from spotwise.models.losses import NCE_EPSILON, noise_contrastive
 from spotwise.models.micnet import MicNet, MicNetOptions, Warp, paired_spearman, warp, warped
+from spotwise.models.registry import build
 
 SPOTS, GENES, PX, DIM, K = 20, 7, 32, 5, 6
 SMALL = {"encoder": "test_resnet", "pretrained": "no", "image_size": PX, "embedding_dim": DIM, "gene_hidden": "8-6"}

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from spotwise.errors import InputError
-from spotwise.models import check_options, nh2st
+from spotwise.models import nh2st
 from spotwise.models.batch import Batch, Context, Neighbours
 from spotwise.models.nh2st import (
     NH2ST,
@@ -24,6 +24,7 @@ from spotwise.models.nh2st import (
     pair_contrast,
     propagation,
 )
+from spotwise.models.registry import check_options
 
 SMALL = {
     "encoder": "test_byobnet",

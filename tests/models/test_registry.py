@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 
-from spotwise.models import REGISTRY, is_pathology_encoder, load, options, resolved_options
 from spotwise.models.encoders import CTRANSPATH
 from spotwise.models.pathology import PATHOLOGY, published
+from spotwise.models.registry import REGISTRY, is_pathology_encoder, load, options, resolved_options
 
 
 def test_pathology_encoders_are_known_by_all_their_names():

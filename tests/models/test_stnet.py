@@ -10,11 +10,12 @@ import torchvision
 from torch import nn
 
 from spotwise.errors import InputError
-from spotwise.models import check_options, stnet
+from spotwise.models import stnet
 from spotwise.models.batch import Batch
 from spotwise.models.layers import stages
+from spotwise.models.registry import check_options
 from spotwise.models.stnet import STNet, STNetOptions
-from spotwise.spots import turn
+from spotwise.training.dataset import turn
 
 SMALL = {"image_size": 32, "growth_rate": 4, "blocks": "2-2-2"}
 GENES = 7

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from spotwise.contracts import TRAIN, VAL
+from spotwise.constants import TRAIN, VAL
+from spotwise.data.folds import Slide, content_hash
 from spotwise.errors import InputError
-from spotwise.folds import Slide, content_hash
-from spotwise.models.method import Sizes
+from spotwise.models.base import Sizes
 from spotwise.structure.inputs import assemble_inputs, scale
 
 

@@ -10,15 +10,15 @@ from scipy import sparse
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
-from spotwise.contracts import BARCODES, IMAGES
-from spotwise.folds import Slide, read_fold, write_fold
-from spotwise.models import build, restore
-from spotwise.models.method import Sizes
-from spotwise.spots import Spots, normalise
+from spotwise.constants import BARCODES, IMAGES
+from spotwise.data.folds import Slide, read_fold, write_fold
+from spotwise.models.base import Sizes
+from spotwise.models.registry import build, restore
 from spotwise.structure.inputs import assemble_inputs
 from spotwise.structure.joint import embed_joint, measured
 from spotwise.structure.spaces import read_space
-from spotwise.training import TrainingOptions, train
+from spotwise.training.dataset import Spots, normalise
+from spotwise.training.loop import TrainingOptions, train
 
 N, GENES, PX = 80, 30, 32
 MICNET = {"encoder": "test_resnet", "pretrained": "no", "image_size": PX, "embedding_dim": 8, "gene_hidden": "16"}

@@ -10,12 +10,12 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
 from arrays import square
-from spotwise.contracts import BARCODES, IMAGES
-from spotwise.folds import Slide, write_fold
+from spotwise.constants import BARCODES, IMAGES
+from spotwise.data.folds import Slide, write_fold
 from spotwise.structure.inputs import assemble_inputs
 from spotwise.structure.joint import embed_joint
 from spotwise.structure.spaces import read_space
-from spotwise.training import TrainingOptions, train
+from spotwise.training.loop import TrainingOptions, train
 
 SIDE, GENES, PX, DOMAINS = 12, 30, 16, 4
 TINTS = np.array([[0, 0, 0], [40, 0, -40], [0, 40, 40], [-40, -40, 0]])

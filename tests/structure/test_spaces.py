@@ -9,9 +9,9 @@ from scipy import sparse
 from sklearn.decomposition import PCA
 
 from arrays import hexagonal, neighbours, square
-from spotwise.contracts import BASELINE_SPACES
+from spotwise.constants import BASELINE_SPACES
+from spotwise.data.folds import Slide
 from spotwise.errors import InputError
-from spotwise.folds import Slide
 from spotwise.structure import baselines
 from spotwise.structure.spaces import Space, read_space, write_space
 

@@ -9,10 +9,10 @@ from anndata import AnnData
 from scipy import sparse, stats
 
 from arrays import hexagonal, square
-from spotwise import demo
+from spotwise.data import synthetic
+from spotwise.data.expression import clean_counts, normalise
 from spotwise.errors import InputError
-from spotwise.expression import clean_counts, normalise
-from spotwise.measures import adjacency, morans_i
+from spotwise.evaluation.measures import adjacency, morans_i
 from spotwise.structure import baselines, domains
 from spotwise.structure import variable_genes as vg
 from spotwise.structure.domain_genes import domain_genes
@@ -27,12 +27,12 @@ def names(count):
 @pytest.fixture(scope="module")
 def cohort():
     """Slides of a generated cohort, counted but not painted: log-normalised, and which genes are linked."""
-    size, slides = demo.CohortSize(), []
+    size, slides = synthetic.CohortSize(), []
     for number in range(SLIDES):
         rng = np.random.default_rng(number)
-        spots = demo.place_spots(rng, demo.lay_out_tissue(rng, size), size)
-        counts = demo.draw_counts(rng, spots, 7, f"P{number}", size)
-        linked = demo.gene_programmes(7, size.n_genes)["linked"]
+        spots = synthetic.place_spots(rng, synthetic.lay_out_tissue(rng, size), size)
+        counts = synthetic.draw_counts(rng, spots, 7, f"P{number}", size)
+        linked = synthetic.gene_programmes(7, size.n_genes)["linked"]
         raw = AnnData(
             sparse.csr_matrix(counts[:, : size.n_genes]),
             obs=spots[["in_tissue"]],

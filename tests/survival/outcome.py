@@ -4,7 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from spotwise.training import TIMINGS
+from spotwise.training.loop import TIMINGS
 
 # Files that tell how a run went, not what came of it
 EXEMPT_FILES = {

@@ -10,7 +10,7 @@ import pytest
 from outcome import leftovers, outcome
 from running import own_copy, small
 
-from spotwise import files
+from spotwise.runtime import files
 
 pytestmark = pytest.mark.long
 
@@ -40,7 +40,7 @@ WRITERS = {
     "patches.h5": """
         import openslide
         from PIL import Image
-        from spotwise.slides import extract_patches
+        from spotwise.data.slides import extract_patches
         import tifffile
         tifffile.imwrite("../slide.tif", noise(2000, 2000, 3), tile=(256, 256))
         centres = np.indices((9, 9)).reshape(2, 81).T * 200 + 150
@@ -48,45 +48,45 @@ WRITERS = {
     """,
     "last.pt": """
         import torch
-        from spotwise.checkpoints import State
+        from spotwise.training.checkpoints import State
         State(path.parent, "").save({"model": torch.from_numpy(noise(8 * MB)), "step": 3})
     """,
     "best.safetensors": """
         import torch
-        from spotwise.checkpoints import State
+        from spotwise.training.checkpoints import State
         State(path.parent, "").save_best(torch.nn.Linear(1000, 3000))
     """,
     "bank.safetensors": """
-        from spotwise.retrieval import Embeddings, write_embeddings
+        from spotwise.inference.retrieval import Embeddings, write_embeddings
         write_embeddings(path, Embeddings.of(noise(20_000, 256).astype(np.float32), np.arange(20_000)))
     """,
     "fold.h5": """
-        from spotwise.folds import write_fold
+        from spotwise.data.folds import write_fold
         write_fold(path, some_fold())
     """,
     "prediction.h5ad": """
-        from spotwise.predictions import write_prediction
+        from spotwise.inference.prediction_files import write_prediction
         fold = some_fold()
         write_prediction(path, fold, "A", fold.expression, {"predictor": "CMRCNet-50"})
     """,
     "scores.parquet": """
         import pandas as pd
-        from spotwise.metrics import write_scores
+        from spotwise.evaluation.metrics import write_scores
         write_scores(pd.DataFrame(noise(2 * MB, 8).astype(np.float64) ** 0.5).add_prefix("column"), path)
     """,
     "table.csv": """
         import pandas as pd
-        from spotwise.costs import write_costs
+        from spotwise.evaluation.training_costs import write_costs
         write_costs(pd.DataFrame(noise(MB, 8)), path)
     """,
     "figure.png": """
         from PIL import Image
-        from spotwise.files import atomic
+        from spotwise.runtime.files import atomic
         with atomic(path) as temporary:
             Image.fromarray(noise(2000, 2000, 3)).save(temporary)
     """,
     "qc.json": """
-        from spotwise.files import write_json
+        from spotwise.runtime.files import write_json
         write_json(path, noise(2 * MB).tolist())
     """,
 }
@@ -94,14 +94,14 @@ JOB = """
 import sys
 from pathlib import Path
 import numpy as np
-from spotwise.jobs import job
+from spotwise.runtime.job import job
 MB = 2**20
 noise = lambda *shape: np.random.default_rng(0).integers(0, 256, size=shape, dtype=np.uint8)
 path = Path(sys.argv[1])
 
 
 def some_fold(n=2000, genes=1000):
-    from spotwise.folds import Fold
+    from spotwise.data.folds import Fold
     many, text = np.arange(n), np.full(n, "A", dtype=object)
     expression = np.random.default_rng(0).random((n, genes), dtype=np.float32)
     return Fold(

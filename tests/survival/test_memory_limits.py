@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from spotwise import files
+from spotwise.runtime import files
 
 pytestmark = pytest.mark.long
 
@@ -22,7 +22,7 @@ CHILD = """
 import re, resource, sys
 from pathlib import Path
 import h5py, numpy as np
-from spotwise.jobs import job
+from spotwise.runtime.job import job
 {imports}
 megabytes = 2**20
 
@@ -64,7 +64,7 @@ def patches(tmp_path_factory):
     folder = tmp_path_factory.mktemp("large")
     noise = np.random.default_rng(0).integers(0, 256, size=(4000, 4000, 3), dtype=np.uint8)
     tifffile.imwrite(folder / "slide.tif", noise, tile=(256, 256))
-    done = run(folder, "from spotwise.slides import extract_patches", EXTRACT)
+    done = run(folder, "from spotwise.data.slides import extract_patches", EXTRACT)
     assert done.returncode == 0, done.stderr
     assert (folder / "patches.h5").stat().st_size > PATCHES * 224 * 224 * 3
     return folder
@@ -72,10 +72,10 @@ def patches(tmp_path_factory):
 
 SPOTS = """
 import torch
-from spotwise import devices
-from spotwise.folds import Fold
-from spotwise.spots import Spots
-from spotwise.training import _hash_of
+from spotwise.runtime import devices
+from spotwise.data.folds import Fold
+from spotwise.training.dataset import Spots
+from spotwise.training.loop import _hash_of
 """
 READ = f"""
 n = {PATCHES}
@@ -149,7 +149,7 @@ print(predicted.shape)
 
 def test_retrieval_never_holds_all_similarities(tmp_path):
     """All of them would be 2,400 MB, and what is computed from them several times that."""
-    done = run(tmp_path, "from spotwise.retrieval import Embeddings, retrieve", RETRIEVE)
+    done = run(tmp_path, "from spotwise.inference.retrieval import Embeddings, retrieve", RETRIEVE)
     assert (done.returncode, done.stdout) == (0, "(20000, 20)\n"), done.stderr
 
 
@@ -163,7 +163,7 @@ PREPARE = """
 import runpy
 import anndata
 import scipy.spatial  # as what is loaded on first use takes memory of its own, and OpenBLAS waits for ever for it
-from spotwise import expression, folds, hest, slides
+from spotwise.data import expression, folds, hest, slides
 class Named(dict):
     __getattr__ = dict.__getitem__
 def script(name, **parts):

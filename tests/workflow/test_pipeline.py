@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 from pipeline import Pipeline, copy_workflow, example
 
-from spotwise.folds import read_fold
-from spotwise.retrieval import read_embeddings
+from spotwise.data.folds import read_fold
+from spotwise.inference.retrieval import read_embeddings
 
 pytestmark = pytest.mark.workflow
 

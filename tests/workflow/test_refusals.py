@@ -6,7 +6,7 @@ import pytest
 from pipeline import REPOSITORY, Pipeline, example
 
 from spotwise.config import prepare
-from spotwise.models import REGISTRY
+from spotwise.models.registry import REGISTRY
 
 pytestmark = pytest.mark.workflow
 

@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 @dataclass(frozen=True)
 class Context:
-    """What a method needs of its spots; :class:`spotwise.spots.Spots` provides it.
+    """What a method needs of its spots; :class:`spotwise.training.dataset.Spots` provides it.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class Batch(NamedTuple):
     neighbours, exemplars
         Where asked for.
     index
-        int64 (B,), place of each spot among those that its :class:`spotwise.spots.Spots` holds: in training, among the
+        int64 (B,), place of each spot among those that its :class:`spotwise.training.dataset.Spots` holds: in training, among the
         training spots.
     """
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from spotwise.errors import InputError
-from spotwise.losses import combine, monitored, soft_contrastive
+from spotwise.models.base import Method, Options
 from spotwise.models.batch import Batch, Context
 from spotwise.models.encoders import timm_encoder
 from spotwise.models.layers import (
@@ -21,7 +21,7 @@ from spotwise.models.layers import (
     check_sizes,
     vision_transformer,
 )
-from spotwise.models.method import Method, Options
+from spotwise.models.losses import combine, monitored, soft_contrastive
 
 VIT = "vit"
 
@@ -141,7 +141,7 @@ class BLEEP(Method):
         Returns
         -------
         dict
-            Scalars: ``total``, differentiable; detached, those of :func:`spotwise.losses.monitored`.
+            Scalars: ``total``, differentiable; detached, those of :func:`spotwise.models.losses.monitored`.
         """
         image, gene = self.embed_images(batch.images), self.embed_expression(batch.expression)
         spot_ce, image_ce = soft_contrastive(

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from spotwise.losses import at_least_float32, balance, combine, monitored, reconstruction_error, soft_contrastive
+from spotwise.models.base import Method, Options
 from spotwise.models.batch import Batch, Context
 from spotwise.models.layers import (
     FusionBlock,
@@ -24,7 +24,7 @@ from spotwise.models.layers import (
     check_sizes,
     vision_transformer,
 )
-from spotwise.models.method import Method, Options
+from spotwise.models.losses import at_least_float32, balance, combine, monitored, reconstruction_error, soft_contrastive
 
 # "two concatenated cross-modal fusion modules" (paper); the released code applies one module twice
 FUSION_PASSES = 2
@@ -244,7 +244,7 @@ class CMRCNet(Method):
         Returns
         -------
         dict
-            Scalars: ``total``, differentiable; detached, those of :func:`spotwise.losses.monitored` and, unless nothing
+            Scalars: ``total``, differentiable; detached, those of :func:`spotwise.models.losses.monitored` and, unless nothing
             is reconstructed, ``reconstruction``, which is Loss_r.
         """
         options = self.options

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import scipy  # loads a subpackage when it is used
 
-from spotwise.contracts import TEST
-from spotwise.folds import Fold
+from spotwise.constants import TEST
+from spotwise.data.folds import Fold
 
 
 class Control(ABC):
@@ -174,7 +174,7 @@ class NoiseCeiling(Control):
     """A simulated best predictor, made from the truth: a bound, not a predictor.
 
     It scores on every gene what a method would that knew the true expression of each spot and missed nothing but the
-    noise of its measurement: a correlation of the ceiling ``c`` (:mod:`spotwise.ceiling`). With the truth's deviations
+    noise of its measurement: a correlation of the ceiling ``c`` (:mod:`spotwise.evaluation.noise_ceiling`). With the truth's deviations
     from their mean ``z``, of standard deviation ``s``, and noise ``w`` as long as ``z`` and orthogonal to it,
 
         x = mean + c (c z + sqrt(1 - c^2) w)

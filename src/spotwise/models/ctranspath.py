@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from spotwise.errors import InputError
-from spotwise.losses import at_least_float32
+from spotwise.models.base import Method, Options
 from spotwise.models.batch import Batch, Context
 from spotwise.models.encoders import from_hub, pretrained_or_random
 from spotwise.models.layers import check_choices, check_divisors, stages
-from spotwise.models.method import Method, Options
-from spotwise.spots import IMAGENET_MEAN, IMAGENET_STD
+from spotwise.models.losses import at_least_float32
+from spotwise.training.dataset import IMAGENET_MEAN, IMAGENET_STD
 
 # Where the weights are: a gated dataset. Neither its commit nor the file's hash is pinned, as neither could be checked
 # when this was written; a file of another layout is refused.

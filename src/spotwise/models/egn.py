@@ -16,10 +16,10 @@ from timm.models.vision_transformer import Attention
 from torch import Tensor, nn
 from torch.nn import functional
 
-from spotwise.losses import at_least_float32
+from spotwise.models.base import Method, Options, Sizes
 from spotwise.models.batch import Batch, Context, Exemplars
 from spotwise.models.layers import check_divisors, check_sizes
-from spotwise.models.method import Method, Options, Sizes
+from spotwise.models.losses import at_least_float32
 
 # Width of the hidden layer that compares query and exemplars, in channels of a bridge head
 COMPARISON_HEADS = 4

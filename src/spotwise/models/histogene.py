@@ -9,9 +9,9 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional
 
+from spotwise.models.base import Method, Options, Sizes
 from spotwise.models.batch import Batch, Context
 from spotwise.models.layers import check_divisors, check_fractions, check_sizes
-from spotwise.models.method import Method, Options, Sizes
 
 MLP_RATIO = 2
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from spotwise.errors import InputError
-from spotwise.retrieval import average, nearest, unit_rows
+from spotwise.inference.retrieval import average, nearest, unit_rows
 
 
 @dataclass(frozen=True)

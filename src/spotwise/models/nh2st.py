@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from spotwise.errors import InputError
-from spotwise.losses import at_least_float32
+from spotwise.models.base import Method, Options
 from spotwise.models.batch import Batch, Context, Neighbours
 from spotwise.models.encoders import timm_encoder
 from spotwise.models.layers import check_choices, check_divisors, check_fractions, check_sizes, is_timm_model
-from spotwise.models.method import Method, Options
+from spotwise.models.losses import at_least_float32
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from spotwise.errors import InputError
-from spotwise.losses import at_least_float32
+from spotwise.models.base import Method, Options
 from spotwise.models.batch import Batch, Context
 from spotwise.models.encoders import timm_encoder
 from spotwise.models.layers import check_choices, check_sizes, stages
-from spotwise.models.method import Method, Options
-from spotwise.spots import turn
+from spotwise.models.losses import at_least_float32
+from spotwise.training.dataset import turn
 
 # DenseNet-121: its growth rate and blocks, and timm's name for the ImageNet weights that ST-Net starts from, which are
 # torchvision's; timm's plain `densenet121` has others.

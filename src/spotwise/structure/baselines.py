@@ -14,9 +14,9 @@ import numpy as np
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from spotwise.contracts import BASELINE_SPACES, EXPRESSION_SPACES, SPATIAL, TOTAL_COUNTS
-from spotwise.folds import Slide, array_positions, slide_of
-from spotwise.measures import adjacency
+from spotwise.constants import BASELINE_SPACES, EXPRESSION_SPACES, SPATIAL, TOTAL_COUNTS
+from spotwise.data.folds import Slide, array_positions, slide_of
+from spotwise.evaluation.measures import adjacency
 from spotwise.structure.spaces import Space
 
 if TYPE_CHECKING:

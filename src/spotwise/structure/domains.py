@@ -10,9 +10,9 @@ import scipy  # loads a subpackage when it is used
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from spotwise.contracts import BARCODES, KMEANS, LEIDEN
+from spotwise.constants import BARCODES, KMEANS, LEIDEN
 from spotwise.errors import InputError
-from spotwise.measures import adjacency
+from spotwise.evaluation.measures import adjacency
 from spotwise.structure.labels import UNLABELLED
 from spotwise.structure.spaces import Space
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 from scipy import sparse
 
+from spotwise.data.folds import Fold, Slide, assemble_fold
+from spotwise.data.sample_sheet import FoldPlan
 from spotwise.errors import InputError
-from spotwise.folds import Fold, Slide, assemble_fold
-from spotwise.samples import FoldPlan
 
 # Counts of a spot after normalisation
 PER_SPOT = 1e6

@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from spotwise import devices
-from spotwise.contracts import TEST, TRAIN, VAL
-from spotwise.embedding import in_batches
-from spotwise.folds import Fold, read_fold
-from spotwise.models import restore
-from spotwise.models.method import Sizes
-from spotwise.retrieval import unit_rows
-from spotwise.spots import Spots
+from spotwise.constants import TEST, TRAIN, VAL
+from spotwise.data.folds import Fold, read_fold
+from spotwise.inference.embeddings import in_batches
+from spotwise.inference.retrieval import unit_rows
+from spotwise.models.base import Sizes
+from spotwise.models.registry import restore
+from spotwise.runtime import devices
 from spotwise.structure.spaces import Space, write_space
+from spotwise.training.dataset import Spots
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from spotwise.contracts import BARCODES
+from spotwise.constants import BARCODES
 from spotwise.errors import InputError, one_of
 
 UNLABELLED = ""

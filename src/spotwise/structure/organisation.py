@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from spotwise.contracts import BARCODES
+from spotwise.constants import BARCODES
 from spotwise.structure.spaces import Space
 
 NEIGHBOURS = 15

@@ -8,9 +8,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from spotwise.contracts import BARCODES
+from spotwise.constants import BARCODES
 from spotwise.errors import InputError
-from spotwise.files import atomic
+from spotwise.runtime.files import atomic
 
 HALVES = ("image half", "expression half")
 

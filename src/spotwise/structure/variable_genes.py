@@ -11,8 +11,8 @@ import scipy  # loads a subpackage when it is used
 from scipy import sparse
 
 from spotwise.errors import InputError
-from spotwise.measures import adjacency, morans_i
-from spotwise.metrics import gene_blocks, unit_columns
+from spotwise.evaluation.measures import adjacency, morans_i
+from spotwise.evaluation.metrics import gene_blocks, unit_columns
 
 # A gene in fewer spots has too few distinct places for any statement about where it is
 MIN_SPOTS = 10

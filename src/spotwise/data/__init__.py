@@ -1,0 +1,1 @@
+"""From slides and counts to folds: HEST's layout, sample sheet, download, cleaning, genes, patches."""

@@ -1,0 +1,348 @@
+"""``fold.h5``: everything that training, retrieval and scoring need of one fold beside the patches."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import h5py
+import numpy as np
+import scipy  # loads a subpackage when it is used
+
+from spotwise.data.blocks import by_rows, taken
+from spotwise.constants import BARCODES, DROPPED, IMAGES, PAPER, PATCH_PX, PATIENT, SPATIAL, SPECIES, TEST, TOTAL_COUNTS, TRAIN, VAL
+from spotwise.errors import InputError
+from spotwise.runtime.files import atomic
+from spotwise.data.slides import check_centres, match_patches, read_patches_index
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from spotwise.data.sample_sheet import FoldPlan
+
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One fold in memory; N spots, G genes.
+
+    Attributes
+    ----------
+    genes
+        (G,) symbols of the panel, sorted.
+    is_marker
+        (G,) bool.
+    expression
+        (N, G) float32, log-normalised. NaN where a test slide does not measure a gene of the panel.
+    sample, patient, barcode, role
+        (N,) slide, whose it is, spot, and what the spot is for: ``train``, ``val`` or ``test``.
+    patch
+        (N,) int64 row of the spot's patch in its slide's ``patches.h5``.
+    spatial
+        (N, 2) spot centres (x, y), level-0 pixels.
+    array
+        (N, 2) int64 row and column of the spot on its slide's array, see :func:`array_positions`.
+    total_counts
+        (N,) float32 counts of the spot over all genes.
+    cohort, protocol, fold
+        Which fold it is.
+    """
+
+    genes: np.ndarray
+    is_marker: np.ndarray
+    expression: np.ndarray
+    sample: np.ndarray
+    patient: np.ndarray
+    barcode: np.ndarray
+    role: np.ndarray
+    patch: np.ndarray
+    spatial: np.ndarray
+    array: np.ndarray
+    total_counts: np.ndarray
+    cohort: str
+    protocol: str
+    fold: int
+
+    def rows(self, *roles: str, sample: str | None = None) -> np.ndarray:
+        """Rows of the spots with one of ``roles`` (of one ``sample``), ascending, int64."""
+        chosen = np.isin(self.role, roles)
+        if sample is not None:
+            chosen &= self.sample == sample
+        return np.flatnonzero(chosen)
+
+    @property
+    def bank(self) -> np.ndarray:
+        """Rows whose expression may be retrieved: all training spots, those held out for validation included.
+
+        As in the released inference: the whole training slides, never a test spot.
+        """
+        return self.rows(TRAIN, VAL)
+
+    def owner(self) -> np.ndarray:
+        """(N,) what may not be divided where training spots stand in for tested ones: the patient, or the slide.
+
+        The patient under ``patient``, where training holds several; otherwise the slide.
+        """
+        several = len(set(self.patient[self.bank])) > 1
+        return self.patient if self.protocol == PATIENT and several else self.sample
+
+    def reference(self, sample: str) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and variance per gene of the slides that the protocol allows for choosing evaluation genes.
+
+        ``paper``: the test slide's own truth, as the released code ranks. ``patient``: the training slides, each
+        slide with equal weight, variance within slides (a batch effect between them makes no gene variable).
+
+        Returns
+        -------
+        mean, variance
+            (G,) float64 each.
+        """
+        slides = [sample] if self.protocol == PAPER else sorted(set(self.sample[self.bank]))
+        roles = (TEST,) if self.protocol == PAPER else (TRAIN, VAL)
+        blocks = [self.expression[self.rows(*roles, sample=slide)].astype(np.float64) for slide in slides]
+        return np.mean([b.mean(axis=0) for b in blocks], axis=0), np.mean([b.var(axis=0) for b in blocks], axis=0)
+
+
+@dataclass(frozen=True)
+class Slide:
+    """What ``assemble_fold`` takes of one slide; N spots that have a patch, F features.
+
+    ``expression`` is (N, F) log-normalised, dense or CSR; ``genes`` (F,); the rest as in :class:`Fold`.
+    """
+
+    genes: np.ndarray
+    expression: object
+    barcode: np.ndarray
+    patch: np.ndarray
+    spatial: np.ndarray
+    array: np.ndarray
+    total_counts: np.ndarray
+
+
+def slide_of(lognorm: AnnData, patches: str | Path, genes: Sequence[str] | None = None) -> Slide:
+    """The spots of a slide that have a patch, joined by barcode, never by position.
+
+    Parameters
+    ----------
+    lognorm
+        Log-normalised slide, with the barcodes that cleaning dropped; its X may be in the file (``backed``).
+    patches
+        Its ``patches.h5``. Patches of dropped spots are left out.
+    genes
+        Take only these, where the slide has them; all by default.
+
+    Raises
+    ------
+    InputError
+        When a patch belongs to no spot or shows another place, or fewer than two spots have a patch.
+    """
+    barcodes, coords, attrs = read_patches_index(Path(patches))
+    with h5py.File(patches) as file:
+        size = file[IMAGES].shape[1:3]
+    if size != (PATCH_PX, PATCH_PX):
+        raise InputError(patches, IMAGES, f"{size} px", f"{PATCH_PX} px; cut them anew with data.images: slides")
+    known = [*lognorm.obs_names, *lognorm.uns[DROPPED]]
+    row = match_patches(barcodes, known, patches)[: lognorm.n_obs]
+    kept = np.flatnonzero(row >= 0)
+    if not len(kept):
+        raise InputError(patches, BARCODES, "no barcode of the slide's spots", f"such as {lognorm.obs_names[0]}")
+    if len(kept) == 1:
+        raise InputError(patches, BARCODES, f"one spot, {lognorm.obs_names[kept[0]]}", "two or more, to correlate")
+    if bare := lognorm.n_obs - len(kept):
+        logger.warning("%s: %d of %d spots have no patch and are left out", patches, bare, lognorm.n_obs)
+    if coords is not None:
+        check_centres(coords[row[kept]], attrs, lognorm.obsm[SPATIAL][kept], lognorm.obs_names[kept], patches)
+    columns = np.flatnonzero(lognorm.var_names.isin(genes if genes is not None else lognorm.var_names))
+    return Slide(
+        genes=lognorm.var_names.to_numpy(dtype=object)[columns],
+        expression=taken(by_rows(lognorm.X), kept, columns),
+        barcode=lognorm.obs_names.to_numpy(dtype=object)[kept],
+        patch=row[kept],
+        spatial=lognorm.obsm[SPATIAL][kept],
+        array=array_positions(lognorm)[kept],
+        total_counts=lognorm.obs[TOTAL_COUNTS].to_numpy()[kept],
+    )
+
+
+def check_one_species(counts: Mapping[str, str | Path]) -> None:
+    """Check that slides (sample -> ``counts.h5ad``) are of one species, as symbols of two hardly overlap.
+
+    Raises
+    ------
+    InputError
+        Naming the first slide whose metadata says another species than that of a slide before it.
+    """
+    known: dict[str, str] = {}
+    for sample, path in counts.items():
+        with h5py.File(path) as file:
+            species = file["uns"][SPECIES].asstr()[()]
+        for other in known:
+            if species and species != known[other]:
+                expected = f"{known[other]!r}, as of {other}"
+                raise InputError(f"metadata of {sample}", "species", repr(species), expected)
+        if species:
+            known[sample] = species
+
+
+def array_positions(lognorm: AnnData) -> np.ndarray:
+    """Row and column of each spot on its slide's array, from 0, (N, 2) int64.
+
+    ``obs["array_row"]`` and ``obs["array_col"]`` where the file has numbers there; otherwise the spot
+    centres, counted in steps of the usual distance between nearest spots.
+    """
+    try:
+        position = lognorm.obs[["array_row", "array_col"]].to_numpy(dtype=np.float64)
+        if np.isfinite(position).all():
+            return (position - position.min(axis=0)).round().astype(np.int64)
+    except (KeyError, ValueError):
+        pass  # no such columns, or no numbers in them
+    centres = np.asarray(lognorm.obsm[SPATIAL], dtype=np.float64)[:, ::-1]  # row is y
+    if len(centres) == 1:
+        return np.zeros((1, 2), dtype=np.int64)
+    pitch = np.median(scipy.spatial.KDTree(centres).query(centres, k=[2])[0])
+    return ((centres - centres.min(axis=0)) / (pitch or 1.0)).round().astype(np.int64)
+
+
+def assemble_fold(
+    plan: FoldPlan,
+    cohort: str,
+    protocol: str,
+    slides: Mapping[str, Slide],
+    patient_of: Mapping[str, str],
+    genes: Sequence[str],
+    markers: Sequence[str],
+    validation_fraction: float,
+    seed: int = 0,
+) -> Fold:
+    """Join the slides of a fold on its panel and give every spot its role; a plan without test slides is a fold, too.
+
+    Parameters
+    ----------
+    plan
+        Which slides are for what.
+    slides
+        All slides of ``plan`` by sample id.
+    patient_of
+        Patient of each slide.
+    genes, markers
+        The panel, and which of it are marker genes.
+    validation_fraction
+        Share of spots held out where validation is not a whole slide.
+    seed
+        Of the random validation spots.
+
+    Raises
+    ------
+    InputError
+        When a training slide lacks a gene of the panel, or no spot is left to train or to validate on.
+    """
+    parts = []
+    for sample in (*plan.train, *plan.test):
+        slide = slides[sample]
+        role = np.full(len(slide.barcode), TEST, dtype=object)
+        if sample in plan.train:
+            role[:] = TRAIN
+            role[_validation_spots(plan, sample, slide, validation_fraction, seed)] = VAL
+        parts.append(
+            {
+                "expression": _on_panel(slide, genes, sample, may_lack=sample in plan.test),
+                "sample": np.full(len(slide.barcode), sample, dtype=object),
+                "patient": np.full(len(slide.barcode), patient_of[sample], dtype=object),
+                "barcode": np.asarray(slide.barcode, dtype=object),
+                "role": role,
+                "patch": np.asarray(slide.patch, dtype=np.int64),
+                "spatial": np.asarray(slide.spatial, dtype=np.float64),
+                "array": np.asarray(slide.array, dtype=np.int64),
+                "total_counts": np.asarray(slide.total_counts, dtype=np.float32),
+            }
+        )
+    joined = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    for role in (TRAIN, VAL, TEST) if plan.test else (TRAIN, VAL):
+        if not (joined["role"] == role).any():
+            raise InputError(f"{cohort}/{protocol}/fold{plan.fold}", "spots", f"no {role} spot", "at least one")
+    return Fold(
+        genes=np.asarray(genes, dtype=object),
+        is_marker=np.isin(np.asarray(genes, dtype=object), list(markers)),
+        cohort=cohort,
+        protocol=protocol,
+        fold=plan.fold,
+        **joined,
+    )
+
+
+def _on_panel(slide: Slide, genes: Sequence[str], sample: str, may_lack: bool) -> np.ndarray:
+    """(N, G) float32 expression on the panel; NaN columns for genes that the slide does not measure."""
+    column = {gene: index for index, gene in enumerate(slide.genes)}
+    lacking = [gene for gene in genes if gene not in column]
+    if lacking and not may_lack:
+        raise InputError(sample, "genes", f"{lacking[0]} missing", "every gene of the panel in every training slide")
+    expression = np.full((len(slide.barcode), len(genes)), np.nan, dtype=np.float32)
+    measured = [index for index, gene in enumerate(genes) if gene in column]
+    taken = slide.expression[:, [column[genes[index]] for index in measured]]
+    expression[:, measured] = taken if isinstance(taken, np.ndarray) else taken.toarray()
+    return expression
+
+
+def _validation_spots(plan: FoldPlan, sample: str, slide: Slide, fraction: float, seed: int) -> np.ndarray:
+    """Spots of a training slide that are held out for choosing the checkpoint."""
+    n = len(slide.barcode)
+    if plan.validation == "spots":
+        number = [seed, plan.fold, plan.train.index(sample)]
+        return np.random.default_rng(number).permutation(n)[: round(fraction * n)]
+    if sample != plan.validation_slide:
+        return np.empty(0, dtype=np.int64)
+    if plan.validation == "slide":
+        return np.arange(n)
+    # The spots at one end of the tissue's longer side: a block, so that few of them have a neighbour in training.
+    extent = np.ptp(slide.spatial, axis=0)
+    along = slide.spatial[:, int(np.argmax(extent))]
+    return np.argsort(-along, kind="stable")[: round(fraction * n)]
+
+
+def write_fold(path: str | Path, fold: Fold) -> None:
+    """Write ``fold.h5``; its attribute ``sha256`` names the contents."""
+    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
+        for field in fields(Fold):
+            value = getattr(fold, field.name)
+            if not isinstance(value, np.ndarray):
+                file.attrs[field.name] = value
+            elif value.dtype == object:
+                file.create_dataset(field.name, data=value, dtype=h5py.string_dtype())
+            else:
+                file.create_dataset(field.name, data=value, compression="lzf" if value.ndim > 1 else None)
+        file.attrs["sha256"] = content_hash(fold)
+
+
+def read_fold(path: str | Path) -> Fold:
+    """Read what :func:`write_fold` wrote."""
+    values: dict[str, object] = {}
+    with h5py.File(path) as file:
+        for field in fields(Fold):
+            if field.name in file.attrs:
+                value = file.attrs[field.name]
+                values[field.name] = value if isinstance(value, str) else int(value)
+            elif h5py.check_string_dtype(file[field.name].dtype):
+                values[field.name] = file[field.name].asstr()[:]
+            else:
+                values[field.name] = file[field.name][:]
+    return Fold(**values)
+
+
+def content_hash(fold: Fold) -> str:
+    """SHA-256 over every array and attribute of a fold."""
+    digest = hashlib.sha256()
+    for field in fields(Fold):
+        value = getattr(fold, field.name)
+        digest.update(field.name.encode())
+        if isinstance(value, np.ndarray) and value.dtype != object:
+            digest.update(str((value.dtype, value.shape)).encode())
+            digest.update(np.ascontiguousarray(value).data)
+        else:
+            digest.update("\0".join(map(str, np.atleast_1d(value))).encode())
+    return digest.hexdigest()

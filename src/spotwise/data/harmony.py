@@ -1,0 +1,58 @@
+"""Expression corrected for the slides it comes from by Harmony (Korsunsky et al., Nat Methods 16:1289, 2019)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from harmonypy import run_harmony
+
+from spotwise.constants import PATIENT
+from spotwise.data.folds import Fold
+
+# The defaults of harmonypy 0.0.x, which BLEEP's preprocessing runs on; those of later versions differ
+SETTINGS = {
+    "theta": 1.0,
+    "lamb": 1.0,
+    "sigma": 0.1,
+    "max_iter_harmony": 10,
+    "max_iter_kmeans": 20,
+    "epsilon_cluster": 1e-5,
+    "epsilon_harmony": 1e-4,
+}
+SPOTS_PER_CLUSTER, MOST_CLUSTERS = 30, 100
+
+
+def harmonise(fold: Fold, seed: int = 0) -> Fold:
+    """The fold with the expression of its training spots corrected for their slides.
+
+    As in BLEEP's released preprocessing, Harmony runs on the log-normalised matrix of the panel itself, not on its
+    principal components, and each slide is a batch. Unlike there, the test slide keeps its measured expression: it is
+    the truth, and a correction fitted with the training slides would draw it towards what is retrieved. Under the
+    paper's protocol the test slide still takes part in the fit, as there; under the patient protocol it does not.
+
+    Parameters
+    ----------
+    fold
+        Not modified. With a single slide to fit on, nothing is there to correct.
+    seed
+        Of Harmony's clustering.
+    """
+    rows = fold.bank if fold.protocol == PATIENT else np.arange(len(fold.sample))
+    slide = fold.sample[rows]
+    if len(set(slide)) == 1:
+        return fold
+    corrected = run_harmony(
+        fold.expression[rows].T,  # genes x spots: the other way round it is mistaken where both are as many
+        {"slide": slide},
+        "slide",
+        nclust=int(np.clip(round(len(rows) / SPOTS_PER_CLUSTER), 1, MOST_CLUSTERS)),
+        random_state=seed,
+        ncores=1,
+        verbose=False,
+        **SETTINGS,
+    ).Z_corr
+    expression = fold.expression.copy()
+    trained = np.isin(rows, fold.bank)
+    expression[rows[trained]] = corrected[trained]
+    return replace(fold, expression=expression)

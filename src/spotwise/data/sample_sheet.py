@@ -1,0 +1,147 @@
+"""The sample sheet, patients, and the folds of both protocols.
+
+Folds follow from the sheet alone, so that the workflow knows all of them before any data is there.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from spotwise.constants import PAPER, PATIENT
+from spotwise.errors import InputError
+from spotwise.runtime.schema import validate
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One slide with its counts: a row of the sample sheet."""
+
+    sample: str
+    cohort: str
+    patient: str
+    technology: str = ""
+
+
+@dataclass(frozen=True)
+class FoldPlan:
+    """Which slides a fold tests on, trains on, and chooses its checkpoint on.
+
+    Attributes
+    ----------
+    fold
+        Its number, from 0, in the order of the sample sheet.
+    test, train
+        Sample ids. ``train`` includes the slide that validation is taken from.
+    validation
+        ``spots``: a random share of every training slide's spots (the paper).
+        ``slide``: all of ``validation_slide``. ``block``: a contiguous block of ``validation_slide``.
+    validation_slide
+        The training slide held out, ``None`` for ``spots``.
+    """
+
+    fold: int
+    test: tuple[str, ...]
+    train: tuple[str, ...]
+    validation: str
+    validation_slide: str | None = None
+
+
+def read_samples(path: str | Path) -> list[Sample]:
+    """Read and check a sample sheet (tab-separated, one row per slide; ``schemas/samples.schema.yaml``).
+
+    Raises
+    ------
+    InputError
+        For a missing file or column, an id that is unsafe as a file name or given twice, or a row without patient.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(path, "samples", "no such file", "a tab-separated sample sheet")
+    samples: dict[str, Sample] = {}
+    for number, row in enumerate(_rows(path), start=1):
+        validate(row, "samples.schema.yaml", f"{path}: row {number} ({row.get('sample', 'no sample id')})")
+        if row["sample"] in samples:
+            raise InputError(path, "sample", f"{row['sample']} twice", "each id once")
+        samples[row["sample"]] = Sample(row["sample"], row["cohort"], row["patient"], row.get("technology", ""))
+    return list(samples.values())
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    """The rows under the header, blanks around cells and empty cells left out."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(path, f"byte {error.start}", "no UTF-8", "a sheet saved as UTF-8 text") from None
+    table = [_cells(path, number, line) for number, line in enumerate(lines, start=1) if not line.startswith("#")]
+    table = [cells for cells in table if any(cells)]
+    if len(table) < 2:
+        raise InputError(path, "rows", "none", "one row per slide under a header line")
+    header, *rows = table
+    if len(header) == 1:
+        raise InputError(path, "header", repr(header[0]), "columns parted by tabs: sample, cohort, patient, ...")
+    for column in header:
+        if header.count(column) > 1:
+            raise InputError(path, "header", f"column {column!r} twice", "each column once")
+    for number, row in enumerate(rows, start=1):
+        if len(row) != len(header):
+            raise InputError(path, f"row {number}", "a different number of fields", "as many as the header has")
+    return [{column: cell for column, cell in zip(header, row, strict=True) if cell} for row in rows]
+
+
+def _cells(path: Path, number: int, line: str) -> list[str]:
+    """The cells of a line. Each line is read alone: an open quote would else swallow the lines below it."""
+    try:
+        return [cell.strip() for cells in csv.reader([line], delimiter="\t", strict=True) for cell in cells]
+    except csv.Error as error:
+        raise InputError(path, f"line {number}", str(error), "cells whose quotes are closed") from None
+
+
+def by_cohort(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
+    """The samples of each cohort, in their order."""
+    found: dict[str, list[Sample]] = {}
+    for sample in samples:
+        found.setdefault(sample.cohort, []).append(sample)
+    return found
+
+
+def patients(samples: Sequence[Sample]) -> list[str]:
+    """The patients, in the order of their first slide."""
+    return list(dict.fromkeys(sample.patient for sample in samples))
+
+
+def plan_folds(samples: Sequence[Sample], protocol: str) -> list[FoldPlan]:
+    """The folds of one cohort.
+
+    ``paper`` leaves one slide out, whoever it belongs to (the paper's "number of folds is equal to the number of
+    samples"), and validates on random spots of the training slides. ``patient`` leaves one patient out with all of
+    their slides and validates on a whole training slide, or on a block of it where there is only one.
+    """
+    if protocol == PAPER:
+        return [
+            FoldPlan(fold, (left_out.sample,), tuple(s.sample for s in samples if s != left_out), "spots")
+            for fold, left_out in enumerate(samples)
+        ]
+    if protocol != PATIENT:
+        raise ValueError(f"no such protocol: {protocol!r}")
+    plans = []
+    for fold, patient in enumerate(patients(samples)):
+        train = [sample for sample in samples if sample.patient != patient]
+        test = tuple(sample.sample for sample in samples if sample.patient == patient)
+        kind = "slide" if len(train) > 1 else "block"
+        plans.append(FoldPlan(fold, test, tuple(s.sample for s in train), kind, _validation_slide(train, fold)))
+    return plans
+
+
+def _validation_slide(train: Sequence[Sample], fold: int) -> str:
+    """The training slide to choose the checkpoint on: of a patient with no other slide where there is one.
+
+    Then validation, like the test, is on a patient that training has not seen. Candidates take turns over the folds.
+    """
+    slides_of = Counter(sample.patient for sample in train)
+    alone = [sample for sample in train if slides_of[sample.patient] == 1]
+    candidates = alone or list(train)
+    return candidates[fold % len(candidates)].sample

@@ -1,0 +1,1 @@
+"""Scores per gene and per slide, averages, intervals, noise ceiling and leak audit."""

@@ -1,0 +1,263 @@
+"""Gene sets, and averages over genes, slides, folds and seeds, in that order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from spotwise.constants import PROTOCOLS
+from spotwise.evaluation.metrics import CONTROL, FILE_KEYS, read_scores
+
+SECTION = ["cohort", "protocol"]
+ROW_KEYS = [*SECTION, "predictor"]
+RUN_FACTS = ["n_folds", "n_seeds", "k", "k_used_min"]
+MARKER_FACTS = ["markers_found", "markers_listed", "markers_missing"]
+MARKER = "marker"
+# columns of the scores that averages are made of
+AVERAGED = (
+    *FILE_KEYS,
+    *("method", "kind", "k", "k_used", "note", "gene", "pcc"),
+    *("rank_mean", "rank_var", "is_marker", "is_measured", "is_constant"),
+)
+GENE_COUNTS = ["n_constant", "n_genes"]
+
+
+def gene_set_columns(top: Sequence[int] = (50,)) -> list[str]:
+    """Names of the gene sets' columns, in order: HEG and HVG for each size, then the markers."""
+    return [f"{kind}_top{n}" for n in top for kind in ("HEG", "HVG")] + [MARKER]
+
+
+def gene_sets(scores: pd.DataFrame, top: Sequence[int] = (50,)) -> dict[str, pd.Series]:
+    """Which rows of a score table belong to which gene set.
+
+    Parameters
+    ----------
+    scores
+        Rows with `metrics.SCORE_COLUMNS`.
+    top
+        Sizes of the HEG and HVG lists. A panel with fewer measured genes gives all of them.
+
+    Returns
+    -------
+    dict
+        Column name -> boolean mask over the rows. No mask looks at a prediction.
+    """
+    sets = {}
+    for n in top:
+        sets[f"HEG_top{n}"] = scores["rank_mean"].between(1, n)
+        sets[f"HVG_top{n}"] = scores["rank_var"].between(1, n)
+    sets[MARKER] = scores["is_marker"] & scores["is_measured"]
+    return sets
+
+
+def read_listed(
+    paths: Iterable[str | os.PathLike],
+    top: Sequence[int],
+    columns: Sequence[str] = AVERAGED,
+    genes: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Read those rows of score files that a gene set holds: a small part of all, one file after the other.
+
+    Parameters
+    ----------
+    paths
+        Score files; rows come in their order.
+    top
+        Sizes of the HEG and HVG lists.
+    columns
+        Which columns to return; those that decide the gene sets must be among them.
+    genes
+        Further genes to keep, where they are measured.
+    """
+    tables = []
+    for path in paths:
+        scores = read_scores([path], columns)
+        named = scores["gene"].isin(genes) & scores["is_measured"]
+        tables.append(scores[np.logical_or.reduce([named, *gene_sets(scores, top).values()])])
+    return pd.concat(tables, ignore_index=True)
+
+
+def mean_table(
+    scores: pd.DataFrame,
+    top: Sequence[int] = (50,),
+    cohorts: Sequence[str] = (),
+    predictors: Sequence[str] = (),
+    markers: Mapping[str, Sequence[str]] | None = None,
+) -> pd.DataFrame:
+    """Average the scores into one row per cohort, protocol and predictor.
+
+    Parameters
+    ----------
+    scores
+        One row per gene and prediction file, `metrics.SCORE_COLUMNS`.
+    top
+        Sizes of the HEG and HVG lists.
+    cohorts, predictors
+        Display order, as in the config; what is not named follows in order of appearance. Controls come last.
+    markers
+        Cohort -> marker genes as listed in the config, to tell which of them no panel holds.
+
+    Returns
+    -------
+    DataFrame
+        cohort, protocol, predictor, method, kind; the mean PCC of each gene set (over genes, then slides, folds,
+        seeds); `<set>_sd_folds` (over folds, seeds averaged) and `<set>_sd_seeds` (over seeds, folds averaged), both
+        with ddof 1 and NaN for a single fold or seed; n_constant and n_genes (mean per slide, of measured panel genes);
+        n_folds, n_seeds, k, k_used_min (smallest bank that was used), markers_found, markers_listed,
+        markers_missing (names), note.
+    """
+    sets = gene_set_columns(top)
+    files = slide_means(scores, top)
+    means = over_runs(files, ROW_KEYS, [*sets, *GENE_COUNTS])
+    parts = [means, run_facts(scores), _marker_facts(scores, markers or {})]
+    cohorts, predictors = [*cohorts, *scores["cohort"].unique()], [*predictors, *scores["predictor"].unique()]
+    table = in_order(pd.concat(parts, axis=1).reset_index(), cohorts, predictors)
+    return table[[*ROW_KEYS, "method", "kind", *mean_columns(sets), *GENE_COUNTS, *RUN_FACTS, *MARKER_FACTS, "note"]]
+
+
+def gene_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """Average the scores into one row per cohort, protocol, predictor and gene of a panel.
+
+    Parameters
+    ----------
+    scores
+        One row per gene and prediction file, `metrics.SCORE_COLUMNS`.
+
+    Returns
+    -------
+    DataFrame
+        cohort, protocol, predictor, gene; pcc: mean over the slides that measure the gene, then folds, then seeds, NaN
+        where none does; pcc_sd_folds, pcc_sd_seeds as in `mean_table`; n_constant: slides (mean over seeds) on which
+        the prediction or the truth is constant; n_slides that measure the gene of of_slides that were predicted;
+        method, kind, n_folds, n_seeds, k, k_used_min, note of the predictor. Genes by name.
+    """
+    genes = scores.groupby([*ROW_KEYS, "gene"])
+    measured = scores["sample"].where(scores["is_measured"])
+    table = over_runs(scores, [*ROW_KEYS, "gene"], ["pcc"])
+    table["n_constant"] = genes["is_constant"].sum() / genes["seed"].nunique()
+    table["n_slides"] = measured.groupby([scores[key] for key in (*ROW_KEYS, "gene")]).nunique()
+    facts = run_facts(scores).assign(of_slides=scores.groupby(ROW_KEYS)["sample"].nunique())
+    return table.reset_index().join(facts, on=ROW_KEYS)
+
+
+def read_averages(
+    paths: Iterable[str | os.PathLike],
+    top: Sequence[int],
+    markers: Mapping[str, Sequence[str]],
+    predictors: Sequence[str],
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Average score files one after the other: a paper's worth of them would not fit in memory.
+
+    Parameters
+    ----------
+    paths
+        Score files, each with all scores of one predictor in a cohort and protocol.
+    top, markers, predictors
+        As for `mean_table`; the keys of ``markers`` are the cohorts in display order.
+
+    Returns
+    -------
+    tuple
+        What `mean_table` and `gene_table` make of all of them together.
+    """
+    means, genes = [], []
+    for path in paths:
+        scores = read_scores([path], AVERAGED)
+        means.append(mean_table(scores, top, markers=markers))
+        genes.append(gene_table(scores))
+    return tuple(in_order(pd.concat(parts), list(markers), predictors) for parts in (means, genes))
+
+
+def mean_columns(sets: Iterable[str]) -> list[str]:
+    """Columns of some gene sets: their means, then for each the spread over folds and over seeds."""
+    sets = list(sets)
+    return [*sets, *(f"{name}_sd_{over}" for name in sets for over in ("folds", "seeds"))]
+
+
+def over_runs(files: pd.DataFrame, keys: list[str], columns: list[str]) -> pd.DataFrame:
+    """Average over slides, then folds, then seeds.
+
+    Parameters
+    ----------
+    files
+        A row per prediction file (and gene, say), with fold and seed.
+    keys
+        Columns to group by.
+    columns
+        Numbers to average, NaN left out.
+
+    Returns
+    -------
+    DataFrame
+        By ``keys``: the means, and their ``_sd_folds`` and ``_sd_seeds`` as in `mean_table`.
+    """
+    folds = files.groupby([*keys, "fold", "seed"])[columns].mean()
+    over_seeds = folds.groupby([*keys, "fold"]).mean()
+    over_folds = folds.groupby([*keys, "seed"]).mean()
+    parts = [
+        over_folds.groupby(keys).mean(),
+        over_seeds.groupby(keys).std(ddof=1).add_suffix("_sd_folds"),
+        over_folds.groupby(keys).std(ddof=1).add_suffix("_sd_seeds"),
+    ]
+    return pd.concat(parts, axis=1)
+
+
+def slide_means(scores: pd.DataFrame, top: Sequence[int]) -> pd.DataFrame:
+    """One row per prediction file: mean PCC of each gene set, numbers of constant and of measured genes."""
+    files = scores.groupby(FILE_KEYS)
+    means = {name: scores[mask].groupby(FILE_KEYS)["pcc"].mean() for name, mask in gene_sets(scores, top).items()}
+    counts = {"n_constant": files["is_constant"].sum(), "n_genes": files["is_measured"].sum()}
+    return pd.DataFrame({**means, **counts}).reset_index()
+
+
+def run_facts(scores: pd.DataFrame) -> pd.DataFrame:
+    """Method, kind, `RUN_FACTS` and note of each cohort, protocol and predictor."""
+    rows = scores.groupby(ROW_KEYS)
+    return pd.DataFrame(
+        {
+            "method": rows["method"].first(),
+            "kind": rows["kind"].first(),
+            "n_folds": rows["fold"].nunique(),
+            "n_seeds": rows["seed"].nunique(),
+            "k": rows["k"].first(),
+            "k_used_min": rows["k_used"].min(),
+            "note": rows["note"].agg(lambda notes: "; ".join(note for note in notes.unique() if note)),
+        }
+    )
+
+
+def _marker_facts(scores: pd.DataFrame, listed: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """Markers measured in at least one test slide, and those that were asked for in vain."""
+    rows = {}
+    for key, genes in scores[scores["is_marker"]].groupby(ROW_KEYS):
+        rows[key] = (set(genes["gene"]), set(genes.loc[genes["is_measured"], "gene"]))
+    facts = []
+    keys = scores[ROW_KEYS].drop_duplicates()
+    for key in keys.itertuples(index=False, name=None):
+        flagged, found = rows.get(key, (set(), set()))
+        wanted = flagged | set(listed.get(key[0], ()))
+        facts.append((len(found), len(wanted), ", ".join(sorted(wanted - found))))
+    return pd.DataFrame(facts, index=pd.MultiIndex.from_frame(keys), columns=MARKER_FACTS)
+
+
+def _order(present: pd.Series, wanted: Iterable[str]) -> dict[str, int]:
+    names = [*wanted, *present.unique()]
+    return {name: place for place, name in enumerate(dict.fromkeys(names))}
+
+
+def in_order(table: pd.DataFrame, cohorts: Iterable[str], predictors: Iterable[str]) -> pd.DataFrame:
+    """Sort rows by cohort, protocol, methods before controls, and predictor; rows level in these stay as they were.
+
+    ``cohorts`` and ``predictors`` are in display order; what they do not name follows in order of appearance.
+    """
+    ranks = (
+        table["predictor"].map(_order(table["predictor"], predictors)),
+        table["kind"].eq(CONTROL),
+        table["protocol"].map(_order(table["protocol"], PROTOCOLS)),
+        table["cohort"].map(_order(table["cohort"], cohorts)),
+    )
+    by_row = np.lexsort([rank.to_numpy() for rank in ranks])  # the last key counts first
+    return table.iloc[by_row].reset_index(drop=True)

@@ -1,0 +1,104 @@
+"""Mean PCC of a retrieval method against K, the number of retrieved spots, from one spot to the whole bank."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import csr_array
+
+from spotwise.data.folds import Fold
+from spotwise.evaluation.averages import gene_sets
+from spotwise.evaluation.metrics import gene_ranks, pearson_per_gene
+from spotwise.inference import retrieval
+from spotwise.inference.prediction_files import evaluated_genes
+from spotwise.inference.retrieval import Embeddings
+
+STEPS = (1, 2, 5)  # in each power of ten
+
+
+def neighbour_counts(bank: int) -> list[int]:
+    """The K to try: 1, 2, 5, 10, 20, 50, ... below the size of the bank, then the bank."""
+    powers = (10**power for power in range(len(str(bank))))
+    return [*(k for k in (step * power for power in powers for step in STEPS) if k < bank), bank]
+
+
+def sweep_fold(fold: Fold, bank_fold: Fold, bank: Embeddings, queries: Embeddings, top: int) -> pd.DataFrame:
+    """Score every test slide of a fold for every K, as `retrieval.retrieve` and `metrics.score_prediction` would.
+
+    Parameters
+    ----------
+    fold
+        The fold, with truth and ranks of its test slides.
+    bank_fold
+        The fold whose expression is retrieved: the same, or the one corrected by Harmony.
+    bank, queries
+        Embedded training expression and test patches.
+    top
+        Size of the HEG and HVG lists.
+
+    Returns
+    -------
+    DataFrame
+        A row per test slide and K: ``sample``, ``k``, ``bank`` (its size), and the mean PCC of the gene sets
+        (`averages.gene_set_columns`). Where K is the whole bank every query gets the same: the PCC is 0.
+    """
+    rows = []
+    for sample in dict.fromkeys(fold.sample[queries.row]):
+        genes = evaluated_genes(fold, sample)
+        genes = genes.join(gene_ranks(genes))
+        sets = gene_sets(genes, [top])
+        needed = np.logical_or.reduce(list(sets.values()))
+        of_slide = queries[np.flatnonzero(fold.sample[queries.row] == sample)]
+        truth = fold.expression[of_slide.row][:, needed]
+        ks = neighbour_counts(len(bank.row))
+        predictions = retrieve_each(of_slide, bank, bank_fold.expression[np.ix_(bank.row, needed)], ks)
+        for k, predicted in zip(ks, predictions, strict=True):
+            pcc = pd.Series(pearson_per_gene(predicted, truth)[0], index=genes.index[needed])
+            means = {name: pcc[mask[needed]].mean() for name, mask in sets.items()}
+            rows.append({"sample": sample, "k": k, "bank": len(bank.row), **means})
+    return pd.DataFrame(rows)
+
+
+def retrieve_each(queries: Embeddings, bank: Embeddings, expression: np.ndarray, ks: list[int]) -> np.ndarray:
+    """Mean expression of the nearest bank spots of each query, for several numbers of them at once.
+
+    The bank is ranked once per query, in blocks of queries, and each K adds its further spots to the sum of the one
+    before. Equal similarities go to the lower rows, as in `retrieval.nearest`.
+
+    Parameters
+    ----------
+    queries, bank
+        Q and M embedded spots.
+    expression
+        (M, G) log-normalised expression of the bank's spots.
+    ks
+        Ascending, at most M.
+
+    Returns
+    -------
+    ndarray
+        (K, Q, G) float32. The whole bank gives each query exactly the same.
+    """
+    n_bank = len(bank.row)
+    values = expression.astype(np.float64)
+    means = np.empty((len(ks), len(queries.row), expression.shape[1]), dtype=np.float32)
+    step = max(1, retrieval.BLOCK_BYTES // (4 * n_bank))
+    for start in range(0, len(queries.row), step):
+        block = slice(start, start + step)
+        ranked = np.argsort(-(queries.unit[block] @ bank.unit.T), axis=1, kind="stable")
+        total = np.zeros((len(ranked), expression.shape[1]))
+        for place, (before, k) in enumerate(pairwise([0, *ks])):
+            if k < n_bank:
+                total += _gather(ranked[:, before:k], n_bank) @ values
+                means[place, block] = total / k
+            else:  # sums in another order would differ in their last digits, and correlate
+                means[place, block] = values.mean(axis=0)
+    return means
+
+
+def _gather(chosen: np.ndarray, n_bank: int) -> csr_array:
+    """(B, M) with 1.0 at the columns ``chosen`` (B, k) of each row."""
+    n, k = chosen.shape
+    return csr_array((np.ones(n * k), chosen.ravel(), np.arange(0, n * k + 1, k)), shape=(n, n_bank))

@@ -1,0 +1,1 @@
+"""Embeddings, retrieval and prediction of test slides."""

@@ -1,0 +1,126 @@
+"""Embeddings: of a fold's spots by a trained method, and of a slide's patches by a frozen encoder."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+
+from spotwise.constants import BARCODES, IMAGES, TEST
+from spotwise.data.folds import read_fold
+from spotwise.data.slides import read_patches_index
+from spotwise.errors import InputError, SetupError
+from spotwise.inference.retrieval import Embeddings, write_embeddings
+from spotwise.models.base import Sizes
+from spotwise.models.encoders import frozen_encoder
+from spotwise.models.registry import restore
+from spotwise.runtime import devices
+from spotwise.runtime.files import atomic
+from spotwise.training.dataset import Spots, normalise, resize
+
+logger = logging.getLogger(__name__)
+
+AT_ONCE = 128  # spots per forward pass
+
+
+@devices.remedied(devices.OTHERS)
+def build_bank(
+    fold_path: Path,
+    patches: Mapping[str, Path],
+    method: str,
+    method_options: Mapping[str, object],
+    weights: Path,
+    device: str,
+    threads: int,
+    bank: Path,
+    queries: Path,
+) -> None:
+    """Embed the expression of all training spots and the patches of all test spots of a fold.
+
+    Parameters
+    ----------
+    fold_path, patches
+        ``fold.h5``, and ``patches.h5`` of the test slides by sample.
+    method, method_options, weights
+        The trained method.
+    device, threads
+        As in training.
+    bank, queries
+        Outputs: embeddings of training expression and of test patches, each with its rows in ``fold.h5``.
+    """
+    on = devices.choose(device)
+    devices.make_deterministic(threads)
+    fold = read_fold(fold_path)
+    model = restore(method, Sizes.of(fold), method_options, weights).to(on)
+    expression = torch.from_numpy(fold.expression[fold.bank])
+    tested = fold.rows(TEST)
+    spots = Spots(fold, tested, patches, on, context=model.options.context, observed=False, scratch=bank.parent)
+    for path, row, embed in (
+        (bank, fold.bank, lambda index: model.embed_expression(expression[index].to(on))),
+        (queries, tested, lambda index: model.embed_images(spots.batch(index).images)),
+    ):
+        write_embeddings(path, Embeddings.of(in_batches(len(row), embed), row))
+
+
+@devices.remedied(devices.OTHERS)
+def embed_patches(
+    patches: Path, encoder: str, pretrained: str, device: str, threads: int, output: Path, checkpoint: str = ""
+) -> None:
+    """Features of a slide's patches by a frozen encoder.
+
+    Patches are resized where the encoder takes images of one other size only.
+
+    Parameters
+    ----------
+    patches
+        ``patches.h5``.
+    encoder
+        Name that :func:`spotwise.models.encoders.frozen_encoder` knows.
+    pretrained
+        ``no``, ``when_reachable`` or ``required``. Without weights the encoder is random, from seed 0.
+    device, threads
+        As in training.
+    output
+        HDF5: ``embedding`` (N, D) float32 and ``barcode``, row by row as in ``patches``; attributes ``encoder`` and
+        ``pretrained``.
+    checkpoint
+        A local file to take the encoder's published weights from, ``""`` for none.
+    """
+    read_patches_index(patches)  # refuses a malformed file before the encoder is fetched
+    on = devices.choose(device)
+    devices.make_deterministic(threads)
+    torch.manual_seed(0)
+    model, loaded = frozen_encoder(encoder, pretrained, checkpoint)
+    model = model.eval().to(on)
+    expects = model.pretrained_cfg
+    px = expects["input_size"][-1] if expects.get("fixed_input_size") else None
+    with h5py.File(patches) as file:
+        images = file[IMAGES]
+
+        def features(index: torch.Tensor) -> torch.Tensor:
+            block = images[int(index[0]) : int(index[-1]) + 1]
+            block = torch.from_numpy(block if px is None else resize(block, px))
+            found = model(normalise(block.to(on), expects["mean"], expects["std"]))
+            if found.ndim != 2:
+                raise InputError("encoder", encoder, f"features {tuple(found.shape)}", "an encoder that pools its own")
+            return found
+
+        embedding = in_batches(len(images), features)
+        barcodes = file[BARCODES][:]
+    if not np.isfinite(embedding).all():
+        raise SetupError(f"{encoder}: features that are no numbers; an encoder with random weights may need another")
+    with atomic(output) as temporary, h5py.File(temporary, "w") as file:
+        file["embedding"] = embedding
+        file.create_dataset(BARCODES, data=barcodes, dtype=h5py.string_dtype())
+        file.attrs.update(encoder=encoder, pretrained=loaded)
+
+
+@torch.inference_mode()
+def in_batches(n: int, embed: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
+    """(n, D) float32 of ``embed`` over consecutive rows."""
+    parts = [embed(index).float().cpu() for index in torch.arange(n).split(AT_ONCE)]
+    return torch.cat(parts).numpy()

@@ -1,0 +1,109 @@
+"""Fig. 4: how well a prediction keeps the correlations between genes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy.cluster.hierarchy import leaves_list, linkage
+from scipy.spatial.distance import squareform
+
+from spotwise.constants import OBSERVED, PROVENANCE
+from spotwise.errors import InputError
+from spotwise.evaluation.measures import gene_gene_correlation, similarity
+from spotwise.evaluation.metrics import gene_ranks, read_slide
+from spotwise.reporting.figures import style
+
+PANELS_WIDTH = 0.88 * style.PAGE_WIDTH  # the rest is for the colour bar
+TITLE_HEIGHT = 10 * style.MM
+
+
+def cluster_order(correlation: np.ndarray) -> np.ndarray:
+    """Order in which genes that vary together stand together.
+
+    Average linkage on 1 - r with optimal leaf ordering.
+
+    Parameters
+    ----------
+    correlation
+        (G, G) from `gene_gene_correlation`.
+
+    Returns
+    -------
+    ndarray
+        (G,) int; genes without a correlation come last.
+    """
+    defined = ~np.isnan(np.diag(correlation))
+    genes = np.flatnonzero(defined)
+    if len(genes) > 2:  # two leaves have no order to choose
+        distance = squareform(1 - correlation[np.ix_(genes, genes)], checks=False)
+        genes = genes[leaves_list(linkage(distance, method="average", optimal_ordering=True))]
+    return np.concatenate([genes, np.flatnonzero(~defined)])
+
+
+def gene_correlation(
+    prediction_paths: Mapping[str, str | os.PathLike], top: int, pdf: str | os.PathLike, png: str | os.PathLike
+) -> None:
+    """Draw the gene-gene correlations of one slide: truth, then each predictor; top HEG above, top HVG below.
+
+    The truth is clustered and its order is used in every panel. Each title gives the `similarity` to the truth.
+
+    Parameters
+    ----------
+    prediction_paths
+        Predictor -> prediction file, in display order; all of one slide and fold.
+    top
+        Size of the HEG and HVG lists, ranked as in the scores.
+    pdf, png
+        Files to write.
+
+    Raises
+    ------
+    InputError
+        The files do not belong together (`metrics.read_slide`), or the slide measures fewer than two panel genes.
+    """
+    slide = read_slide(prediction_paths)
+    first = next(iter(slide.values()))
+    ranks = gene_ranks(first.var)
+    if (ranks["rank_mean"] > 0).sum() < 2:
+        raise InputError(next(iter(prediction_paths.values())), "var['is_measured']", "fewer than 2 genes", "2 or more")
+
+    rows, columns = style.panel_grid(1 + len(slide))
+    side = PANELS_WIDTH / columns
+    with style.page():
+        height = 2 * rows * (side + TITLE_HEIGHT) + TITLE_HEIGHT / 2
+        fig = Figure(figsize=(style.PAGE_WIDTH, height), layout="constrained")
+        fig.suptitle(f"{style.run_title(first.uns[PROVENANCE])}: correlation between genes, {first.n_obs} spots")
+        colours = matplotlib.colormaps["RdBu_r"].with_extremes(bad=style.UNDEFINED)
+        grid = fig.subplots(2 * rows, columns, squeeze=False)
+        for block, (kind, rank) in enumerate((("HEG", "rank_mean"), ("HVG", "rank_var"))):
+            genes = np.flatnonzero(ranks[rank].between(1, top))
+            axes = grid[block * rows : (block + 1) * rows].ravel()
+            truth = gene_gene_correlation(first.layers[OBSERVED][:, genes])
+            order = cluster_order(truth)
+            _draw_matrix(axes[0], truth[np.ix_(order, order)], f"Truth\n{len(genes)} {kind}", colours)
+            for ax, (predictor, prediction) in zip(axes[1:], slide.items(), strict=False):
+                matrix = gene_gene_correlation(prediction.X[:, genes])
+                title = f"{style.title(predictor, side)}\nr = {style.number(similarity(matrix, truth))}"
+                _draw_matrix(ax, matrix[np.ix_(order, order)], title, colours)
+            for ax in axes[1 + len(slide) :]:
+                ax.set_visible(False)
+        bar = fig.colorbar(
+            grid[0, 0].images[0], ax=grid, location="right", fraction=0.03, aspect=40, shrink=0.6, ticks=[-1, 0, 1]
+        )
+        bar.set_label("Pearson correlation\n(grey: constant gene)")
+        bar.outline.set_linewidth(0.5)
+        style.save(fig, pdf, png)
+
+
+def _draw_matrix(ax: Axes, matrix: np.ndarray, title: str, colours) -> None:
+    ax.imshow(matrix, vmin=-1, vmax=1, cmap=colours, interpolation="none")
+    ax.set(xticks=[], yticks=[])
+    ax.set_title(title)
+    ax.spines[:].set_visible(False)
+    if np.isnan(matrix).all():
+        ax.text(0.5, 0.5, "constant", transform=ax.transAxes, ha="center", va="center")

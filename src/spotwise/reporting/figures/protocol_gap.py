@@ -1,0 +1,132 @@
+"""How much of a predictor's correlation is lost when the patient is new, not only the slide."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from spotwise.constants import PAPER, PATIENT
+from spotwise.evaluation.averages import gene_set_columns, slide_means
+from spotwise.reporting.figures import style
+
+MAX_COHORTS_PER_BAND = 6
+ROW_HEIGHT = 2.5 * style.MM  # room for one line of 6 pt
+TITLES_HEIGHT, FOOT_HEIGHT = 10 * style.MM, 14 * style.MM
+GAP_WIDTH = 7 * style.MM  # of ``+0.12``
+EXPLANATION = (
+    "● paper, ○ patient protocol: mean PCC over the slides that both test, each counting the same, and over seeds. "
+    "At the right: paper minus patient."
+)
+
+
+def slide_gaps(scores: pd.DataFrame, top: int) -> pd.DataFrame:
+    """Mean PCC of every predictor under both protocols, over the same slides.
+
+    Table 1 averages folds, and a fold of `patient` may hold several slides: its two averages weigh the slides
+    differently. Here each slide counts the same on either side.
+
+    Parameters
+    ----------
+    scores
+        Rows with `metrics.SCORE_COLUMNS`.
+    top
+        Size of the HEG and HVG lists.
+
+    Returns
+    -------
+    DataFrame
+        cohort, predictor, gene_set, paper, patient, gap (paper minus patient); cohorts with one protocol are left out.
+    """
+    sets = gene_set_columns([top])
+    keys = ["cohort", "predictor", "sample", "protocol"]
+    slides = slide_means(scores, [top]).groupby(keys, sort=False)[sets].mean()
+    both = slides.rename_axis(columns="gene_set").stack().unstack("protocol").reindex(columns=[PAPER, PATIENT]).dropna()
+    means = both.groupby(["cohort", "predictor", "gene_set"], sort=False).mean()
+    return means.assign(gap=means[PAPER] - means[PATIENT]).rename_axis(columns=None).reset_index()
+
+
+def protocol_gap(
+    scores: pd.DataFrame,
+    looks: Mapping[str, style.Look],
+    top: int,
+    pdf: str | os.PathLike,
+    png: str | os.PathLike,
+    cohorts: Sequence[str] = (),
+) -> None:
+    """Draw the mean PCC of every predictor under both protocols: a filled and an open point, joined by a line.
+
+    Parameters
+    ----------
+    scores
+        Rows of both protocols with `metrics.SCORE_COLUMNS`.
+    looks
+        Predictors from top to bottom, with their looks (`style.predictor_looks`). Those without scores are left out.
+    top
+        Size of the HEG and HVG lists.
+    pdf, png
+        Files to write.
+    cohorts
+        Display order, as in the config.
+
+    Raises
+    ------
+    ValueError
+        No cohort has slides that both protocols test.
+    """
+    gaps = slide_gaps(scores, top).set_index(["cohort", "gene_set", "predictor"]).sort_index()
+    if gaps.empty:
+        raise ValueError("no cohort has slides that both protocols test")
+    present = set(gaps.index.get_level_values("cohort"))
+    cohorts = [name for name in dict.fromkeys([*cohorts, *scores["cohort"]]) if name in present]
+    looks = style.looks_of(looks, gaps.index.get_level_values("predictor"))
+    sets = gene_set_columns([top])
+    bands, per_band = style.wrap(len(cohorts), MAX_COHORTS_PER_BAND)
+    shape = (bands * len(sets), per_band) if len(cohorts) > 1 else (1, len(sets))
+    with style.page():
+        height = shape[0] * (TITLES_HEIGHT + len(looks) * ROW_HEIGHT) + FOOT_HEIGHT
+        fig = Figure(figsize=(style.PAGE_WIDTH, height), layout="constrained")
+        axes = fig.subplots(*shape, sharex=True, sharey=True, squeeze=False)
+        for place, cohort in enumerate(cohorts):
+            band, column = divmod(place, per_band)
+            panels = axes[band * len(sets) : (band + 1) * len(sets), column] if len(cohorts) > 1 else axes[0]
+            scored = [gene_set for gene_set in sets if (cohort, gene_set) in gaps.index]  # a cohort may have no markers
+            for ax, gene_set in zip(panels, scored, strict=False):
+                _draw_gaps(ax, gaps.loc[cohort, gene_set], looks)
+                ax.set_title(f"{cohort}\n{style.gene_set_title(gene_set)}")
+            panels[len(scored) - 1].tick_params(axis="x", labelbottom=True)
+        for ax in axes.flat:
+            ax.set_visible(ax.has_data())
+        for ax in axes[-1]:
+            ax.set_xlabel("mean PCC")
+        style.leave_room(axes[0, 0], GAP_WIDTH)
+        style.foot(fig, EXPLANATION)
+        style.save(fig, pdf, png)
+
+
+def _draw_gaps(ax: Axes, gaps: pd.DataFrame, looks: Mapping[str, style.Look]) -> None:
+    ax.axvline(0, color="black", linewidth=0.5, zorder=0)
+    for place, (predictor, look) in enumerate(looks.items()):
+        if predictor not in gaps.index:
+            continue
+        row = gaps.loc[predictor]
+        ax.plot([row[PAPER], row[PATIENT]], [place, place], color=look.colour, linewidth=1.5, zorder=1)
+        for protocol in (PAPER, PATIENT):
+            ax.plot(row[protocol], place, **_point(protocol, look.colour))
+        gap = style.number(row["gap"])
+        style.write_at_edge(ax, place, gap if gap.startswith(("−", "0.00")) else f"+{gap}", GAP_WIDTH)
+    ax.set_yticks(range(len(looks)), list(looks))
+    ax.set_ylim(len(looks) - 0.4, -0.6)
+    ax.tick_params(axis="y", length=0)
+
+
+def _point(protocol: str, colour: str) -> dict:
+    """Filled for `paper`, open for `patient`."""
+    face = colour if protocol == PAPER else "white"
+    return {"marker": "o", "markersize": 3.2, "markerfacecolor": face, "markeredgecolor": colour} | {
+        "markeredgewidth": 0.8,
+        "linestyle": "none",
+    }

@@ -1,0 +1,211 @@
+"""The spots of a slide over its picture: panels of one slide that lie beside each other at one scale."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import scipy  # loads a subpackage when it is used
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import EllipseCollection
+from matplotlib.colorbar import Colorbar
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.transforms import ScaledTranslation
+from PIL import Image
+
+from spotwise.constants import SPATIAL
+from spotwise.data import hest
+from spotwise.errors import InputError
+from spotwise.reporting.figures import style
+
+MAX_COLUMNS = 6
+PANELS_SHARE = 0.9  # of the figure's width; the rest is for the colour bars
+COLOURS = "viridis"
+PERCENTILES = (2, 98)  # of the values: one outlier spot must not set the scale
+THUMBNAIL_WHITE = 0.55  # share of white over the tissue, so that the spots carry the colour
+RASTER_ABOVE = 2000  # spots per figure from which a PDF of circles is a burden to open
+SCALE_BARS_UM = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
+SCALE_BAR_SHARE = 0.3  # of the panel's width, at most
+SCALE_BAR_DROP = 1.8 * style.MM
+MIN_PANEL_WIDTH = 26 * style.MM  # room for the name of a predictor
+TITLES_HEIGHT = 9 * style.MM
+DIAMETER_SHARE = 0.5  # of the spots' distance, where no file tells their size: that of Spatial Transcriptomics
+
+
+@dataclass(frozen=True)
+class Section:
+    """A slide as it is drawn: its spots and its picture.
+
+    Attributes
+    ----------
+    centres
+        (N, 2) x and y of the spots, pixels of the slide's level 0.
+    diameter
+        Of a spot, pixels of level 0.
+    um_per_px
+        Microns per pixel of level 0; None where that is not known, which leaves the scale bar out.
+    thumbnail
+        The whole slide, small, in the slide's proportions; None where there is no slide.
+    slide_size
+        Width and height of the slide's level 0, pixels; None where there is no slide.
+    """
+
+    centres: np.ndarray
+    diameter: float
+    um_per_px: float | None = None
+    thumbnail: str | os.PathLike | None = None
+    slide_size: tuple[int, int] | None = None
+
+    @property
+    def window(self) -> tuple[float, float, float, float]:
+        """Left, right, bottom, top of the spots with a margin of one diameter, level-0 px; y runs down."""
+        margin = 1.5 * self.diameter
+        (left, top), (right, bottom) = self.centres.min(axis=0) - margin, self.centres.max(axis=0) + margin
+        return left, right, bottom, top
+
+    def tissue(self) -> tuple[np.ndarray, list[float]]:
+        """The thumbnail under the window, values in 0 to 1, and its extent in level-0 px; white without a slide."""
+        left, right, bottom, top = self.window
+        if self.thumbnail is None:
+            return np.ones((1, 1, 3)), [left, right, bottom, top]
+        with Image.open(self.thumbnail) as image:
+            scale = np.array(image.size) / np.array(self.slide_size)
+            corner = np.clip(np.floor(np.array([left, top]) * scale), 0, np.array(image.size) - 1).astype(int)
+            opposite = np.clip(np.ceil(np.array([right, bottom]) * scale), corner + 1, image.size).astype(int)
+            pixels = np.asarray(image.convert("RGB").crop((*corner, *opposite)), dtype=np.float64) / 255
+        (x0, y0), (x1, y1) = corner / scale, opposite / scale
+        return pixels, [x0, x1, y1, y0]
+
+
+def read_section(
+    lognorm_h5ad: str | os.PathLike,
+    qc_json: str | os.PathLike,
+    barcodes: Sequence[str],
+    thumbnail_png: str | os.PathLike | None = None,
+    metadata_json: str | os.PathLike | None = None,
+) -> Section:
+    """Read where some spots of a slide lie and what lies under them.
+
+    Parameters
+    ----------
+    lognorm_h5ad
+        Any AnnData with the slide's spots and ``obsm["spatial"]``.
+    qc_json
+        With ``um_per_px``, null where that is not known.
+    barcodes
+        The spots to draw, in order.
+    thumbnail_png, metadata_json
+        The slide's picture and HEST's metadata (slide and spot size); None for a sample without a slide. Spots are then
+        drawn with half their distance as diameter.
+
+    Raises
+    ------
+    InputError
+        A barcode is not among the slide's spots, or the metadata lacks the slide's size.
+    """
+    import anndata  # half a second: not for those who only take colours
+
+    content = anndata.read_h5ad(lognorm_h5ad, backed="r")
+    rows = rows_of(barcodes, content.obs_names, lognorm_h5ad)
+    everywhere = np.asarray(content.obsm[SPATIAL], dtype=np.float64)
+    content.file.close()
+    um_per_px = json.loads(Path(qc_json).read_text(encoding="utf-8"))["um_per_px"]
+    if metadata_json is None:
+        nearest, _ = scipy.spatial.cKDTree(everywhere).query(everywhere, k=2)
+        return Section(everywhere[rows], DIAMETER_SHARE * float(np.median(nearest[:, 1])), um_per_px)
+    metadata = hest.read_metadata(metadata_json)
+    diameter = hest.spot_diameter_um(metadata) / um_per_px
+    return Section(everywhere[rows], diameter, um_per_px, thumbnail_png, hest.slide_size(metadata, metadata_json))
+
+
+def rows_of(barcodes: Sequence[str], known, source: str | os.PathLike) -> np.ndarray:
+    """(N,) rows of ``barcodes`` in the index ``known`` of the file ``source``; `InputError` where one is missing."""
+    rows = known.get_indexer(barcodes)
+    if (rows < 0).any():
+        missing = [str(barcode) for barcode in np.asarray(barcodes)[rows < 0]]
+        raise InputError(source, "obs", f"no spot {missing[0]}", "the spots that the domains were found among")
+    return rows
+
+
+def faded(tissue: np.ndarray) -> np.ndarray:
+    """The picture under a veil of white."""
+    return THUMBNAIL_WHITE + (1 - THUMBNAIL_WHITE) * tissue
+
+
+def panel_size(window: tuple[float, ...], rows: int, columns: int, share: float = PANELS_SHARE) -> tuple[float, float]:
+    """Page-wide figure whose panels have the window's proportions; narrower where that would be too tall for a page.
+
+    Panels stay as wide as their titles, though: with many predictors the figure is longer than a page. ``share`` of the
+    figure's width is for the panels.
+    """
+    left, right, bottom, top = window
+    aspect = (bottom - top) / (right - left)
+    room = share * style.PAGE_WIDTH
+    height = rows * (aspect * room / columns + TITLES_HEIGHT) + TITLES_HEIGHT
+    if height <= style.PAGE_HEIGHT:
+        return style.PAGE_WIDTH, height
+    panel = max((style.PAGE_HEIGHT - (rows + 1) * TITLES_HEIGHT) / rows / aspect, MIN_PANEL_WIDTH)
+    height = rows * (aspect * panel + TITLES_HEIGHT) + TITLES_HEIGHT
+    return max(style.COLUMN_WIDTH, panel * columns / share), max(style.PAGE_HEIGHT, height)
+
+
+def colour_scale(values: np.ndarray) -> Normalize:
+    """A scale over the 2nd to 98th percentile of ``values``."""
+    low, high = np.percentile(values, PERCENTILES)
+    if low == high:  # a gene that nearly all spots lack
+        low, high = values.min(), values.max()
+    return Normalize(low, high if high > low else low + 1)
+
+
+def frame(ax: Axes, tissue: np.ndarray, extent: list[float], window: tuple[float, ...], title: str) -> None:
+    """Make a panel of the slide: its picture under the window, no axes."""
+    ax.imshow(tissue, extent=extent)
+    ax.set(title=title, xlim=window[:2], ylim=window[2:], xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+
+
+def draw_spots(ax: Axes, section: Section, rasterise: bool, **paint) -> EllipseCollection:
+    """Draw the spots at their true size; ``paint`` is ``array`` with ``norm``, or ``facecolors``."""
+    n_spots = len(section.centres)
+    spots = EllipseCollection(
+        np.full(n_spots, section.diameter),
+        np.full(n_spots, section.diameter),
+        np.zeros(n_spots),
+        units="xy",
+        offsets=section.centres,
+        offset_transform=ax.transData,
+        cmap=COLOURS,
+        linewidths=0,
+        rasterized=rasterise,
+        **paint,
+    )
+    return ax.add_collection(spots, autolim=False)
+
+
+def draw_colour_bar(fig: Figure, drawn: ScalarMappable, axes: np.ndarray) -> Colorbar:
+    """A colour bar beside a grid of panels, not longer than two of its rows."""
+    rows = len(axes)
+    shown = min(rows, 2)
+    bar = fig.colorbar(
+        drawn, ax=axes, location="right", fraction=0.03, shrink=shown / rows, aspect=20 * shown, extend="both"
+    )
+    bar.outline.set_linewidth(0.5)
+    return bar
+
+
+def draw_scale_bar(ax: Axes, um_per_px: float) -> None:
+    """A bar of a round length at the foot of the panel, outside the tissue."""
+    left, right = ax.get_xlim()
+    room = SCALE_BAR_SHARE * (right - left) * um_per_px
+    length = max([um for um in SCALE_BARS_UM if um <= room], default=SCALE_BARS_UM[0])
+    width = length / um_per_px / (right - left)
+    below = ax.transAxes + ScaledTranslation(0, -SCALE_BAR_DROP, ax.figure.dpi_scale_trans)
+    ax.plot([0, width], [0, 0], color="black", linewidth=1.2, transform=below, clip_on=False)
+    label = f"{length / 1000:g} mm" if length >= 1000 else f"{length} µm"
+    ax.text(width + 0.03, 0, label, transform=below, size=6, ha="left", va="center")

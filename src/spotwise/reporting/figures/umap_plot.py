@@ -1,0 +1,138 @@
+"""UMAP of a joint space: one slide by domain, label and gene; a cohort by slide, label and domain."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from spotwise.reporting.figures import spot_plot, style
+from spotwise.reporting.figures.domain_map import Colouring, colouring, draw_legend, free_colours, legend_height
+from spotwise.reporting.figures.variable_gene_maps import UNIT, deviations
+
+MAX_COLUMNS = 4
+PANEL_HEIGHT, HEADING = 44 * style.MM, 8 * style.MM
+AREA, SMALLEST, LARGEST = 1500, 0.5, 10  # of a point in points squared: less where there are many
+
+
+def slide_umap(
+    umap: pd.DataFrame,
+    domains: pd.Series,
+    colours: Colouring,
+    labelled: bool,
+    expression: pd.DataFrame,
+    space: str,
+    heading: str,
+    pdf: str | os.PathLike,
+    png: str | os.PathLike,
+) -> None:
+    """Draw the spots of a slide as UMAP lays them out, by domain, by label, and by the expression of genes.
+
+    Parameters
+    ----------
+    umap
+        barcode, umap1, umap2: the spots.
+    domains
+        (N,) domains of the same space by barcode.
+    colours
+        `domains.colouring` of the slide.
+    labelled
+        Whether its classes are labels, which have a panel then.
+    expression
+        (N, G) log-normalised expression by barcode, a column for each gene to draw.
+    space
+        Name of the space.
+    heading
+        Over the figure.
+    pdf, png
+        Files to write.
+    """
+    domains, classes = (series.reindex(umap["barcode"]) for series in (domains, colours.classes))
+    colours = Colouring(classes, colours.colours)
+    panels = [(f"Domains in {space}", colours.of_domains(domains))]
+    panels += [("Labels", colours.of_classes())] if labelled else []
+    legend = colours.legend(drawn for _, drawn in panels)
+    values = deviations(expression.reindex(umap["barcode"]).to_numpy(float))
+    rows, columns = style.wrap(len(panels) + values.shape[1], MAX_COLUMNS)
+    height = rows * PANEL_HEIGHT + HEADING + legend_height(legend, style.PAGE_WIDTH)
+    with style.page():
+        fig = Figure(figsize=(style.PAGE_WIDTH, height), layout="constrained")
+        fig.suptitle(heading)
+        grid = fig.subplots(rows, columns, squeeze=False)
+        axes = iter(grid.flat)
+        for title, drawn in panels:
+            _scatter(next(axes), umap, title, color=drawn)
+        if values.size:
+            scale = spot_plot.colour_scale(values)
+        for gene, column in zip(expression.columns, values.T, strict=True):
+            points = _scatter(next(axes), umap, style.plain(gene), c=column, cmap=spot_plot.COLOURS, norm=scale)
+        for ax in axes:
+            ax.set_visible(False)
+        if values.size:
+            bar = spot_plot.draw_colour_bar(fig, points, grid)
+            bar.set_label(UNIT, size=6)
+        draw_legend(fig, legend)
+        style.save(fig, pdf, png)
+
+
+def cohort_umap(
+    umap: pd.DataFrame,
+    domains: Mapping[str, pd.Series],
+    labels: Mapping[str, pd.Series],
+    classes: Sequence[str],
+    space: str,
+    heading: str,
+    pdf: str | os.PathLike,
+    png: str | os.PathLike,
+) -> None:
+    """Draw the spots of all slides of a cohort as UMAP lays them out: by slide, and where there are labels by these.
+
+    Domains are found slide by slide: only their match with labels gives them colours that slides share, and so a panel.
+
+    Parameters
+    ----------
+    umap
+        sample, barcode, umap1, umap2.
+    domains, labels
+        Slide -> domains in the space, and labels, by barcode; no labels for a cohort without.
+    classes
+        All classes of the labels.
+    space
+        Name of the space.
+    heading
+        Over the figure.
+    pdf, png
+        Files to write.
+    """
+    by_label, by_domain, named = [], [], {}
+    for sample, points in umap.groupby("sample", sort=False) if labels else ():
+        found = domains[sample].reindex(points["barcode"])
+        colours = colouring(found, labels[sample], classes)
+        drawn = colours.of_classes(), colours.of_domains(found)
+        by_label, by_domain, named = by_label + drawn[0], by_domain + drawn[1], named | colours.legend(drawn)
+    slides = dict(zip(umap["sample"].unique(), free_colours(named.values()), strict=False))
+    panels = [("Slides", list(umap["sample"].map(slides)))]
+    panels += [("Labels", by_label), (f"Domains in {space}", by_domain)] if labels else []
+    legend = {f"slide {name}": colour for name, colour in slides.items()} | named
+    mixed = np.random.default_rng(0).permutation(len(umap))  # slides one after the other would hide each other
+    width = style.PAGE_WIDTH if labels else style.COLUMN_WIDTH
+    height = width / len(panels) + HEADING + legend_height(legend, width)
+    with style.page():
+        fig = Figure(figsize=(width, height), layout="constrained")
+        fig.suptitle(heading)
+        for ax, (title, drawn) in zip(fig.subplots(1, len(panels), squeeze=False).flat, panels, strict=True):
+            _scatter(ax, umap.iloc[mixed], title, color=np.array(drawn)[mixed])
+        draw_legend(fig, legend)
+        style.save(fig, pdf, png)
+
+
+def _scatter(ax: Axes, umap: pd.DataFrame, title: str, **paint):
+    size = np.clip(AREA / len(umap), SMALLEST, LARGEST)
+    ax.set(title=title, xlabel="UMAP 1", ylabel="UMAP 2", xticks=[], yticks=[])
+    return ax.scatter(
+        umap["umap1"], umap["umap2"], s=size, linewidths=0, rasterized=len(umap) > spot_plot.RASTER_ABOVE, **paint
+    )

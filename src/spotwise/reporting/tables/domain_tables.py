@@ -1,0 +1,257 @@
+"""Tables of what was found in the tissues: domains against labels, and genes that vary over the slide."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import h5py
+import pandas as pd
+
+from spotwise.constants import KMEANS, LEIDEN
+from spotwise.evaluation.averages import over_runs
+from spotwise.evaluation.metrics import METHOD
+from spotwise.reporting.tables import layout, remarks
+from spotwise.reporting.tables.layout import BEST, SECOND, Block, Cell, Column, Page, Row, best_marks, mean_cell, plural
+from spotwise.runtime.files import atomic, write_text
+from spotwise.structure.results import read_table
+from spotwise.structure.spaces import half_names
+from spotwise.structure.variable_genes import CIRCULAR, SIGNIFICANT
+
+KEYS = ["cohort", "space", "clustering", "refined"]
+SLIDE_KEYS = ["cohort", "sample"]
+# column -> heading, and whether the best is marked
+SCORES = {
+    "ARI": ("ARI", True),
+    "AMI": ("AMI", True),
+    "homogeneity": ("homogeneity", True),
+    "completeness": ("completeness", True),
+    "silhouette": ("silhouette", False),
+    "pas": ("PAS", False),
+    "n_domains": ("domains", False),
+}
+CLUSTERINGS = {
+    KMEANS: "groups around as many centres as domains are sought",
+    LEIDEN: "communities of the graph of nearest spots, as near to the number of domains sought as they come",
+}
+SCORES_LEGEND = (
+    "ARI and AMI: agreement of domains with labels beyond chance, 0 by chance, best 1. Homogeneity: a domain has spots "
+    "of one label; completeness: the spots of a label lie in one domain; best 1, and not corrected for chance. Only "
+    "labelled spots count in these four. Silhouette: how far the domains lie apart in their own space; not to be "
+    "compared between spaces. PAS: share of spots that lie mostly among spots of other domains; low where domains are "
+    "smooth, which refining makes them, right or wrong."
+)
+DOMAINS_LEGEND = (
+    "Means over slides and seeds; ± is the standard deviation over slides (the one over seeds is in the CSV). "
+    f"{SCORES_LEGEND} Best of a clustering ",
+    Cell("bold", BEST),
+    ", second best ",
+    Cell("underlined", SECOND),
+    ".",
+)
+NO_LABELS = "The slides have no labels: nothing tells whether the domains are those of the tissue"
+GENES_LEGEND = (
+    f"Genes that vary over the slide (Moran's I, q < {SIGNIFICANT}); beyond depth: those that do once what the depth "
+    "of the spots explains is taken out, which can cost genes of dense tissue, too. Genes that separate the domains of "
+    f"the reference space (rank sum test, q < {SIGNIFICANT} in any domain), and how far they are those that vary: "
+    "Jaccard index, odds ratio and its p by Fisher's exact test, rank correlation of Moran's I with a gene's largest "
+    "score in a domain. Top: the genes that vary most clearly.",
+)
+GENE_COUNTS = {
+    "n_genes": "genes tested",
+    "n_spatial": "variable",
+    "n_spatial_beyond_depth": "beyond depth",
+    "n_domain": "of domains",
+    "n_both": "both",
+}
+GENE_NUMBERS = {"jaccard": "Jaccard", "odds_ratio": "odds ratio", "fisher_p": "p", "spearman": "Spearman"}
+
+
+def read_scores(paths: Iterable[str | os.PathLike]) -> pd.DataFrame:
+    """Read the ``domain_scores.tsv`` of some slides."""
+    return pd.concat(map(read_table, paths), ignore_index=True)
+
+
+def random_encoders(spaces: Iterable[str | os.PathLike]) -> list[str]:
+    """Names of the spaces whose image encoder had no published weights, from their files."""
+    found = []
+    for path in spaces:
+        with h5py.File(path) as file:
+            found += [] if file.attrs.get("pretrained", True) else [file.attrs["space"]]
+    return found
+
+
+def space_notes(kinds: Mapping[str, tuple[str, str]], random: Sequence[str]) -> dict[str, str]:
+    """What a reader has to know of each space, and of the halves of a model's.
+
+    Parameters
+    ----------
+    kinds
+        Space -> kind of the method that makes it (``baseline`` for none), and scope of a clustering method.
+    random
+        Spaces whose image encoder had no published weights.
+    """
+    learnt = {
+        "retrieval": "trained on other slides only: the model has not seen the slide that it embeds",
+        "clustering": {"slide": "trained on the slide alone", "cohort": "trained on the slides of the cohort together"},
+    }
+    notes = {}
+    for space, (kind, scope) in kinds.items():
+        said = learnt.get(kind, "")
+        parts = [said[scope] if isinstance(said, dict) else said]
+        parts += ["image encoder without published weights"] if space in random else []
+        notes[space] = "; ".join(filter(None, parts))
+        if said:
+            for name, origin in zip(half_names(space), ("images", "expression"), strict=True):
+                notes[name] = f"what the model makes of the {origin} alone, trained together with its other half"
+    return notes
+
+
+def domain_table(scores: pd.DataFrame, cohorts: Sequence[str], notes: Mapping[str, str]) -> pd.DataFrame:
+    """Average the scores of domains into one row per cohort, space, clustering and refinement.
+
+    Parameters
+    ----------
+    scores
+        Rows of ``domain_scores.tsv`` of all slides.
+    cohorts
+        In display order.
+    notes
+        Space -> what a reader has to know of it; the spaces in display order.
+
+    Returns
+    -------
+    DataFrame
+        `KEYS`; the means of `SCORES` over slides, then seeds; ``_sd_slides`` (seeds averaged) and ``_sd_seeds`` (slides
+        averaged), ddof 1 and NaN for a single one; n_slides, n_labelled_slides (those that count in label scores),
+        n_seeds, note.
+    """
+    means = over_runs(scores.assign(fold=scores["sample"]), KEYS, list(SCORES))
+    means.columns = [name.replace("_sd_folds", "_sd_slides") for name in means.columns]
+    rows = scores.groupby(KEYS)
+    labelled = scores[scores["n_labelled"] > 0].groupby(KEYS)["sample"].nunique()
+    table = means.assign(
+        n_slides=rows["sample"].nunique(),
+        n_labelled_slides=labelled.reindex(means.index, fill_value=0),
+        n_seeds=rows["seed"].nunique(),
+    ).reset_index()
+    table["note"] = table["space"].map(notes)
+    ranks = {
+        name: {value: place for place, value in enumerate(order)}
+        for name, order in (("cohort", cohorts), ("clustering", CLUSTERINGS), ("space", notes))
+    }
+    by = ["cohort", "clustering", "space", "refined"]
+    return table.sort_values(by, key=lambda column: column.map(ranks.get(column.name, int)), ignore_index=True)
+
+
+def domains_page(table: pd.DataFrame, n_domains: int | None, note: str) -> Page:
+    """Lay out `domain_table`.
+
+    Parameters
+    ----------
+    table
+        What `domain_table` returns.
+    n_domains
+        How many the configuration asks for; None for as many as a slide's labels have classes.
+    note
+        What the configuration says of the labels; empty for nothing.
+    """
+    columns = [Column("Space", numeric=False), Column("Domains", numeric=False)]
+    columns += [Column(heading) for heading, _ in SCORES.values()]
+    blocks = []
+    for (cohort, clustering), block in table.groupby(["cohort", "clustering"], sort=False):
+        marks = {name: best_marks(block.assign(kind=METHOD), name) for name, (_, marked) in SCORES.items() if marked}
+        rows = []
+        for row, values in block.iterrows():
+            cells = [score_cell(name, values, "slides", marks.get(name, {}).get(row, "")) for name in SCORES]
+            rows.append(Row([Cell(values["space"]), Cell("refined" if values["refined"] else "raw"), *cells]))
+        said = [sought(n_domains), note if block["n_labelled_slides"].any() else NO_LABELS]
+        said += remarks.notes(block[~block["refined"]], "space")
+        runs = plural(block["n_slides"].max(), "slide"), plural(block["n_seeds"].max(), "seed")
+        blocks.append(Block(cohort, clustering, columns, rows, list(filter(None, said)), runs))
+    return Page("domains", "Tissue domains", DOMAINS_LEGEND, blocks, sections=CLUSTERINGS, noun="clustering")
+
+
+def score_cell(name: str, values: Mapping[str, float], over: str, mark: str) -> Cell:
+    """One of `SCORES` of a row of `domain_table`, with its spread over ``slides`` or ``seeds``."""
+    if name == "n_domains":
+        return Cell(f"{values[name]:.1f}")
+    return mean_cell(values[name], values[f"{name}_sd_{over}"], mark)
+
+
+def sought(n_domains: int | None) -> str:
+    """One sentence on where the number of domains comes from."""
+    if n_domains is None:
+        return "As many domains were sought as the slide's labels have classes: the labels told their number"
+    return f"{n_domains} domains were sought, a number that the configuration sets"
+
+
+def write_domains(table: pd.DataFrame, page: Page, csv, markdown, tex) -> None:
+    """Write `domain_table` as CSV (six decimals, empty cells for NaN) and its page as Markdown and LaTeX."""
+    _write_csv(table, csv)
+    write_text(markdown, layout.markdown(page))
+    write_text(tex, layout.latex(page))
+
+
+def variable_gene_table(
+    agreements: Mapping[tuple[str, str], str | os.PathLike], genes: Iterable[str | os.PathLike], top: int
+) -> pd.DataFrame:
+    """One row per slide: its variable genes and how far they are those that separate its domains.
+
+    Parameters
+    ----------
+    agreements
+        Cohort and slide -> ``agreement.json``.
+    genes
+        ``variable_genes.tsv`` of the same slides, in the same order.
+    top
+        How many of the most clearly variable genes to name.
+
+    Returns
+    -------
+    DataFrame
+        cohort, sample, the numbers of ``agreement.json``, and top_genes, separated by blanks.
+    """
+    rows = []
+    for (key, agreement), listed in zip(agreements.items(), genes, strict=True):
+        numbers = json.loads(Path(agreement).read_text(encoding="utf-8"))
+        names = read_table(listed)["gene"].head(top)
+        rows.append(dict(zip(SLIDE_KEYS, key, strict=True)) | numbers | {"top_genes": " ".join(names)})
+    return pd.DataFrame(rows).astype(dict.fromkeys(GENE_NUMBERS, float))
+
+
+def variable_genes_page(table: pd.DataFrame, reference: str) -> Page:
+    """Lay out `variable_gene_table`; ``reference`` is the space whose domains the genes separate."""
+    columns = [Column("Slide", numeric=False)]
+    columns += [Column(heading) for heading in (*GENE_COUNTS.values(), *GENE_NUMBERS.values())]
+    columns += [Column("top", numeric=False)]
+    blocks = []
+    for cohort, block in table.groupby("cohort", sort=False):
+        rows = []
+        for values in block.to_dict("records"):
+            counts = [Cell(str(values[name])) for name in GENE_COUNTS]
+            numbers = [Cell(gene_number(name, values[name])) for name in GENE_NUMBERS]
+            rows.append(Row([Cell(values["sample"]), *counts, *numbers, Cell(values["top_genes"])]))
+        said = [f"The domains are those of {reference}, by k-means, first seed, not refined", CIRCULAR]
+        blocks.append(Block(cohort, "", columns, rows, said, [plural(len(block), "slide")]))
+    return Page("variable_genes", "Spatially variable genes", GENES_LEGEND, blocks)
+
+
+def gene_number(name: str, value: float) -> str:
+    """One of `GENE_NUMBERS` for print, a dash where it is not defined."""
+    if pd.isna(value):
+        return "–"
+    return {"fisher_p": f"{value:.1e}", "odds_ratio": f"{value:.1f}"}.get(name, f"{value:.2f}")
+
+
+def write_variable_genes(table: pd.DataFrame, page: Page, csv, markdown) -> None:
+    """Write `variable_gene_table` as CSV (significant digits kept, empty cells for NaN) and its page as Markdown."""
+    _write_csv(table, csv, "%.6g")
+    write_text(markdown, layout.markdown(page))
+
+
+def _write_csv(table: pd.DataFrame, path: str | os.PathLike, digits: str = "%.6f") -> None:
+    with atomic(path) as temporary:
+        table.to_csv(temporary, index=False, float_format=digits, lineterminator="\n")

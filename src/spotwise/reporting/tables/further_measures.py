@@ -1,0 +1,157 @@
+"""Every measure beside the correlation, averaged per predictor."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+
+import pandas as pd
+
+from spotwise.evaluation.averages import (
+    ROW_KEYS,
+    RUN_FACTS,
+    SECTION,
+    gene_sets,
+    in_order,
+    mean_columns,
+    over_runs,
+    run_facts,
+)
+from spotwise.evaluation.measures import SLIDE_MEASURES, SLIDE_SCORE_COLUMNS
+from spotwise.evaluation.metrics import CONTROL, FILE_KEYS, read_scores
+from spotwise.reporting.tables import layout, remarks
+from spotwise.reporting.tables.layout import RANKS, Block, Cell, Column, Page, Row, best_marks, mean_cell, run_counts
+from spotwise.runtime.files import atomic, write_text
+
+# column -> heading, and whether more (1) or less (-1) is better; 0 where the best is in between, which no mean can rank
+GENE_MEASURES = {
+    "pcc": ("PCC", 1),
+    "spearman": ("Spearman", 1),
+    "rmse": ("RMSE", -1),
+    "explained_variance": ("explained variance", 1),
+    "ssim": ("SSIM", 1),
+    "moran_predicted": ("Moran's I", 0),
+    "moran_observed": ("of the truth", 0),
+}
+WHOLE_SLIDE_MEASURES = {
+    "correlation_HEG": ("gene-gene, HEG", 1),
+    "correlation_HVG": ("gene-gene, HVG", 1),
+    "mean_slope": ("mean: slope", 0),
+    "mean_intercept": ("intercept", 0),
+    "var_slope": ("variance: slope", 0),
+    "var_intercept": ("intercept", 0),
+    "hvg_recovery": ("HVG found", 1),
+    "hvg_chance": ("by chance", 0),
+}
+MEASURES = [*GENE_MEASURES, *SLIDE_MEASURES]
+
+GENE_LEGEND = (
+    "Means over the HVG list, then slides, folds and seeds; ± is the standard deviation over folds. PCC and Spearman: "
+    "correlation of values and of ranks, best 1. RMSE: error in units of log-expression, best 0. Explained variance: "
+    "1 - Var(truth - prediction) / Var(truth), variances summed over the genes of the list; best 1, below 0 where the "
+    "prediction's ups and downs do harm. SSIM: likeness of the maps in level, contrast and pattern, best 1. Moran's I: "
+    "how alike adjacent spots are, 0 for noise, about 1 for smooth maps; best is that of the truth, and more says that "
+    "the prediction is smoother than the measurement. "
+)
+SLIDE_LEGEND = (
+    "Means over slides, folds and seeds; ± is the standard deviation over folds. Gene-gene: likeness of the "
+    "correlations between the genes of a list to those of the truth, best 1. Mean and variance: the line through the "
+    "genes, predicted over observed; best slope 1, best intercept 0; a slope of the variance below 1 says that the "
+    "prediction stays near its mean. HVG found: share of the slide's most variable genes among as many that vary most "
+    "in the prediction, best 1, beside the share that a draw would find. "
+)
+
+
+def read_measures(
+    score_paths: Iterable[str | os.PathLike],
+    slide_score_paths: Iterable[str | os.PathLike],
+    top: int,
+    cohorts: Sequence[str],
+    predictors: Sequence[str],
+) -> pd.DataFrame:
+    """Average the files that rule ``score`` writes, one predictor after the other.
+
+    Parameters
+    ----------
+    score_paths, slide_score_paths
+        Pairs of files of one cohort, protocol and predictor.
+    top
+        As for `measure_table`.
+    cohorts, predictors
+        In display order.
+
+    Returns
+    -------
+    DataFrame
+        What `measure_table` makes of all of them together, in order.
+    """
+    parts = [
+        measure_table(read_scores([of_genes]), read_scores([of_slides], SLIDE_SCORE_COLUMNS), top)
+        for of_genes, of_slides in zip(score_paths, slide_score_paths, strict=True)
+    ]
+    return in_order(pd.concat(parts), cohorts, predictors)
+
+
+def measure_table(scores: pd.DataFrame, slide_scores: pd.DataFrame, top: int) -> pd.DataFrame:
+    """Average all measures into one row per cohort, protocol and predictor.
+
+    Parameters
+    ----------
+    scores, slide_scores
+        A row per gene and prediction file (`metrics.SCORE_COLUMNS`), and per file (`measures.SLIDE_SCORE_COLUMNS`).
+    top
+        Size of the HVG list that measures of single genes are averaged over.
+
+    Returns
+    -------
+    DataFrame
+        cohort, protocol, predictor, kind; `MEASURES`, the mean over genes, then slides, folds, seeds; their
+        ``_sd_folds`` and ``_sd_seeds`` as in `averages.mean_table`; n_genes (measured, mean per slide), n_slides,
+        n_folds, n_seeds, k, k_used_min, note. ``explained_variance`` weighs genes by the variance of their truth: a
+        gene with a few counts on the slide has next to no variance to explain, and one such gene would rule the mean.
+    """
+    listed = scores[gene_sets(scores, [top])[f"HVG_top{top}"]]
+    genes = listed.groupby(FILE_KEYS)
+    files = genes[list(GENE_MEASURES)].mean()
+    weighted = listed.assign(explained=listed["explained_variance"] * listed["observed_var"]).groupby(FILE_KEYS)
+    files["explained_variance"] = weighted["explained"].sum() / weighted["observed_var"].sum()
+    files["n_genes"] = scores.groupby(FILE_KEYS)["is_measured"].sum()
+    files = files.join(slide_scores.set_index(FILE_KEYS)[list(SLIDE_MEASURES)]).reset_index()
+    facts = run_facts(scores).assign(n_slides=scores.groupby(ROW_KEYS)["sample"].nunique())
+    table = over_runs(files, ROW_KEYS, [*MEASURES, "n_genes"]).join(facts).reset_index()
+    return table[[*ROW_KEYS, "kind", *mean_columns(MEASURES), "n_genes", "n_slides", *RUN_FACTS, "note"]]
+
+
+def write_measures(table: pd.DataFrame, top: int, csv: str | os.PathLike, markdown: str | os.PathLike) -> None:
+    """Write `measure_table` as CSV (six decimals, empty cells for NaN) and as Markdown, atomically."""
+    with atomic(csv) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6f", lineterminator="\n")
+    write_text(markdown, "\n".join(layout.markdown(page) for page in pages(table, top)))
+
+
+def pages(table: pd.DataFrame, top: int) -> list[Page]:
+    """Lay out `measure_table`: the measures of single genes, then those of whole slides."""
+    return [
+        _page("Measures of single genes", GENE_LEGEND, GENE_MEASURES, table, top),
+        _page("Measures of whole slides", SLIDE_LEGEND, WHOLE_SLIDE_MEASURES, table, top),
+    ]
+
+
+def _page(title: str, legend: str, measures: Mapping[str, tuple[str, int]], table: pd.DataFrame, top: int) -> Page:
+    columns = [Column("Predictor", numeric=False), *(Column(heading) for heading, _ in measures.values())]
+    blocks = []
+    for (cohort, protocol), block in table.groupby(SECTION, sort=False):
+        signs = {name: sign for name, (_, sign) in measures.items() if sign}
+        signed = block.assign(**{name: sign * block[name] for name, sign in signs.items()})
+        marks = {name: best_marks(signed, name) for name in signs}
+        rows = []
+        for row, values in block.iterrows():
+            cells = [
+                mean_cell(values[name], values[f"{name}_sd_folds"], marks.get(name, {}).get(row, ""))
+                for name in measures
+            ]
+            rows.append(Row([Cell(values["predictor"]), *cells], values["kind"] == CONTROL))
+        runs = run_counts(block)
+        notes = [*remarks.small_banks(block), *remarks.short_lists(block, [f"HVG_top{top}"]), *remarks.notes(block)]
+        blocks.append(Block(cohort, protocol, columns, rows, notes, runs))
+    return Page("measures", f"{title}, top {top}", (legend, *RANKS), blocks)

@@ -1,0 +1,298 @@
+"""One way to lay out a table of means ± spread: as Markdown, as LaTeX and for a terminal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+
+import numpy as np
+import pandas as pd
+
+from spotwise.constants import PAPER, PATIENT
+from spotwise.evaluation.metrics import CONTROL
+
+# marks of a cell
+BEST, SECOND = "best", "second"
+
+PROTOCOL_TITLES = {
+    PAPER: "one slide left out, genes ranked on the test slide",
+    PATIENT: "one patient left out, genes ranked on the training slides",
+}
+# Characters of \scriptsize between margins of an inch on A4, upright and turned: wider tables are turned, and continued
+# below where that is not enough
+LINE, TURNED_LINE = 110, 170
+CONSOLE_COLUMN = 17
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell, or a word of a legend: ``text``, its ``mark`` (`BEST`, `SECOND` or none), and what follows unmarked."""
+
+    text: str
+    mark: str = ""
+    after: str = ""
+
+
+ASIDE = (
+    "In italics, not competing: controls, which see no image, and bounds made from the truth (NoiseCeiling: what a "
+    "predictor of the true rates would reach; Oracle: the truth itself)."
+)
+RANKS = ("Best method ", Cell("bold", BEST), ", second best ", Cell("underlined", SECOND), f". {ASIDE}")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row, its name first; ``aside`` for those that do not compete: controls and bounds."""
+
+    cells: Sequence[Cell]
+    aside: bool = False
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's heading, whether it holds numbers, and whether a terminal goes without it."""
+
+    heading: str
+    numeric: bool = True
+    detail: bool = False
+
+
+@dataclass(frozen=True)
+class Block:
+    """The rows of one cohort and section; ``runs`` are what they average, folds first: ``4 folds``, ``3 seeds``.
+
+    A table with one section per cohort names none.
+    """
+
+    cohort: str
+    section: str
+    columns: Sequence[Column]
+    rows: Sequence[Row]
+    remarks: Sequence[str]
+    runs: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A table: file name, title, legend, blocks, why there are none where there are none, and number in the paper.
+
+    ``sections`` says what each section of a cohort holds, ``noun`` what a section is: a protocol where nothing is said.
+    """
+
+    name: str
+    title: str
+    legend: Sequence[str | Cell]
+    blocks: Sequence[Block]
+    nothing: str = ""
+    number: str = ""
+    sections: Mapping[str, str] = field(default_factory=lambda: PROTOCOL_TITLES)
+    noun: str = "protocol"
+
+
+def plural(n: int, noun: str) -> str:
+    """Write a number with its noun: ``1 fold``, ``4 folds``."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def run_counts(block: pd.DataFrame) -> tuple[str, str]:
+    """How many folds and seeds the rows of a table average, at most: ``4 folds``, ``3 seeds``."""
+    return plural(block["n_folds"].max(), "fold"), plural(block["n_seeds"].max(), "seed")
+
+
+def mean_cell(mean: float, spread: float, mark: str = "") -> Cell:
+    """A mean ± its spread, a dash where there is none."""
+    if np.isnan(mean):
+        return Cell("–")
+    text = f"{round(mean, 3) + 0.0:.3f}"  # no minus at a rounded zero
+    return Cell(text, mark, "" if np.isnan(spread) else f" ± {spread:.3f}")
+
+
+def best_marks(block: pd.DataFrame, column: str) -> dict[int, str]:
+    """Index label -> mark of the best and the second best method; methods level as printed share a place."""
+    values = block.loc[block["kind"].ne(CONTROL), column].dropna().round(3)
+    marks = dict(zip(sorted(values.unique(), reverse=True), (BEST, SECOND), strict=False))
+    return {row: marks[value] for row, value in values.items() if value in marks}
+
+
+# --- Markdown
+
+
+def markdown(page: Page) -> str:
+    """Lay out a table for a reader: cohort by cohort, section by section, remarks below; ends in a newline."""
+    lines = [f"# {_title(page)}", "", _sentence(page.legend, _markdown_cell), ""]
+    for cohort, blocks in groupby(page.blocks, lambda block: block.cohort):
+        lines += [f"## {cohort}", ""]
+        for block in blocks:
+            if block.section:
+                lines += [f"### `{block.section}` {page.noun}: {page.sections[block.section]}", ""]
+            lines += [*_markdown_rows(block), ""]
+            lines += [*(f"* {_markdown_text(remark)}" for remark in block.remarks), f"* {', '.join(block.runs)}", ""]
+    if not page.blocks:
+        lines.append(page.nothing)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _markdown_rows(block: Block) -> Iterator[str]:
+    if not block.rows:
+        return
+    yield _markdown_line(_markdown_text(column.heading) for column in block.columns)
+    yield "|" + "|".join("---:" if column.numeric else "---" for column in block.columns) + "|"
+    for row in block.rows:
+        name, *cells = map(_markdown_cell, row.cells)
+        yield _markdown_line([f"*{name}*" if row.aside else name, *cells])
+
+
+def _markdown_line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _markdown_cell(cell: Cell) -> str:
+    text = _markdown_text(cell.text)
+    return {BEST: f"**{text}**", SECOND: f"<u>{text}</u>"}.get(cell.mark, text) + cell.after
+
+
+def _markdown_text(text: str) -> str:
+    return re.sub(r"([\\|*<`])", r"\\\1", text)
+
+
+# --- LaTeX
+
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        "±": r"$\pm$",
+        "–": "--",
+        **{sign: rf"\{sign}" for sign in "&%$#_{}"},
+    }
+)
+_MINUS = re.compile(r"(?<!\S)-(?=\d)")
+
+
+def latex(page: Page) -> str:
+    r"""Lay out a table to be ``\input``: a longtable per section, labelled ``tab:<name>-<section>``.
+
+    Six cohorts with all methods fill more than a page, hence longtables, which break, and not floats. The document has
+    to load booktabs, longtable and pdflscape.
+    """
+    lines = [r"% \usepackage{booktabs,longtable,pdflscape}"]
+    for section in dict.fromkeys(block.section for block in page.blocks):
+        lines += ["", *_longtable(page, section, [block for block in page.blocks if block.section == section])]
+    if not page.blocks:
+        lines.append(rf"\noindent {latex_text(_title(page))}. {latex_text(page.nothing)}")
+    return "\n".join(lines) + "\n"
+
+
+def _longtable(page: Page, section: str, blocks: Sequence[Block]) -> Iterator[str]:
+    parts = [part for block in blocks for part in _fitting(block)]
+    width = max(len(part.columns) for part in parts)
+    widest = next(part for part in parts if len(part.columns) == width)
+    title = f"{latex_text(page.title[0].upper() + page.title[1:])}, {section} {page.noun}"  # LaTeX has its own numbers
+    turned = any(_width(part) > LINE for part in parts)
+    yield (r"\begin{landscape}" if turned else r"\begingroup") + r"\scriptsize\setlength{\LTcapwidth}{\linewidth}"
+    yield rf"\begin{{longtable}}{{{''.join('r' if column.numeric else 'l' for column in widest.columns)}}}"
+    legend = _sentence(page.legend, _latex_cell)
+    yield rf"\caption[{title}]{{{title}: {page.sections[section]}. {legend}}}\label{{tab:{page.name}-{section}}}\\"
+    yield r"\toprule"
+    for place, part in enumerate(parts):
+        if place:
+            yield r"\midrule"
+        yield rf"\multicolumn{{{width}}}{{l}}{{{latex_text(f'{part.cohort}: ' + ', '.join(part.runs))}}} \\"
+        yield from _latex_rows(part, width)
+    yield r"\bottomrule"
+    yield r"\end{longtable}"
+    for remarks, said in groupby(blocks, lambda block: latex_text("; ".join(block.remarks))):
+        if remarks:
+            cohorts = latex_text(", ".join(block.cohort for block in said))
+            yield rf"{{\raggedright\noindent {cohorts}. {remarks}.\par}}"
+    yield r"\end{landscape}" if turned else r"\endgroup"
+
+
+def _latex_rows(block: Block, width: int) -> Iterator[str]:
+    yield _latex_line([latex_text(column.heading) for column in block.columns], width)
+    yield r"\midrule"
+    for place, row in enumerate(block.rows):
+        if place and row.aside and not block.rows[place - 1].aside:
+            yield r"\addlinespace"
+        name, *cells = map(_latex_cell, row.cells)
+        yield _latex_line([rf"\textit{{{name}}}" if row.aside else name, *cells], width)
+
+
+def _latex_line(cells: Sequence[str], width: int) -> str:
+    return " & ".join([*cells, *[""] * (width - len(cells))]) + r" \\"
+
+
+def _latex_cell(cell: Cell) -> str:
+    text = _MINUS.sub("$-$", latex_text(cell.text))
+    command = {BEST: "textbf", SECOND: "underline"}.get(cell.mark)
+    return (rf"\{command}{{{text}}}" if command else text) + _MINUS.sub("$-$", latex_text(cell.after))
+
+
+def latex_text(text: str) -> str:
+    """Escape what LaTeX would read as a command."""
+    return text.translate(_LATEX)
+
+
+def _fitting(block: Block) -> Iterator[Block]:
+    """The block in the fewest parts that fit a turned page, columns shared out evenly, rows named in each."""
+    others = np.arange(1, len(block.columns))
+    for n_parts in range(1, max(len(others), 1) + 1):
+        parts = [_with_columns(block, [0, *places]) for places in np.array_split(others, n_parts)]
+        if all(_width(part) <= TURNED_LINE for part in parts):
+            break
+    yield from parts
+
+
+def _with_columns(block: Block, places: Sequence[int]) -> Block:
+    rows = [replace(row, cells=[row.cells[place] for place in places]) for row in block.rows]
+    return replace(block, columns=[block.columns[place] for place in places], rows=rows)
+
+
+def _width(block: Block) -> int:
+    """Characters of the block's longest line, were all lines as long as they can get; three go between columns."""
+    cells = [[Cell(column.heading) for column in block.columns], *(row.cells for row in block.rows)]
+    return sum(3 + max(len(cell.text + cell.after) for cell in column) for column in zip(*cells, strict=True))
+
+
+# --- Terminal
+
+
+def console(page: Page) -> str:
+    """Lay out a table for a terminal: ``*`` at the best method, controls in brackets; ends in a newline."""
+    lines = [] if page.blocks else [page.nothing]
+    names = [row.cells[0].text for block in page.blocks for row in block.rows]
+    width = 2 + max(map(len, names), default=0)
+    for block in page.blocks:
+        shown = [place for place, column in enumerate(block.columns) if place and not column.detail]
+        cells = [[_console_cell(row.cells[place]) for place in shown] for row in block.rows]
+        headings = [block.columns[place].heading for place in shown]
+        widths = [max(CONSOLE_COLUMN, 2 + max(map(len, column))) for column in zip(headings, *cells, strict=True)]
+        lines.append(f"{block.cohort}, {block.section} protocol (mean PCC ± sd over {block.runs[0]})")
+        lines.append(" " * (width + 2) + _in_columns(headings, widths))
+        for row, texts in zip(block.rows, cells, strict=True):
+            name = f"({row.cells[0].text})" if row.aside else row.cells[0].text
+            lines.append(f"  {name:<{width}}" + _in_columns(texts, widths))
+        lines += [*(f"  {remark}" for remark in block.remarks), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _console_cell(cell: Cell) -> str:
+    return cell.text + cell.after + ("*" if cell.mark == BEST else " ")
+
+
+def _in_columns(texts: Sequence[str], widths: Sequence[int]) -> str:
+    return "".join(f"{text:>{width}}" for text, width in zip(texts, widths, strict=True))
+
+
+def _title(page: Page) -> str:
+    return f"{page.number}: {page.title}" if page.number else page.title
+
+
+def _sentence(parts: Sequence[str | Cell], lay_out: Callable[[Cell], str]) -> str:
+    return "".join(lay_out(part if isinstance(part, Cell) else Cell(part)) for part in parts)

@@ -1,0 +1,335 @@
+"""Tables 1, 2, 4 and 5: mean correlation over gene sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from spotwise.constants import ALL_COHORTS
+from spotwise.evaluation.averages import GENE_COUNTS, MARKER, MARKER_FACTS, ROW_KEYS, RUN_FACTS, SECTION, mean_columns
+from spotwise.evaluation.metrics import CONTROL
+from spotwise.models.registry import REGISTRY, is_pathology_encoder, resolved_options
+from spotwise.reporting.tables import remarks
+from spotwise.reporting.tables.layout import (
+    RANKS,
+    Block,
+    Cell,
+    Column,
+    Page,
+    Row,
+    best_marks,
+    mean_cell,
+    plural,
+    run_counts,
+)
+
+ABLATION_K = 50  # "The number of similarity-based embeddings used during the inference stage is set to 50"
+# options of CMRCNet that Table 5 has columns for
+DESCRIBED = ["reading", "reconstruction_loss", "masked_fraction", "reconstruction"]
+# options of CTransPath that make it the network for which weights were published
+NETWORK = ("image_size", "embed_dim", "depths", "heads")
+
+AVERAGED = (
+    "Pearson correlation per gene across the spots of a test slide, averaged over the genes of the set, then slides, "
+    "folds and seeds; ± is the standard deviation over folds. HEG and HVG: the measured panel genes with the highest "
+    "mean and the highest variance"
+)
+CONSTANT = (
+    "Constant genes: mean number per slide, of the measured panel genes, whose prediction or truth does not vary; they "
+    "score 0. ",
+    *RANKS,
+)
+
+
+# --- Contents
+
+
+def table1(means: pd.DataFrame, top: int) -> pd.DataFrame:
+    """Every predictor on the top HEG, the top HVG and the markers (the paper's Table 1).
+
+    Parameters
+    ----------
+    means
+        As returned by `averages.mean_table`, with lists of ``top`` genes.
+    top
+        Size of the HEG and HVG lists.
+    """
+    sets = [f"HEG_top{top}", f"HVG_top{top}", MARKER]
+    return means[[*ROW_KEYS, "kind", *mean_columns(sets), *GENE_COUNTS, *RUN_FACTS, *MARKER_FACTS, "note"]]
+
+
+def table2(means: pd.DataFrame, extended: Iterable[tuple[int, int]]) -> pd.DataFrame:
+    """Every method on longer gene lists (the paper's Table 2).
+
+    Parameters
+    ----------
+    means
+        As returned by `averages.mean_table`, with all these lists.
+    extended
+        Size of the lists, and the K that retrieval methods are judged at there. A method without that K stands with its
+        largest smaller one, or its smallest if all are larger; among several of one K (ways of matching), the first.
+
+    Returns
+    -------
+    DataFrame
+        cohort, protocol, method, kind; ``HEG_top<n>_k<K>`` and ``HVG_top<n>_k<K>`` for each list, with their spreads;
+        for each list ``predictor_``, ``k_``, ``k_used_min_`` and ``n_constant_top<n>_k<K>`` of the predictor that
+        stands for the method; n_genes, n_folds, n_seeds, note.
+    """
+    lists = {f"top{n}_k{k}": (n, k) for n, k in extended}
+    sets = [f"{kind}_{name}" for name in lists for kind in ("HEG", "HVG")]
+    facts = [f"{fact}_{name}" for name in lists for fact in ("predictor", "k", "k_used_min", "n_constant")]
+    rows = []
+    for _, runs in means.groupby([*SECTION, "method"], sort=False):
+        row = runs.iloc[0].to_dict()
+        for name, (n, k) in lists.items():
+            run = _run_with_k(runs, k)
+            row |= {f"{fact}_{name}": run[fact] for fact in ("predictor", "k", "k_used_min", "n_constant")}
+            for kind in ("HEG", "HVG"):
+                for spread in ("", "_sd_folds", "_sd_seeds"):
+                    row[f"{kind}_{name}{spread}"] = run[f"{kind}_top{n}{spread}"]
+        rows.append(row)
+    columns = [*SECTION, "method", "kind", *mean_columns(sets), *facts]
+    columns += ["n_genes", "n_folds", "n_seeds", "note"]
+    return pd.DataFrame(rows if lists else [], columns=columns)
+
+
+def table4(
+    means: pd.DataFrame, top: int, methods: Mapping[str, Mapping], encoders: Mapping[str, Mapping]
+) -> pd.DataFrame:
+    """Pathology foundation models beside CMRCNet at its largest K, on HEG and HVG (the paper's Table 4).
+
+    Foundation models are the methods of class CTransPath, and frozen methods on the features of CTransPath or another
+    pathology encoder: what the paper's row "cTransPath" was is not told. CMRCNet is the first method of that class.
+
+    Parameters
+    ----------
+    means, top
+        As for `table1`.
+    methods, encoders
+        Those of the configuration, with ``model`` and defaults filled in.
+
+    Returns
+    -------
+    DataFrame
+        As Table 1, without the markers, with ``encoder``: whose it is, and how trained. No row where the run has no
+        foundation model.
+    """
+    described = {name: _foundation_model(settings, encoders) for name, settings in methods.items()}
+    foundation = {name: text for name, text in described.items() if text}
+    cmrcnet = next((name for name, settings in methods.items() if settings["model"] == "CMRCNet"), None)
+    largest = means.loc[means["method"].eq(cmrcnet), "k"].max()
+    chosen = means["method"].isin(foundation) | means["kind"].eq(CONTROL)
+    chosen |= means["method"].eq(cmrcnet) & means["k"].eq(largest)
+    rows = means[chosen & bool(foundation)].drop_duplicates([*SECTION, "method"])
+    texts = {**foundation, cmrcnet: "own, from scratch"}
+    rows = rows.assign(encoder=rows["method"].map(texts).fillna(""))
+    sets = [f"HEG_top{top}", f"HVG_top{top}"]
+    return rows[[*ROW_KEYS, "kind", "encoder", *mean_columns(sets), *GENE_COUNTS, *RUN_FACTS, "note"]]
+
+
+def table5(
+    means: pd.DataFrame, top: int, methods: Mapping[str, Mapping], training: Mapping[str, object]
+) -> pd.DataFrame:
+    """Variants of CMRCNet, and its encoder under BLEEP's loss alone (the paper's Table 5).
+
+    Parameters
+    ----------
+    means, top
+        As for `table1`.
+    methods, training
+        Those of the configuration, with defaults filled in.
+
+    Returns
+    -------
+    DataFrame
+        As Table 1, with the columns `DESCRIBED` and ``other``: what else sets the variant apart from the run's first
+        CMRCNet. First the means over cohorts (``cohort`` is `ALL_COHORTS`; spreads are root mean squares of the
+        cohorts' spreads, n_folds their sum), then each cohort. Of a method with several predictors the one with K = 50,
+        else the first. No row where the run has no such method.
+    """
+    variants = _variants(methods, training)
+    of_variants = means[means["method"].isin(variants.index)]
+    preferred = pd.concat([of_variants[of_variants["k"].eq(ABLATION_K)], of_variants])
+    preferred = preferred.drop_duplicates([*SECTION, "method"]).sort_index()
+    rows = pd.concat([preferred, means[means["kind"].eq(CONTROL) & bool(len(preferred))]]).sort_index()
+    sets = [f"HEG_top{top}", f"HVG_top{top}", MARKER]
+    rows = pd.concat([_over_cohorts(rows, sets), rows.assign(n_cohorts=1)], ignore_index=True)
+    rows = rows.join(variants, on="method").fillna(dict.fromkeys((*variants, "markers_missing", "note"), ""))
+    columns = [*ROW_KEYS, "kind", *DESCRIBED, "other", *mean_columns(sets), *GENE_COUNTS, "n_cohorts", *RUN_FACTS]
+    return rows[[*columns, *MARKER_FACTS, "note"]]
+
+
+def _run_with_k(runs: pd.DataFrame, k: int) -> pd.Series:
+    ks = runs["k"]
+    chosen = ks[ks <= k].max() if (ks <= k).any() else ks.min()
+    return runs[ks.eq(chosen)].iloc[0]
+
+
+def _foundation_model(settings: Mapping, encoders: Mapping[str, Mapping]) -> str:
+    """Encoder of a configured method and how it came by its weights, where it is a pathology foundation model's."""
+    model = settings["model"]
+    if model == "CTransPath":
+        options, published = resolved_options(model, settings["options"]), resolved_options(model, {})
+        has_weights = options["checkpoint"] or all(options[key] == published[key] for key in NETWORK)
+        fine_tuned = has_weights and options["pretrained"] != "no"
+        return "CTransPath, fine-tuned" if fine_tuned else "CTransPath, from scratch"
+    if REGISTRY[model].kind == "frozen":
+        encoder = encoders[settings["encoder"]]
+        if is_pathology_encoder(encoder["timm"]):
+            return f"{encoder['timm']}, frozen" + (", random weights" if encoder["pretrained"] == "no" else "")
+    return ""
+
+
+def _variants(methods: Mapping[str, Mapping], training: Mapping[str, object]) -> pd.DataFrame:
+    """What sets each method of Table 5 apart, by its name: `DESCRIBED` and ``other``, as texts."""
+    settings = {
+        name: {
+            **resolved_options("CMRCNet", entry["options"]),
+            **{f"training.{key}": value for key, value in (training | entry["training"]).items()},
+            "harmony": entry["harmony"],
+        }
+        for name, entry in methods.items()
+        if entry["model"] == "CMRCNet"
+    }
+    usual = next(iter(settings.values()), {})
+    rows = {}
+    for name, entry in methods.items():
+        if name in settings:
+            own = settings[name]
+            rows[name] = {key: f"{own[key]:g}" if key == "masked_fraction" else own[key] for key in DESCRIBED}
+            if own["reconstruction"] == "none":
+                rows[name] |= {"reconstruction_loss": "", "masked_fraction": ""}
+            others = [key for key in own if key not in DESCRIBED and own[key] != usual[key]]
+            rows[name]["other"] = ", ".join(f"{key} {own[key]}" for key in others)
+        elif entry["model"] == "BLEEP" and resolved_options("BLEEP", entry["options"])["encoder"] == "vit":
+            rows[name] = {"reconstruction": "none", "other": "BLEEP's loss"}
+    names = pd.Index(list(rows), dtype=object)
+    return pd.DataFrame(list(rows.values()), index=names, columns=[*DESCRIBED, "other"]).fillna("")
+
+
+def _over_cohorts(rows: pd.DataFrame, sets: Sequence[str]) -> pd.DataFrame:
+    """Means over the cohorts of each protocol and predictor, as rows of a cohort of their own."""
+    keys = ["protocol", "predictor"]
+    cohorts = rows.groupby(keys, sort=False)
+    spreads = [column for column in mean_columns(sets) if column not in sets]
+    squares = rows[keys].join(rows[spreads] ** 2).groupby(keys, sort=False)
+    parts = [
+        cohorts[["method", "kind", "k"]].first(),
+        cohorts[sets].mean().where(cohorts[sets].count().eq(cohorts.size(), axis=0)),  # not of some
+        cohorts[GENE_COUNTS].mean(),
+        np.sqrt(squares[spreads].mean()),
+        cohorts[["n_folds", "markers_found", "markers_listed"]].sum(),
+        cohorts["n_seeds"].max(),
+        cohorts["k_used_min"].min(),
+        cohorts.size().rename("n_cohorts"),
+    ]
+    return pd.concat(parts, axis=1).reset_index().assign(cohort=ALL_COHORTS)
+
+
+# --- Layout
+
+
+def page1(table: pd.DataFrame) -> Page:
+    """Lay out `table1`."""
+    legend = (f"{AVERAGED}; marker: the cohort's marker genes that were measured. ", *CONSTANT)
+    return _page("table1", "gene expression predicted from H&E", legend, table, {"predictor": "Predictor"})
+
+
+def page2(table: pd.DataFrame) -> Page:
+    """Lay out `table2`."""
+    legend = (
+        f"{AVERAGED}. K: the number of retrieved spots that retrieval methods average for this list. ",
+        *CONSTANT,
+    )
+    nothing = "No longer gene lists are configured (evaluation.extended)."
+    return _page("table2", "longer gene lists", legend, table, {"method": "Method"}, _remarks_on_lists, nothing)
+
+
+def page4(table: pd.DataFrame) -> Page:
+    """Lay out `table4`."""
+    legend = (
+        f"{AVERAGED}. Encoder: which, and whether it was trained here from scratch, fine-tuned from published weights "
+        "or left frozen; CMRCNet stands with its largest K. ",
+        *CONSTANT,
+    )
+    nothing = (
+        "This run has no pathology foundation model to set beside CMRCNet: no method of class CTransPath, and no Ridge "
+        "or KNNImage on the features of a pathology encoder."
+    )
+    labels = {"predictor": "Predictor", "encoder": "Encoder"}
+    return _page("table4", "pathology foundation models", legend, table, labels, remarks.of_means, nothing)
+
+
+def page5(table: pd.DataFrame) -> Page:
+    """Lay out `table5`: the means over cohorts, with what the cohorts have to be remarked."""
+    legend = (
+        f"{AVERAGED}; marker: the cohort's marker genes that were measured. Means over cohorts; ± is the root mean "
+        "square of the cohorts' spreads. Masked: fraction of the values set to zero. In the released code of CMRCNet "
+        "mask_prob is the fraction kept, so the paper's rows 0.3 and 0.7 may have been printed exchanged. Otherwise: "
+        "what else differs from the first CMRCNet of the run. ",
+        *CONSTANT,
+    )
+    labels = {
+        "predictor": "Predictor",
+        "reading": "Reading",
+        "reconstruction_loss": "Loss",
+        "masked_fraction": "Masked",
+        "reconstruction": "Reconstructed",
+        "other": "Otherwise",
+    }
+    each = table[table["cohort"].ne(ALL_COHORTS)]
+
+    def remarks_by_cohort(block: pd.DataFrame, sets: Sequence[str]) -> list[str]:
+        cohorts = each[each["protocol"].isin(block["protocol"])].groupby("cohort", sort=False)
+        lines = [f"{cohort}: {line}" for cohort, rows in cohorts for line in remarks.of_means(rows, sets)]
+        return [f"{plural(cohorts.ngroups, 'cohort')}: {', '.join(cohorts.groups)}", *lines]
+
+    means = table[table["cohort"].eq(ALL_COHORTS)]
+    nothing = "This run has no method of class CMRCNet to vary."
+    return _page("table5", "variants of CMRCNet", legend, means, labels, remarks_by_cohort, nothing)
+
+
+def _page(
+    name: str,
+    title: str,
+    legend: Sequence[str | Cell],
+    table: pd.DataFrame,
+    labels: Mapping[str, str],
+    remarks_on: Callable[[pd.DataFrame, Sequence[str]], Iterable[str]] = remarks.of_means,
+    nothing: str = "",
+) -> Page:
+    sets = [column.removesuffix("_sd_folds") for column in table if column.endswith("_sd_folds")]
+    columns = [Column(label, numeric=False) for label in labels.values()]
+    columns += [*(Column(remarks.heading(name)) for name in sets), Column("constant genes", detail=True)]
+    blocks = []
+    for (cohort, protocol), block in table.groupby(SECTION, sort=False):
+        marks = {name: best_marks(block, name) for name in sets}
+        rows = []
+        for row, values in block.iterrows():
+            cells = [Cell(values[label]) for label in labels]
+            cells += [mean_cell(values[name], values[f"{name}_sd_folds"], marks[name].get(row, "")) for name in sets]
+            rows.append(Row([*cells, _constant_cell(values)], values["kind"] == CONTROL))
+        runs = run_counts(block)
+        blocks.append(Block(cohort, protocol, columns, rows, list(dict.fromkeys(remarks_on(block, sets))), runs))
+    return Page(name, title, legend, blocks, nothing, f"Table {name[-1]}")
+
+
+def _constant_cell(values: pd.Series) -> Cell:
+    """Constant genes, for each of the predictors that stand in a row of Table 2."""
+    numbers = [f"{value:.4g}" for column, value in values.items() if column.startswith("n_constant")]
+    return Cell(f"{' / '.join(dict.fromkeys(numbers))} of {values['n_genes']:.4g}")
+
+
+def _remarks_on_lists(block: pd.DataFrame, sets: Sequence[str]) -> Iterator[str]:
+    """Which predictors of Table 2 have another K than asked for, or found fewer spots, and what else to know."""
+    for name in dict.fromkeys(name.partition("_")[2] for name in sets):
+        size, k = name.removeprefix("top").split("_k")
+        runs = block.rename(columns={f"{fact}_{name}": fact for fact in ("predictor", "k", "k_used_min")})
+        for other, some in runs[runs["k"].gt(0) & runs["k"].ne(int(k))].groupby("k"):
+            yield f"top {size}: K {other}, as there is none with K {k}: {', '.join(some['predictor'])}"
+        yield from remarks.small_banks(runs)
+    yield from remarks.short_lists(block, sets)
+    yield from remarks.notes(block, names="method")

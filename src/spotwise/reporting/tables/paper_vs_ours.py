@@ -1,0 +1,265 @@
+"""Every published number beside ours: a table for programs, and a page to read and print."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment
+
+from spotwise.constants import ALL_COHORTS, PAPER, PATIENT
+from spotwise.evaluation.averages import gene_sets
+from spotwise.evaluation.published_numbers import COHORTS, ONE_DONOR, TOP
+from spotwise.evaluation.significance import mean_intervals
+from spotwise.runtime.files import atomic, write_text
+
+REPRODUCED, LOWER, HIGHER, NOT_RUN = VERDICTS = ("reproduced", "lower", "higher", "not run")
+VALUES = ["mean", "ci_low", "ci_high"]
+COLUMNS = [
+    "table",
+    "dataset",
+    "model",
+    "genes",
+    "published",
+    "predictor",
+    *(f"paper_{value}" for value in VALUES),
+    "paper_width",
+    "verdict",
+    *(f"patient_{value}" for value in VALUES),
+    "other_predictor",
+    *(f"other_{value}" for value in VALUES),
+    "other_verdict",
+    "remark",
+]
+TITLES = {
+    1: "Table 1: 50 genes and markers",
+    2: "Table 2: 150 and 250 genes",
+    3: "Table 3: the five best genes of each method",
+    4: "Table 4: a pathology foundation model",
+    5: "Table 5: ablations, mean over the six cohorts",
+}
+LEGEND = (
+    "Mean Pearson correlation [95 % interval over slides and genes; under the patient protocol, over patients and "
+    "genes]. Verdict, under the paper protocol: reproduced: the published number lies in our interval; lower, higher: "
+    "our whole interval lies below, above it; not run: this run has no such cohort, predictor or gene.",
+    "The paper gives no interval for its numbers, so that chance on its side is not counted. A wide interval "
+    "reproduces anything: read the width with the verdict. Where the interval also holds 0, a predictor without any "
+    "correlation would have passed, too.",
+    "Other reading: where the paper leaves open what a row is, the same number judged against the other candidate.",
+)
+HEADINGS = ("Dataset", "Row", "Genes", "Published", "Ours", "Paper protocol", "Width", "Verdict", "Patient protocol")
+HEADINGS += ("Other reading", "Note")
+NUMBERS = ("Published", "Paper protocol", "Width", "Patient protocol")
+NOTHING = "–"
+PAGE = """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>The paper's numbers beside ours</title>
+<style>
+body { font: 15px/1.45 system-ui, sans-serif; color: #1a1a1a; margin: 2rem auto; max-width: 80rem; padding: 0 1rem; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
+.coverage { font-size: 1.1rem; font-weight: 600; }
+.legend, ol { max-width: 55rem; }
+table { border-collapse: collapse; width: 100%; font-size: 0.8rem; font-variant-numeric: tabular-nums; }
+th, td { padding: 0.2rem 0.5rem; border-bottom: 1px solid #d0d0d0; text-align: left; vertical-align: top; }
+th { border-bottom: 2px solid #1a1a1a; }
+.number { text-align: right; white-space: nowrap; }
+.verdict { white-space: nowrap; }
+.reproduced { background: #cdebd3; } .lower { background: #fbd9b5; } .higher { background: #cfe0f8; }
+.not-run { color: #666666; }
+@page { size: A4 landscape; margin: 12mm; }
+@media print {
+  body { font-size: 9pt; margin: 0; max-width: none; }
+  table { font-size: 6.5pt; }
+  thead { display: table-header-group; } tr { break-inside: avoid; } h2 { break-after: avoid; }
+  td { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+}
+</style>
+</head>
+<body>
+<h1>The paper's numbers beside ours</h1>
+<p class="coverage">{{ coverage }}</p>
+{% for paragraph in legend %}
+<p class="legend">{{ paragraph }}</p>
+{% endfor %}
+{% for section in sections %}
+<h2>{{ section.title }}</h2>
+<p>{{ section.summary }}</p>
+<table>
+<thead><tr>
+{% for heading in headings %}
+<th{% if heading in numbers %} class="number"{% endif %}>{{ heading }}</th>
+{% endfor %}
+</tr></thead>
+<tbody>
+{% for row in section.rows %}
+<tr>
+{% for heading, text in row.items() %}
+{% if heading == "Verdict" %}
+<td class="verdict {{ text | replace(" ", "-") }}">{{ text }}</td>
+{% else %}
+<td{% if heading in numbers %} class="number"{% endif %}>{{ text }}</td>
+{% endif %}
+{% endfor %}
+</tr>
+{% endfor %}
+</tbody>
+</table>
+<ol>
+{% for note in section.notes %}
+<li>{{ note }}</li>
+{% endfor %}
+</ol>
+{% endfor %}
+</body>
+</html>
+"""
+
+
+def compare(published: pd.DataFrame, scores: pd.DataFrame, draws: int) -> pd.DataFrame:
+    """Set every published number beside ours.
+
+    Parameters
+    ----------
+    published
+        As `published.published` gives it.
+    scores
+        `statistics.COLUMNS`, at least of the genes that are asked for (`averages.read_listed`).
+    draws
+        Bootstrap draws.
+
+    Returns
+    -------
+    DataFrame
+        `COLUMNS`, one row per published number: genes (a gene set, or the gene of Table 3), published, our predictor
+        with mean and interval under both protocols (NaN where not run), paper_width (of the interval) and verdict, the
+        same for another reading of the row, and what is ambiguous about it. Table 5 asks for all six cohorts, under
+        `patient` for those of several donors.
+    """
+    wanted = scores["predictor"].isin([*published["predictor"], *published["other_predictor"]])
+    scores = scores[wanted & scores["cohort"].isin(COHORTS)]
+    sets = gene_sets(scores, TOP)
+    sets |= {gene: scores["gene"].eq(gene) & scores["is_measured"] for gene in published["gene"].unique() if gene}
+    intervals = mean_intervals(scores, sets, draws)
+    ran = scores.groupby("protocol")["cohort"].unique()
+    defined = {PAPER: {*COHORTS}, PATIENT: {*COHORTS} - {ONE_DONOR}}
+    whole = [protocol for protocol, cohorts in ran.items() if defined[protocol] <= {*cohorts}]
+    intervals = intervals[intervals["cohort"].ne(ALL_COHORTS) | intervals["protocol"].isin(whole)]
+    rows = published.assign(genes=published["gene_set"] + published["gene"]).rename(columns={"pcc": "published"})
+    for prefix, protocol, predictor in (
+        ("paper", PAPER, "predictor"),
+        ("patient", PATIENT, "predictor"),
+        ("other", PAPER, "other_predictor"),
+    ):
+        ours = intervals[intervals["protocol"].eq(protocol)].set_index(["cohort", "predictor", "gene_set"])[VALUES]
+        keys = pd.MultiIndex.from_frame(rows[["cohort", predictor, "genes"]])
+        rows[[f"{prefix}_{value}" for value in VALUES]] = ours.reindex(keys).to_numpy(float)
+    rows["paper_width"] = rows["paper_ci_high"] - rows["paper_ci_low"]
+    rows["verdict"] = verdicts(rows["published"], rows["paper_ci_low"], rows["paper_ci_high"])
+    rows["other_verdict"] = verdicts(rows["published"], rows["other_ci_low"], rows["other_ci_high"])
+    return rows[COLUMNS]
+
+
+def verdicts(published: pd.Series, low: pd.Series, high: pd.Series) -> np.ndarray:
+    """What our intervals say of published numbers; `NOT_RUN` where there is no interval."""
+    return np.select([low.isna(), high < published, low > published], [NOT_RUN, LOWER, HIGHER], REPRODUCED)
+
+
+def coverage(table: pd.DataFrame, cohorts: Sequence[str]) -> str:
+    """One sentence: how many of the published numbers a run with these cohorts covers, and how they came out."""
+    counts = table["verdict"].value_counts()
+    covered = len(table) - counts.get(NOT_RUN, 0)
+    outcome = ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in VERDICTS[:3])
+    ran = f"This run ({', '.join(cohorts)}) covers {covered} of {len(table)} published numbers"
+    return f"{ran}: {outcome}." if covered else f"{ran}."
+
+
+def to_markdown(table: pd.DataFrame, cohorts: Sequence[str]) -> str:
+    """Lay the comparison out as Markdown: a section per table of the paper, remarks as notes below it."""
+    lines = ["# The paper's numbers beside ours", "", coverage(table, cohorts), ""]
+    for paragraph in LEGEND:
+        lines += [paragraph, ""]
+    for section in _sections(table):
+        lines += [f"## {section.title}", "", section.summary, "", "| " + " | ".join(HEADINGS) + " |"]
+        lines += ["|" + "|".join("---:" if heading in NUMBERS else "---" for heading in HEADINGS) + "|"]
+        lines += ["| " + " | ".join(cells.values()) + " |" for cells in section.rows]
+        lines += ["", *(f"{number}. {note}" for number, note in enumerate(section.notes, start=1)), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def to_html(table: pd.DataFrame, cohorts: Sequence[str]) -> str:
+    """Lay the comparison out as a page of HTML: all text escaped, no scripts, nothing loaded from elsewhere."""
+    page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(PAGE)
+    facts = {"coverage": coverage(table, cohorts), "legend": LEGEND, "headings": HEADINGS, "numbers": NUMBERS}
+    return page.render(facts, sections=_sections(table)) + "\n"
+
+
+def write(
+    table: pd.DataFrame,
+    cohorts: Sequence[str],
+    csv: str | os.PathLike,
+    markdown: str | os.PathLike,
+    html: str | os.PathLike,
+) -> None:
+    """Write the comparison as CSV (six decimals, empty cells for NaN), Markdown and HTML, atomically."""
+    with atomic(csv) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6f", lineterminator="\n")
+    write_text(markdown, to_markdown(table, cohorts))
+    write_text(html, to_html(table, cohorts))
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table of the paper, laid out: a row is heading -> text."""
+
+    title: str
+    summary: str
+    rows: list[dict[str, str]]
+    notes: list[str]
+
+
+def _sections(table: pd.DataFrame) -> list[Section]:
+    sections = []
+    for number, block in table.groupby("table"):
+        notes = list(filter(None, block["remark"].unique()))
+        rows = [_cells(row, notes) for row in block.itertuples()]
+        sections.append(Section(TITLES[number], _summary(block), rows, notes))
+    return sections
+
+
+def _summary(block: pd.DataFrame) -> str:
+    counts = block["verdict"].value_counts()
+    text = f"{len(block)} numbers: " + ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in VERDICTS)
+    widths = block["paper_width"].dropna()
+    return f"{text}; median width of our intervals {widths.median():.3f}." if len(widths) else f"{text}."
+
+
+def _cells(row: NamedTuple, notes: Sequence[str]) -> dict[str, str]:
+    holds_zero = row.paper_ci_low <= 0 <= row.paper_ci_high
+    other = _interval(row.other_mean, row.other_ci_low, row.other_ci_high)
+    texts = (
+        row.dataset,
+        row.model,
+        row.genes.replace("_top", " top "),
+        f"{row.published:.4f}",
+        row.predictor,
+        _interval(row.paper_mean, row.paper_ci_low, row.paper_ci_high),
+        NOTHING if np.isnan(row.paper_width) else f"{row.paper_width:.3f}" + ", holds 0" * holds_zero,
+        row.verdict,
+        _interval(row.patient_mean, row.patient_ci_low, row.patient_ci_high),
+        NOTHING if other == NOTHING else f"{row.other_predictor}: {other}, {row.other_verdict}",
+        str(notes.index(row.remark) + 1) if row.remark else "",
+    )
+    return dict(zip(HEADINGS, texts, strict=True))
+
+
+def _interval(mean: float, low: float, high: float) -> str:
+    if np.isnan(mean):
+        return NOTHING
+    return f"{mean:.3f}" if np.isnan(low) else f"{mean:.3f} [{low:.3f}, {high:.3f}]"

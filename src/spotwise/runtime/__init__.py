@@ -1,0 +1,1 @@
+"""Running jobs: logs and one-line errors, atomic files, devices, memory, provenance."""

@@ -1,0 +1,1 @@
+"""Training loop, dataset of spots, neighbourhoods and checkpoints."""

@@ -1,0 +1,280 @@
+"""Patches and expression of a fold's spots on the training device, and their augmentation.
+
+Patches are read once and stay as uint8 on the device, or in the machine's memory, or in a file mapped into it; flips,
+rotations, scaling and normalisation run on the device, a batch at a time, so that training waits for no loader.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from torch.nn import functional
+
+from spotwise.constants import IMAGES
+from spotwise.data.features import features_of
+from spotwise.data.folds import Fold
+from spotwise.errors import InputError
+from spotwise.models.batch import Batch, Context, Exemplars, Neighbours
+from spotwise.runtime.memory import Free, free_host, mapped
+from spotwise.training import neighbourhoods
+
+logger = logging.getLogger(__name__)
+
+# Mean and standard deviation of ImageNet's RGB in [0, 1], as the released code and timm's pretrained weights use them
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+AS_THEY_ARE = Context()
+READ_AT_ONCE = 256  # patches of 150 kB: about 40 MB a read
+
+
+class Spots:
+    """Spots of one fold; n spots.
+
+    Parameters
+    ----------
+    fold
+        The fold they are of.
+    rows
+        (n,) rows of ``fold``.
+    patches
+        ``patches.h5`` by sample.
+    device
+        Where batches are wanted.
+    memory
+        Where the patches live: ``device``; ``host``, the machine's memory; ``map``, a file mapped into it, which takes
+        no memory that others need; or ``auto``: the first of these of whose free bytes they take less than half.
+        Batches are the same, bit for bit, wherever they come from.
+    scratch
+        Folder for that file, which has no name in it and goes with the process; the system's temporary one by default.
+    context
+        What the method asks for beside images and expression.
+    observed
+        ``False`` for spots to predict: their expression is not even read.
+    exemplar_rows
+        (M,) rows of ``fold`` that may be exemplars, all of them training spots.
+    embeddings
+        Embedded patches by sample, for exemplars.
+    """
+
+    def __init__(
+        self,
+        fold: Fold,
+        rows: np.ndarray,
+        patches: Mapping[str, Path],
+        device: torch.device,
+        memory: str = "auto",
+        context: Context = AS_THEY_ARE,
+        observed: bool = True,
+        exemplar_rows: np.ndarray | None = None,
+        embeddings: Mapping[str, Path] | None = None,
+        scratch: Path | None = None,
+    ):
+        self.device, self.context = device, context
+        shape = (len(rows), *_patch_shape(fold, rows, patches, context.image_px))
+        self.images = _room(shape, device, memory, scratch)  # (n, H, W, 3) uint8
+        _read_patches(self.images, fold, rows, patches, context.image_px)
+        self.expression = torch.from_numpy(fold.expression[rows]).to(device) if observed else None  # (n, G)
+        self.position = torch.from_numpy(fold.array[rows])  # (n, 2)
+        self.spatial, self.sample = fold.spatial[rows], fold.sample[rows]
+        self._neighbours: torch.Tensor | None = None  # (n, neighbours)
+        if context.neighbours and observed:
+            near = neighbourhoods.spatial_neighbours(self.spatial, self.sample, context.neighbours)
+            self._neighbours = torch.from_numpy(near)
+        self._exemplars: _ExemplarBank | None = None
+        if context.exemplars:
+            self._exemplars = _ExemplarBank(fold, rows, exemplar_rows, embeddings, context.exemplars, device)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, index: torch.Tensor, generator: torch.Generator | None = None) -> Batch:
+        """The spots at ``index`` (B,), normalised; augmented when a CPU ``generator`` is given.
+
+        Returns
+        -------
+        Images (B, 3, H, W) float32 and the rest of the batch on the device.
+        """
+        images = self._at(index)
+        if generator is not None and self.context.augment is None:
+            images = augment(images, generator)
+        images = normalise(images)
+        if generator is not None and self.context.augment is not None:
+            images = self.context.augment(images, generator)
+        return Batch(
+            images,
+            None if self.expression is None else self.expression[index.to(self.device)],
+            self.position[index].to(self.device),
+            None if self._neighbours is None else self._around(self._neighbours[index]),
+            None if self._exemplars is None else self._exemplars.of(index),
+            index.to(self.device),
+        )
+
+    def training_batches(self, size: int, generator: torch.Generator) -> list[torch.Tensor]:
+        """Indices of each batch of one epoch, drawn by a CPU ``generator``.
+
+        Batches of ``size`` spots, or the method's windows. The rest of an epoch that fills no batch is left out, as
+        released: a contrastive loss depends on the batch size.
+        """
+        if self.context.window:
+            seed = int(torch.randint(2**31, (1,), generator=generator))
+            windows = neighbourhoods.random_windows(
+                self.spatial, self.sample, self.context.window, np.random.default_rng(seed)
+            )
+            return [torch.from_numpy(rows) for rows in windows]
+        size = min(size, len(self))
+        return list(torch.randperm(len(self), generator=generator).split(size)[: len(self) // size])
+
+    def fixed_batches(self, size: int) -> list[torch.Tensor]:
+        """Indices of batches that hold every spot once, always the same: mixed over slides, or the method's tiles."""
+        if self.context.window:
+            return [torch.from_numpy(r) for r in neighbourhoods.tiles(self.spatial, self.sample, self.context.window)]
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(0))
+        return list(order.tensor_split(math.ceil(len(self) / size)))
+
+    def contents(self) -> Iterator[torch.Tensor]:
+        """What decides a training on these spots beside the fold: patches, and features where they are used."""
+        yield self.images
+        if self._exemplars is not None:
+            yield from (self._exemplars.queries, self._exemplars.keys)
+
+    def _at(self, index: torch.Tensor) -> torch.Tensor:
+        images = self.images.index_select(0, index.to(self.images.device))  # on a CPU faster than by brackets
+        if images.device.type != self.device.type:
+            images = images.pin_memory()  # copied to the device while the CPU goes on
+        return images.to(self.device, non_blocking=True)
+
+    def _around(self, near: torch.Tensor) -> Neighbours:
+        flat = near.flatten()
+        images = normalise(self._at(flat))
+        return Neighbours(
+            images.unflatten(0, near.shape), self.expression[flat.to(self.device)].unflatten(0, near.shape)
+        )
+
+
+class _ExemplarBank:
+    """Frozen features of spots and of those that may be their exemplars, and who is whose."""
+
+    def __init__(
+        self,
+        fold: Fold,
+        rows: np.ndarray,
+        bank: np.ndarray,
+        embeddings: Mapping[str, Path],
+        k: int,
+        device: torch.device,
+    ):
+        queries, keys = features_of(fold, rows, embeddings), features_of(fold, bank, embeddings)
+        place = {row: number for number, row in enumerate(bank)}
+        same = np.array([place.get(row, -1) for row in rows])
+        owner = fold.owner()
+        self.nearest = torch.from_numpy(neighbourhoods.exemplars(queries, owner[rows], keys, owner[bank], k, same))
+        self.queries, self.keys = torch.from_numpy(queries).to(device), torch.from_numpy(keys).to(device)
+        self.expression = torch.from_numpy(fold.expression[bank]).to(device)
+
+    def of(self, index: torch.Tensor) -> Exemplars:
+        near = self.nearest[index].to(self.keys.device)
+        return Exemplars(self.queries[index.to(self.keys.device)], self.keys[near], self.expression[near])
+
+
+def _patch_shape(fold: Fold, rows: np.ndarray, patches: Mapping[str, Path], px: int | None) -> tuple[int, int, int]:
+    """(H, W, 3) of the patches of ``rows`` once resized to the side ``px``, the same in all of their files."""
+    shape: tuple[int, int, int] | None = None
+    for sample in dict.fromkeys(fold.sample[rows]):
+        with h5py.File(patches[sample]) as file:
+            stored = file[IMAGES].shape[1:]
+        here = stored if px is None else (px, px, stored[2])
+        if here != (shape or here):
+            raise InputError(patches[sample], IMAGES, stored, f"{shape} as the other slides")
+        shape = here
+    return shape
+
+
+def _read_patches(
+    images: torch.Tensor, fold: Fold, rows: np.ndarray, patches: Mapping[str, Path], px: int | None
+) -> None:
+    """Fill ``images`` (n, H, W, 3) with the patches of ``rows``, in their order, resized to the side ``px`` if given.
+
+    Files are read front to back in large blocks, of which memory holds one at a time.
+    """
+    for sample in dict.fromkeys(fold.sample[rows]):
+        here = np.flatnonzero(fold.sample[rows] == sample)
+        wanted = fold.patch[rows[here]]
+        with h5py.File(patches[sample]) as file:
+            stored = file[IMAGES]
+            for start in range(0, len(stored), READ_AT_ONCE):
+                inside = (wanted >= start) & (wanted < start + READ_AT_ONCE)
+                if inside.any():
+                    block = stored[start : start + READ_AT_ONCE][wanted[inside] - start]
+                    block = torch.from_numpy(block if px is None else resize(block, px))
+                    images[torch.from_numpy(here[inside]).to(images.device)] = block.to(images.device)
+
+
+def resize(images: np.ndarray, px: int) -> np.ndarray:
+    """(n, H, W, C) uint8 images at ``px`` x ``px``: bilinear, each new pixel over all that it covers."""
+    if images.shape[1:3] == (px, px):
+        return images
+    channels_first = torch.from_numpy(images).permute(0, 3, 1, 2).float()
+    small = functional.interpolate(channels_first, (px, px), mode="bilinear", antialias=True)
+    return small.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+
+
+def _room(shape: tuple[int, ...], device: torch.device, memory: str, scratch: Path | None) -> torch.Tensor:
+    """An unfilled uint8 tensor where patches are to live; the log says where and why."""
+    size = math.prod(shape)
+    on_device = Free(torch.cuda.mem_get_info(device)[0], "the device's memory") if device.type == "cuda" else None
+    place = choose_place(size, on_device, free_host()) if memory == "auto" else memory
+    free = ", ".join(f"{free.bytes / 1e9:.2f} GB of {free.of}" for free in (on_device, free_host()) if free)
+    logger.info("%d patches (%.2f GB), memory %s: %s; free: %s", shape[0], size / 1e9, memory, place, free)
+    if place == "map":
+        remedy = "free some, or set training.memory: host"
+        return torch.from_numpy(mapped(shape, np.uint8, scratch, "patches", remedy))
+    return torch.empty(shape, dtype=torch.uint8, device=device if place == "device" else "cpu")
+
+
+def choose_place(size: int, device: Free | None, host: Free) -> str:
+    """``device``, ``host`` or ``map``: the first with more than twice ``size`` bytes free; ``device`` is a GPU's."""
+    if device is not None and size < device.bytes / 2:
+        return "device"
+    return "host" if size < host.bytes / 2 else "map"
+
+
+def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Turn each image by one of the 8 symmetries of the square, all equally likely.
+
+    The released flips and rotations by 0, 90, 180 and -90 degrees have the same distribution. ``images`` is
+    (B, H, W, C) with H = W; the dice fall on the CPU, so that the same seed gives the same images on every device.
+    """
+    symmetry = torch.randint(8, (len(images),), generator=generator)
+    turned = torch.empty_like(images)
+    if images.device.type == "cpu":  # one by one, without copies of those alike, which a GPU turns together
+        for image, into, which in zip(images, turned, symmetry.tolist(), strict=True):
+            into.copy_(turn(image[None], which)[0])
+        return turned
+    for which in range(8):
+        here = (symmetry == which).nonzero()[:, 0].to(images.device)
+        turned[here] = turn(images[here], which)
+    return turned
+
+
+def turn(images: torch.Tensor, symmetry: int) -> torch.Tensor:
+    """(B, H, W, C) images under one of the 8 symmetries: bit 0 flips rows, bit 1 columns, bit 2 exchanges the two."""
+    axes = [axis for axis, bit in ((1, 1), (2, 2)) if symmetry & bit]
+    flipped = images.flip(axes) if axes else images
+    return flipped.transpose(1, 2) if symmetry & 4 else flipped
+
+
+def normalise(
+    images: torch.Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
+) -> torch.Tensor:
+    """(B, H, W, 3) uint8 to (B, 3, H, W) float32 around ``mean`` and ``std`` of the RGB values in [0, 1]."""
+    scaled = images.to(torch.float32).div_(255).flatten(2)
+    # along whole rows of pixels: a CPU is several times slower in runs of three
+    centre, spread = (torch.tensor(value, device=images.device).repeat(images.shape[2]) for value in (mean, std))
+    return scaled.sub_(centre).div_(spread).view(images.shape).permute(0, 3, 1, 2)

@@ -1,0 +1,432 @@
+"""The training loop: one method, one fold, one seed, one device.
+
+The loop knows a method only by its ``loss(batch)`` and ``validate(batches)``. It can be killed at any moment; started
+again with the same parameters it goes on from its last saved state and ends with the same bits as without the kill.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import logging
+import math
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from spotwise.constants import TRAIN, VAL
+from spotwise.data.features import pretrained
+from spotwise.data.folds import content_hash, read_fold
+from spotwise.errors import CollapseError
+from spotwise.models.base import Sizes
+from spotwise.models.registry import build, without_pretraining
+from spotwise.models.registry import options as method_options_of
+from spotwise.runtime import devices
+from spotwise.runtime.files import write_json, write_text
+from spotwise.runtime.provenance import versions
+from spotwise.training.checkpoints import State, identity, locked
+from spotwise.training.dataset import Spots
+
+logger = logging.getLogger(__name__)
+
+# A contrastive loss of ln(batch) means that every spot looks alike; within this share of it, for so many epochs, the
+# training has collapsed (reported for BLEEP and its kin).
+COLLAPSE_SHARE, COLLAPSE_EPOCHS = 0.005, 5
+# Embeddings are layer-normalised, so that their spread over a batch is of order 1; below this they are one point.
+LEAST_SPREAD = 1e-3
+HASHED_AT_ONCE = 1024  # patches of 150 kB, on their way from the device
+# Columns of history.tsv that a rerun does not repeat
+TIMINGS = ("spots_per_s", "wait_share", "seconds")
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How to train; the keys of ``training`` in the configuration, with its defaults.
+
+    Attributes
+    ----------
+    device
+        ``cuda``, ``cpu`` or ``auto``.
+    epochs, batch_size, learning_rate, final_learning_rate, weight_decay
+        As in the paper's Implementation section and the released code.
+    clip_norm
+        Longest gradient over all parameters together, ``None`` for any.
+    augment
+        Random flips and right-angle rotations, or what the method asks for instead.
+    optimiser, momentum
+        ``adamw`` as CMRCNet, ``adam`` or ``sgd`` as others; the momentum is that of ``sgd``.
+    precision
+        ``bf16`` where a GPU has it, or ``float32``.
+    threads
+        CPU threads.
+    memory
+        Where patches live, see :class:`spotwise.training.dataset.Spots`; no part of the result.
+    save_every_minutes
+        Between states within an epoch; no part of the result.
+    """
+
+    device: str = "cuda"
+    epochs: int = 60
+    batch_size: int = 64
+    learning_rate: float = 1e-4
+    final_learning_rate: float = 1e-5
+    weight_decay: float = 1e-3
+    optimiser: str = "adamw"
+    momentum: float = 0.9
+    clip_norm: float | None = None
+    augment: bool = True
+    precision: str = "bf16"
+    threads: int = 4
+    memory: str = "auto"
+    save_every_minutes: float = 10
+
+    @property
+    def decisive(self) -> dict[str, object]:
+        """The options that decide the result."""
+        return {key: value for key, value in asdict(self).items() if key not in ("memory", "save_every_minutes")}
+
+
+def learning_rates(options: TrainingOptions) -> list[float]:
+    """Learning rate of each epoch: a cosine from ``learning_rate`` to ``final_learning_rate``.
+
+    As in the released code, whose scheduler steps before the first epoch: the last epoch has exactly
+    ``final_learning_rate``, and the nominal first rate is never used.
+    """
+    first, last = options.learning_rate, options.final_learning_rate
+    return [
+        last + (first - last) / 2 * (1 + math.cos(math.pi * epoch / options.epochs))
+        for epoch in range(1, options.epochs + 1)
+    ]
+
+
+@devices.remedied(
+    "set training.memory to host or map, which keeps patches off the GPU, or lower training.batch_size, which changes "
+    "a contrastive loss; gradients are not accumulated over parts of a batch, as that changes it too"
+)
+def train(
+    fold_path: Path,
+    patches: Mapping[str, Path],
+    method: str,
+    method_options: Mapping[str, object],
+    options: TrainingOptions,
+    seed: int,
+    code: str,
+    state_root: Path,
+    weights: Path,
+    history: Path,
+    summary: Path,
+    embeddings: Mapping[str, Path] | None = None,
+) -> None:
+    """Train ``method`` on a fold's training spots and keep the epoch that its validation finds best.
+
+    Parameters
+    ----------
+    fold_path
+        ``fold.h5``.
+    patches
+        ``patches.h5`` by sample.
+    method, method_options
+        Registered class and its options.
+    options
+        How to train.
+    seed
+        Of initialisation, order, augmentation, dropout and masks.
+    code
+        Hash of the code that decides the result; part of the state's identity.
+    state_root
+        Folder for the resumable state, removed when the training is done.
+    weights, history, summary
+        Outputs: ``weights.safetensors``, ``history.tsv`` (one row per epoch) and ``summary.json``.
+    embeddings
+        Embedded patches by sample, for methods that use the features of a frozen encoder.
+
+    Raises
+    ------
+    SetupError
+        No GPU where one is asked for; another process trains the same; slides embedded with and without weights.
+    CollapseError
+        The loss is no number, a contrastive loss stays at ln(batch), or the embeddings become one point.
+    """
+    started = time.monotonic()
+    with locked(state_root):
+        device = devices.choose(options.device)
+        devices.make_deterministic(options.threads)
+        fold = read_fold(fold_path)
+        context = method_options_of(method, method_options).context
+        features_pretrained = pretrained(embeddings) if embeddings else None
+        training, validation = (
+            Spots(
+                fold,
+                fold.rows(role),
+                patches,
+                device,
+                options.memory,
+                context,
+                exemplar_rows=fold.rows(TRAIN),
+                embeddings=embeddings,
+                scratch=weights.parent,
+            )
+            for role in (TRAIN, VAL)
+        )
+        key = identity(
+            fold=content_hash(fold),
+            patches=_hash_of(training, validation),
+            method=method,
+            method_options=dict(method_options),
+            checkpoint=_file_hash(method_options.get("checkpoint")),
+            options=options.decisive,
+            seed=seed,
+            code=code,
+            device=devices.name(device),
+            versions=versions("torch", "timm", "numpy", "scipy"),
+        )
+        state = State(state_root, key)
+        saved = state.load(device)
+        sizes = Sizes.of(fold, embeddings)
+        run = Run(sizes, method, method_options, options, seed, device, fresh=saved is None)
+        if saved is not None:
+            run.resume(saved)
+        else:
+            run.model.begin(training.expression)
+        run.fit(training, validation, state)
+        state.publish_best(weights)
+        write_text(history, _as_tsv(run.history))
+        write_json(
+            summary,
+            {
+                "method": method,
+                "method_options": dict(method_options),
+                "options": asdict(options),
+                "seed": seed,
+                "cohort": fold.cohort,
+                "protocol": fold.protocol,
+                "fold": fold.fold,
+                "spots": {"train": len(training), "val": len(validation)},
+                "genes": len(fold.genes),
+                "parameters": sum(p.numel() for p in run.model.parameters()),
+                "best_epoch": run.best_epoch,
+                "best_val_loss": run.best_loss,
+                "pretrained_loaded": features_pretrained if embeddings else run.pretrained_loaded,
+                "started_times": run.attempt,
+                "device": devices.name(device),
+                "peak_gpu_memory_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
+                "seconds": round(time.monotonic() - started, 1),
+                "versions": versions("torch", "timm", "numpy"),
+            },
+        )
+        state.discard()
+
+
+class Run:
+    """A training under way: model, optimiser, random generators, history, and where in an epoch it is."""
+
+    def __init__(
+        self,
+        sizes: Sizes,
+        method: str,
+        method_options: Mapping[str, object],
+        options: TrainingOptions,
+        seed: int,
+        device: torch.device,
+        fresh: bool,
+    ):
+        torch.manual_seed(seed)
+        self.options = options
+        self.device = device
+        # A resumed model takes its weights from the state: none have to be fetched again
+        given = method_options if fresh else without_pretraining(method, method_options)
+        self.model = build(method, sizes, given).to(device)
+        self.pretrained_loaded = self.model.pretrained_loaded
+        self.optimiser = _optimiser(self.model, options, device)
+        self.rates = learning_rates(options)
+        self.bf16 = (
+            options.precision == "bf16"
+            and device.type == "cuda"
+            and torch.cuda.is_bf16_supported(including_emulation=False)
+        )
+        # Order and augmentation; dropout and masks draw from the global generator
+        self.generator = torch.Generator().manual_seed(seed)
+        self.epoch, self.step = 1, 0
+        self.batches: list[torch.Tensor] | None = None  # of this epoch
+        self.sums: dict[str, torch.Tensor] = {}  # of this epoch's loss terms, on the device
+        self.history: list[dict[str, float]] = []
+        self.best_loss, self.best_epoch = math.inf, 0
+        self.attempt = 1
+        self.stopping = False
+
+    # --- state ---------------------------------------------------------------------------------------------------
+
+    def resume(self, saved: dict) -> None:
+        """Go on from a saved state."""
+        self.model.load_state_dict(saved["model"])
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.generator.set_state(saved["generator"].cpu())
+        torch.set_rng_state(saved["rng"].cpu())
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(saved["cuda_rng"].cpu(), self.device)
+        self.epoch, self.step, self.sums = saved["epoch"], saved["step"], saved["sums"]
+        self.batches = None if saved["batches"] is None else [index.cpu() for index in saved["batches"]]
+        self.history, self.best_loss, self.best_epoch = saved["history"], saved["best_loss"], saved["best_epoch"]
+        self.pretrained_loaded = saved["pretrained_loaded"]
+        self.attempt = saved["attempt"] + 1
+        logger.info("attempt %d: resumed at epoch %d, step %d", self.attempt, self.epoch, self.step)
+
+    def save(self, state: State) -> None:
+        """Save everything that :meth:`resume` needs."""
+        state.save(
+            {
+                "model": self.model.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "generator": self.generator.get_state(),
+                "rng": torch.get_rng_state(),
+                "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+                "epoch": self.epoch,
+                "step": self.step,
+                "sums": self.sums,
+                "batches": self.batches,
+                "history": self.history,
+                "best_loss": self.best_loss,
+                "best_epoch": self.best_epoch,
+                "pretrained_loaded": self.pretrained_loaded,
+                "attempt": self.attempt,
+            }
+        )
+
+    # --- work ----------------------------------------------------------------------------------------------------
+
+    def fit(self, training: Spots, validation: Spots, state: State) -> None:
+        """Train until the last epoch, saving each epoch, every few minutes, and on SIGTERM."""
+        before = signal.signal(signal.SIGTERM, self._stop)
+        try:
+            epochs = range(self.epoch, self.options.epochs + 1)
+            for _ in tqdm(epochs, desc="epochs", initial=self.epoch - 1, total=self.options.epochs, disable=None):
+                row = {"epoch": self.epoch, "lr": self.rates[self.epoch - 1]}
+                row |= self._train_epoch(training, state)
+                row |= self._validate(validation)
+                self.history.append(row)
+                logger.info("%s", "  ".join(f"{name} {value:.5g}" for name, value in row.items()))
+                check_collapse(self.history, min(self.options.batch_size, len(training)))
+                if row["val_total"] < self.best_loss:
+                    self.best_loss, self.best_epoch = row["val_total"], self.epoch
+                    state.save_best(self.model)
+                self.epoch, self.step, self.batches, self.sums = self.epoch + 1, 0, None, {}
+                self.save(state)
+                self._leave_if_stopping()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    def _train_epoch(self, spots: Spots, state: State) -> dict[str, float]:
+        if self.batches is None:
+            self.batches = spots.training_batches(self.options.batch_size, self.generator)
+        steps = len(self.batches)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rates[self.epoch - 1]
+        self.model.train()
+        waited, begun, first, saved = 0.0, time.monotonic(), self.step, time.monotonic()
+        while self.step < steps:
+            asked = time.monotonic()
+            batch = spots.batch(self.batches[self.step], self.generator if self.options.augment else None)
+            waited += time.monotonic() - asked
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+                terms = self.model.loss(batch)
+            self.optimiser.zero_grad(set_to_none=True)
+            terms["total"].backward()
+            if self.options.clip_norm is not None:
+                torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip_norm)
+            self.optimiser.step()
+            for name, value in terms.items():
+                self.sums[name] = self.sums.get(name, 0) + value.detach().double()
+            self.step += 1
+            if self.stopping or time.monotonic() - saved > 60 * self.options.save_every_minutes:
+                self.save(state)
+                saved = time.monotonic()
+                self._leave_if_stopping()
+        means = {f"train_{name}": total.item() / steps for name, total in self.sums.items()}  # waits for the device
+        seconds = time.monotonic() - begun
+        done = sum(map(len, self.batches[first:]))
+        return means | {"spots_per_s": done / seconds, "wait_share": waited / seconds, "seconds": seconds}
+
+    @torch.no_grad()
+    def _validate(self, spots: Spots) -> dict[str, float]:
+        """What the method says of the validation spots: fixed batches, fixed masks."""
+        self.model.eval()
+        masks = torch.Generator(self.device).manual_seed(0)
+        batches = (spots.batch(index) for index in spots.fixed_batches(self.options.batch_size))
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            found = self.model.validate(batches, len(spots), masks)
+        return {f"val_{name}": value for name, value in found.items()}
+
+    # --- interruption --------------------------------------------------------------------------------------------
+
+    def _stop(self, number: int, frame: object) -> None:
+        self.stopping = True
+
+    def _leave_if_stopping(self) -> None:
+        if self.stopping:
+            logger.warning("SIGTERM: state saved at epoch %d, step %d", self.epoch, self.step)
+            sys.exit(128 + signal.SIGTERM)
+
+
+def _optimiser(model: torch.nn.Module, options: TrainingOptions, device: torch.device) -> torch.optim.Optimizer:
+    shared = {"lr": options.learning_rate, "weight_decay": options.weight_decay, "fused": device.type == "cuda"}
+    if options.optimiser == "sgd":
+        return torch.optim.SGD(model.parameters(), momentum=options.momentum, **shared)
+    return {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[options.optimiser](model.parameters(), **shared)
+
+
+def check_collapse(history: list[dict[str, float]], batch_size: int) -> None:
+    """Stop a training that diverges, or a contrastive one whose embeddings say nothing.
+
+    Raises
+    ------
+    CollapseError
+        When a loss is no number, the training's contrastive loss was at ln(batch) for the last epochs, or the
+        embeddings of validation spots are one point.
+    """
+    last = history[-1]
+    for name in ("train_total", "val_total"):
+        if not math.isfinite(last[name]):
+            raise CollapseError(f"epoch {last['epoch']}: {name} is {last[name]}; try a lower learning_rate")
+    for modality in ("image", "gene"):
+        spread = last.get(f"val_{modality}_spread", math.inf)
+        if not spread >= LEAST_SPREAD:  # NaN included
+            raise CollapseError(
+                f"epoch {last['epoch']}: {modality} embeddings have collapsed (spread {spread:.2g} over a batch); "
+                "try a lower learning_rate or another seed"
+            )
+    level = math.log(batch_size)
+    recent = [row["train_contrastive"] for row in history[-COLLAPSE_EPOCHS:] if "train_contrastive" in row]
+    if len(recent) == COLLAPSE_EPOCHS and all(abs(loss - level) < COLLAPSE_SHARE * level for loss in recent):
+        raise CollapseError(
+            f"epoch {last['epoch']}: the contrastive loss has stayed at ln({batch_size}) = {level:.3f} for "
+            f"{COLLAPSE_EPOCHS} epochs: all spots look alike to the model; try another learning_rate or batch_size"
+        )
+
+
+def _hash_of(*spots: Spots) -> str:
+    digest = hashlib.blake2b()
+    for content in itertools.chain.from_iterable(one.contents() for one in spots):
+        digest.update(str(tuple(content.shape)).encode())
+        for part in content.split(HASHED_AT_ONCE):
+            digest.update(part.cpu().contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def _file_hash(path: object) -> str:
+    if not path:
+        return ""
+    with open(str(path), "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _as_tsv(history: list[dict[str, float]]) -> str:
+    names = [name for name in history[0] if name not in TIMINGS] + list(TIMINGS)
+    lines = ["\t".join(names)]
+    lines += ["\t".join(f"{row[name]:.8g}" for name in names) for row in history]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,158 @@
+from pathlib import Path
+
+import anndata
+import h5py
+import numpy as np
+import pytest
+
+from spotwise.errors import InputError
+from spotwise.data.hest import read_counts, read_metadata, require_local, sample_files, slide_size, spot_diameter_um, thumbnail
+
+# --- layout and readers ---------------------------------------------------------------------------------------------
+
+
+def test_sample_files_follow_the_hest_layout():
+    files = sample_files("", "TENX95")
+    names = [path.as_posix() for path in (files.counts, files.patches, files.slide, files.metadata)]
+    assert names == ["st/TENX95.h5ad", "patches/TENX95.h5", "wsis/TENX95.tif", "metadata/TENX95.json"]
+    assert sample_files("data", "TENX95").slide == Path("data/wsis/TENX95.tif")
+
+
+def test_a_slide_in_a_vendors_format_is_found(tmp_path):
+    (tmp_path / "wsis").mkdir()
+    (tmp_path / "wsis/S1.svs").touch()
+    assert sample_files(tmp_path, "S1").slide == tmp_path / "wsis/S1.svs"
+    assert sample_files(tmp_path, "S2").slide == tmp_path / "wsis/S2.tif"
+
+
+@pytest.mark.parametrize("byte_order_mark", [b"", b"\xef\xbb\xbf"])
+def test_metadata_is_read_with_and_without_byte_order_mark(tmp_path, byte_order_mark):
+    path = tmp_path / "S1.json"
+    path.write_bytes(byte_order_mark + '{"id": "S1", "tissue": "Mühle"}'.encode())
+    assert read_metadata(path) == {"id": "S1", "tissue": "Mühle"}
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b'{"id": "S1"', "line 1: found"),
+        (b"", "line 1: found"),
+        (b'{"id": "\xff"}', "byte 8: found no UTF-8"),
+        (b'["S1"]', "top level: found list"),
+        (b'{"id": "S2"}', "id: found 'S2', expected 'S1'"),
+        (b"{}", "id: found None, expected 'S1'"),
+        (None, "metadata: found no such file"),
+    ],
+)
+def test_unusable_metadata_is_told_in_one_line(tmp_path, content, complaint):
+    path = tmp_path / "S1.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError) as told:
+        read_metadata(path)
+    assert str(told.value).startswith(f"{path}: {complaint}")
+    assert "\n" not in str(told.value)
+
+
+@pytest.fixture
+def counts_file(tmp_path):
+    path = tmp_path / "S1.h5ad"
+    adata = anndata.AnnData(np.arange(6, dtype=np.float32).reshape(2, 3), obsm={"spatial": np.zeros((2, 2))})
+    adata.var_names = ["A", "B", "B"]
+    adata.write_h5ad(path)
+    return path
+
+
+@pytest.mark.filterwarnings("ignore:Variable names are not unique")
+def test_counts_are_read_as_they_are_and_stay_in_the_file(counts_file):
+    read = read_counts(counts_file)
+    assert isinstance(read.X, h5py.Dataset)
+    np.testing.assert_array_equal(read.X[:], [[0, 1, 2], [3, 4, 5]])
+    assert list(read.var_names) == ["A", "B", "B"]
+
+
+def cut_short(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def remove(name):
+    def edit(path):
+        with h5py.File(path, "r+") as handle:
+            del handle[name]
+
+    return edit
+
+
+@pytest.mark.filterwarnings("ignore:Variable names are not unique")
+@pytest.mark.parametrize(
+    ("damage", "complaint"),
+    [
+        (Path.unlink, "counts: found no such file"),
+        (cut_short, "file: found a truncated file"),
+        (lambda path: path.write_bytes(b""), "file: found no HDF5 (0 bytes)"),
+        (lambda path: path.write_bytes(b"<html>Sign in</html>"), "file: found no HDF5 (20 bytes)"),
+        (remove("X"), "X: found nothing"),
+        (remove("var"), "var: found nothing"),
+        (remove("obsm/spatial"), "obsm/spatial: found nothing"),
+        (remove("obs/_index"), "file: found contents that cannot be read"),
+    ],
+)
+def test_unusable_counts_are_told_in_one_line(counts_file, damage, complaint):
+    damage(counts_file)
+    with pytest.raises(InputError) as told:
+        read_counts(counts_file)
+    assert str(told.value).startswith(f"{counts_file}: {complaint}")
+    assert "\n" not in str(told.value)
+
+
+# --- what the metadata and the file say about a slide ----------------------------------------------------------------
+
+
+def test_missing_local_file_is_named_before_a_run(tmp_path):
+    files = sample_files(tmp_path, "S1")
+    for path, complaint in (
+        (files.counts, "no st/S1.h5ad"),
+        (files.metadata, "no metadata/S1.json"),
+        (files.patches, "no patches/S1.h5 or wsis/S1.tif"),
+    ):
+        with pytest.raises(InputError, match=f"files of S1: found {complaint}, "):
+            require_local(tmp_path, ["S1"], "auto")
+        path.parent.mkdir()
+        path.touch()
+    require_local(tmp_path, ["S1"], "auto")
+    with pytest.raises(InputError, match=r"found no wsis/S1\.tif, "):
+        require_local(tmp_path, ["S1"], "slides")
+
+
+def test_counts_are_all_that_a_run_without_images_needs(tmp_path):
+    with pytest.raises(InputError, match=r"found no st/S1\.h5ad, "):
+        require_local(tmp_path, ["S1"], "none")
+    (tmp_path / "st").mkdir()
+    (tmp_path / "st/S1.h5ad").touch()
+    require_local(tmp_path, ["S1"], "none")
+
+
+def test_slide_size_is_width_and_height():
+    assert slide_size({"fullres_px_width": 9272, "fullres_px_height": 9923.0}, "m.json") == (9272, 9923)
+
+
+@pytest.mark.parametrize("height", [None, 0, -5, "9923", True, float("nan")])
+def test_slide_size_that_is_none_is_refused(height):
+    with pytest.raises(InputError, match=r"^m\.json: fullres_px_height: found"):
+        slide_size({"fullres_px_width": 9272, "fullres_px_height": height}, "m.json")
+
+
+@pytest.mark.parametrize("blank", [{}, {"spot_diameter": None}, {"spot_diameter": float("nan")}])
+def test_spots_are_as_wide_as_stated_or_as_hests_xenium_bins(blank):
+    assert spot_diameter_um({"spot_diameter": 55}) == 55
+    assert spot_diameter_um(blank) == 100
+
+
+def test_thumbnail_is_hests_picture_where_there_is_one():
+    adata = anndata.AnnData(np.ones((1, 1)))
+    assert thumbnail(adata) is None
+    adata.uns["spatial"] = {"is_single": True}
+    assert thumbnail(adata) is None
+    picture = np.random.default_rng(0).integers(0, 255, (4, 6, 3), dtype=np.uint8)
+    adata.uns["spatial"] = {"ST": {"images": {"downscaled_fullres": picture}}}
+    np.testing.assert_array_equal(np.asarray(thumbnail(adata)), picture)

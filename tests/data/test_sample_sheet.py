@@ -1,0 +1,94 @@
+"""Claims about the sample sheet and the folds of both protocols."""
+
+import pytest
+
+from spotwise.constants import PAPER, PATIENT
+from spotwise.errors import InputError
+from spotwise.data.sample_sheet import Sample, by_cohort, plan_folds, read_samples
+
+
+def cohort(*patients):
+    return [Sample(f"S{number}", "c", patient) for number, patient in enumerate(patients)]
+
+
+COHORTS = [cohort("a", "b"), cohort("a", "a", "b"), cohort("a", "a", "b", "c"), cohort("b", "c", "c", "c", "c")]
+
+
+def sheet(tmp_path, text):
+    path = tmp_path / "samples.tsv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("samples", COHORTS)
+def test_paper_protocol_leaves_out_each_slide_once(samples):
+    plans = plan_folds(samples, PAPER)
+    assert [plan.test for plan in plans] == [(sample.sample,) for sample in samples]
+    assert all({*plan.test, *plan.train} == {s.sample for s in samples} for plan in plans)
+
+
+@pytest.mark.parametrize("samples", COHORTS)
+def test_no_patient_stands_on_both_sides_of_a_patient_fold(samples):
+    patient = {sample.sample: sample.patient for sample in samples}
+    plans = plan_folds(samples, PATIENT)
+    for plan in plans:
+        assert not {patient[s] for s in plan.test} & {patient[s] for s in plan.train}
+        assert plan.validation_slide in plan.train
+        assert {*plan.test, *plan.train} == set(patient)
+    assert sorted(s for plan in plans for s in plan.test) == sorted(patient)
+
+
+def test_a_slide_of_a_patient_with_no_other_training_slide_validates():
+    plans = plan_folds(cohort("a", "a", "b", "c"), PATIENT)
+    assert [plan.validation_slide for plan in plans] == ["S2", "S3", "S2"]
+    assert {plan.validation for plan in plans} == {"slide"}
+
+
+def test_samples_are_parted_by_cohort_in_their_order():
+    one, two, three = Sample("S0", "b", "p"), Sample("S1", "a", "p"), Sample("S2", "b", "q")
+    assert by_cohort([one, two, three]) == {"b": [one, three], "a": [two]}
+    assert list(by_cohort([one, two, three])) == ["b", "a"]
+
+
+def test_the_only_training_slide_validates_by_a_block_of_its_own():
+    plan = plan_folds(cohort("a", "a", "b"), PATIENT)[0]
+    assert (plan.train, plan.validation, plan.validation_slide) == (("S2",), "block", "S2")
+
+
+HEADER = "sample\tcohort\tpatient\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "rows: found none"),
+        (HEADER, "rows: found none"),
+        ("sample\tcohort\nS1\tc\n", "patient: found nothing"),
+        (HEADER + "S1\tc\t\n", "patient: found nothing"),
+        (HEADER + "S1\tc\n", "row 1: found a different number of fields"),
+        (HEADER + "S1\tc\tp\nS1\tc\tp\n", "S1 twice"),
+        (HEADER + "../x\tc\tp\n", "sample: found '../x'"),
+        (HEADER + "a b\tc\tp\n", "sample: found 'a b'"),
+        (HEADER + "S1\tc/d\tp\n", "cohort: found 'c/d'"),
+        ("sample\tcohort\tpatient\tpatiant\nS1\tc\tp\tq\n", "patiant: found an unknown key"),
+    ],
+)
+def test_a_faulty_sample_sheet_is_told_in_one_line(tmp_path, text, told):
+    path = sheet(tmp_path, text)
+    with pytest.raises(InputError) as error:
+        read_samples(path)
+    assert told in str(error.value)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_byte_order_mark_and_comments_do_not_disturb(tmp_path):
+    path = sheet(tmp_path, "\ufeff# from HEST\n" + HEADER + "S1\tc\tPatient 1\n")
+    assert read_samples(path) == [Sample("S1", "c", "Patient 1")]
+
+
+def test_a_sheet_in_another_encoding_is_told_in_one_line(tmp_path):
+    path = tmp_path / "samples.tsv"
+    path.write_bytes((HEADER + "S1\tc\tMüller\n").encode("latin-1"))
+    with pytest.raises(InputError, match=r"samples\.tsv: byte 28: found no UTF-8"):
+        read_samples(path)

@@ -1,0 +1,128 @@
+"""Claims about what training cost, and how it is drawn."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from drawing import misplaced
+from spotwise.errors import InputError
+from spotwise.evaluation import training_costs
+from spotwise.reporting.figures import style
+from spotwise.reporting.figures.cost_chart import draw_training_costs
+
+
+def training(path, seconds, device="cpu", gpu=None, started=1, without=()):
+    summary = {"method": "CMRCNet", "started_times": started, "seconds": seconds, "device": device}
+    summary |= {"peak_gpu_memory_bytes": gpu}
+    path.write_text(json.dumps({key: value for key, value in summary.items() if key not in without}))
+    return path
+
+
+def fit(path):
+    path.write_text(json.dumps({"method": "Ridge", "alpha": 1.0}))
+    return path
+
+
+def benchmark(path, seconds):
+    path.write_text(f"s\th:m:s\tmax_rss\n{seconds}\t0:00:02\t200\n")
+    return path
+
+
+@pytest.fixture
+def jobs(tmp_path):
+    """Four trainings, one of them interrupted, two fits, one without a benchmark, and two embedded slides."""
+    summaries = [
+        training(tmp_path / "a.json", 100, "GPU X", 3 * 2**30),
+        training(tmp_path / "b.json", 300, "GPU Y", 5 * 2**30),
+        training(tmp_path / "c.json", 7, "GPU X", 2**30, started=2),
+        training(tmp_path / "f.json", 800, "GPU X", 2**30),
+        fit(tmp_path / "d.json"),
+        fit(tmp_path / "e.json"),
+    ]
+    timed = [benchmark(tmp_path / f"{name}.tsv", 999) for name in "abcf"] + [benchmark(tmp_path / "d.tsv", 2.5)]
+    embeddings = {"resnet18": [benchmark(tmp_path / "s1.tsv", 20), benchmark(tmp_path / "s2.tsv", 40)]}
+    methods = [*["CMRCNet"] * 4, "Ridge", "Ridge"]
+    return training_costs.read_costs(methods, summaries, [*timed, tmp_path / "absent.tsv"], embeddings)
+
+
+def test_costs_are_read_from_where_each_kind_of_job_notes_them(jobs):
+    nan = np.nan
+    expected = pd.DataFrame(
+        [
+            ("CMRCNet", "training", 100, "GPU X", 3),
+            ("CMRCNet", "training", 300, "GPU Y", 5),
+            ("CMRCNet", "training", nan, "GPU X", 1),  # interrupted: its 7 s are those after the last start
+            ("CMRCNet", "training", 800, "GPU X", 1),
+            ("Ridge", "fit", 2.5, "cpu", nan),
+            ("Ridge", "fit", nan, "cpu", nan),
+            ("resnet18", "embedding", 20, "", nan),
+            ("resnet18", "embedding", 40, "", nan),
+        ],
+        columns=["name", "step", "seconds", "device", "peak_gpu_gib"],
+    )
+    pd.testing.assert_frame_equal(jobs, expected, check_dtype=False)
+
+
+def test_the_table_sums_up_what_is_known(jobs):
+    table = training_costs.cost_table(jobs).set_index(["name", "step"])
+    assert table.loc[("CMRCNet", "training")].to_dict() == {
+        "runs": 4,
+        "timed": 3,
+        "seconds_median": 300,
+        "seconds_min": 100,
+        "seconds_max": 800,
+        "hours": pytest.approx(1200 / 3600),
+        "device": "GPU X; GPU Y",
+        "peak_gpu_gib": 5,
+    }
+    assert table.loc[("resnet18", "embedding"), ["runs", "seconds_median"]].tolist() == [2, 30]
+    unknown = training_costs.cost_table(jobs.assign(seconds=np.nan))
+    assert unknown["hours"].isna().all()
+    assert (unknown["timed"] == 0).all()
+
+
+def test_jobs_are_read_again_as_they_were_written(jobs, tmp_path):
+    jobs.loc[jobs["name"].eq(jobs["name"].iloc[0]), "name"] = "NA"
+    training_costs.write_costs(jobs, tmp_path / "jobs.csv")
+    pd.testing.assert_frame_equal(training_costs.read_jobs(tmp_path / "jobs.csv"), jobs)
+
+
+@pytest.mark.parametrize("missing", ["seconds", "device", "peak_gpu_memory_bytes"])
+def test_a_training_that_does_not_tell_its_cost_is_refused(tmp_path, missing):
+    path = training(tmp_path / "a.json", 1, without=[missing])
+    with pytest.raises(InputError, match=rf"a\.json: keys: .*also {missing}"):
+        training_costs.model_cost(path, tmp_path / "absent.tsv")
+
+
+def test_a_benchmark_without_seconds_is_refused(tmp_path):
+    (tmp_path / "b.tsv").write_text("minutes\n1\n")
+    with pytest.raises(InputError, match=r"b\.tsv: columns: .*expected s, with a row"):
+        training_costs.benchmark_seconds(tmp_path / "b.tsv")
+
+
+def test_every_timed_job_is_a_point_and_the_median_a_bar(jobs, kept):
+    draw_training_costs(jobs, style.method_looks(["CMRCNet", "Ridge"]), "f.pdf", "f.png")
+    (ax,) = kept[0].axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == [
+        "CMRCNet",
+        "Ridge, fit",
+        "resnet18, a slide embedded",
+    ]
+    points = [line for line in ax.lines if line.get_marker() == "o"]
+    assert [sorted(line.get_xdata()) for line in points] == [[100, 300, 800], [2.5], [20, 40]]
+    assert points[0].get_color() == style.METHOD_COLOURS["CMRCNet"]
+    bars = [line.get_xdata()[0] for line in ax.lines if line.get_linewidth() == 1]
+    assert bars == [300, 2.5, 30]
+    assert [text.get_text() for text in ax.texts] == [
+        "4 jobs (3 timed), 0.33 h, GPU X; GPU Y",
+        "2 jobs (1 timed), 0.00069 h, cpu",
+        "2 jobs, 0.017 h",
+    ]
+    assert misplaced(kept[0]) == []
+
+
+def test_costs_without_any_time_are_drawn(jobs, kept):
+    draw_training_costs(jobs.assign(seconds=np.nan), style.method_looks(["CMRCNet", "Ridge"]), "f.pdf", "f.png")
+    assert kept[0].axes[0].texts[0].get_text() == "4 jobs (0 timed), –, GPU X; GPU Y"

@@ -1,0 +1,74 @@
+"""Claims about the prediction file: what scoring expects is in it, at the right spots and genes."""
+
+from dataclasses import replace
+
+import anndata
+import numpy as np
+import pytest
+
+from spotwise.constants import OBSERVED, PAPER, PROVENANCE, SPATIAL, TEST
+from spotwise.evaluation.metrics import read_prediction, score_prediction
+from spotwise.inference.prediction_files import write_prediction
+from spotwise.models.controls import LibrarySize
+
+MADE_BY = {
+    "predictor": "CMRCNet-50",
+    "method": "CMRCNet",
+    "kind": "method",
+    "k": 50,
+    "k_used": 35,
+    "seed": 2,
+    "note": "",
+}
+
+
+@pytest.fixture
+def predicted(fold):
+    return LibrarySize().predict(fold, "C", seed=0, ceiling=None)
+
+
+def test_scoring_accepts_the_file_and_finds_everything_in_its_place(fold, predicted, tmp_path):
+    write_prediction(tmp_path / "C.h5ad", fold, "C", predicted, MADE_BY)
+    file = read_prediction(tmp_path / "C.h5ad")
+    rows = fold.rows(TEST, sample="C")
+    assert file.obs_names.tolist() == fold.barcode[rows].tolist() == [f"C-{spot}" for spot in range(20)]
+    assert file.var_names.tolist() == fold.genes.tolist()
+    np.testing.assert_array_equal(file.X, predicted)
+    assert file.X.dtype == file.layers[OBSERVED].dtype == np.float32
+    np.testing.assert_array_equal(file.layers[OBSERVED], fold.expression[rows])
+    np.testing.assert_array_equal(file.obsm[SPATIAL], fold.spatial[rows])
+    assert file.uns[PROVENANCE] == {**MADE_BY, "cohort": "c", "protocol": "patient", "fold": 0, "sample": "C"}
+    assert file.var_names[file.var["is_marker"]].tolist() == ["G00", "G05", "G10"]
+    assert file.var["is_measured"].all()
+
+
+@pytest.mark.parametrize("protocol", ["paper", "patient"])
+def test_the_reference_of_the_genes_is_that_of_the_protocol(fold, predicted, tmp_path, protocol):
+    fold = replace(fold, protocol=protocol)
+    write_prediction(tmp_path / "C.h5ad", fold, "C", predicted, MADE_BY)
+    file = anndata.read_h5ad(tmp_path / "C.h5ad")
+    of = [["C"]] if protocol == PAPER else [["A"], ["B"]]
+    blocks = [fold.expression[np.isin(fold.sample, slides)].astype(float) for slides in of]
+    np.testing.assert_allclose(file.var["reference_mean"], np.mean([b.mean(axis=0) for b in blocks], axis=0))
+    np.testing.assert_allclose(file.var["reference_var"], np.mean([b.var(axis=0) for b in blocks], axis=0))
+
+
+@pytest.mark.parametrize("protocol", ["paper", "patient"])
+def test_a_gene_that_the_slide_does_not_measure_is_marked_and_not_scored(fold, predicted, tmp_path, protocol):
+    expression = fold.expression.copy()
+    expression[fold.sample == "C", 4] = np.nan
+    fold = replace(fold, expression=expression, protocol=protocol)
+    write_prediction(tmp_path / "C.h5ad", fold, "C", predicted, MADE_BY)
+    file = read_prediction(tmp_path / "C.h5ad")
+    assert file.var_names[~file.var["is_measured"]].tolist() == ["G04"]
+    scores = score_prediction(file).set_index("gene")
+    assert np.isnan(scores.loc["G04", "pcc"])
+    assert scores.loc["G04", "rank_mean"] == 0
+    assert np.isfinite(scores["pcc"].drop("G04")).all()
+
+
+@pytest.mark.parametrize("wrong", [(19, 12), (20, 11), (15, 12), (12, 20)])
+def test_a_prediction_of_another_shape_is_refused(fold, tmp_path, wrong):
+    with pytest.raises(ValueError, match="predicted for 20 spots of C and 12 genes"):
+        write_prediction(tmp_path / "C.h5ad", fold, "C", np.zeros(wrong, dtype=np.float32), MADE_BY)
+    assert list(tmp_path.iterdir()) == []

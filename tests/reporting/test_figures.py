@@ -1,0 +1,462 @@
+import re
+from itertools import combinations
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from matplotlib.colors import rgb_to_hsv, to_rgb
+from matplotlib.figure import Figure
+from PIL import Image
+
+from drawing import misplaced
+from spotwise import config as configuration
+from spotwise.errors import InputError
+from spotwise.evaluation import measures, metrics
+from spotwise.reporting.figures import boxplot, expression_maps, gene_correlation, learning_curves, style
+
+PREDICTORS = {
+    "CMRCNet-50": ("CMRCNet", "method", 0.6),
+    "CMRCNet-500": ("CMRCNet", "method", 0.5),
+    "Mine": ("Mine", "method", 0.3),
+    "TrainMean": ("TrainMean", "control", 0.0),
+}
+
+
+RUN = {name: (method, kind) for name, (method, kind, _) in PREDICTORS.items()}
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def slide(tmp_path_factory):
+    """Predictions of one slide: 120 spots, 12 genes that follow two patterns; one gene constant, one not measured."""
+    folder = tmp_path_factory.mktemp("slide")
+    rng = np.random.default_rng(0)
+    xy = 300 + 200 * np.stack(np.meshgrid(np.arange(12), np.arange(10)), axis=-1).reshape(-1, 2)
+    patterns = np.stack([np.sin(xy[:, 0] / 600), np.cos(xy[:, 1] / 500)], axis=1)
+    signal = 2 + patterns @ rng.normal(size=(2, 12))
+    observed = signal + 0.3 * rng.normal(size=signal.shape)
+    observed[:, 3] = 0
+    mean, var = observed.mean(axis=0), observed.var(axis=0)
+    observed[:, 5] = np.nan
+    paths = {}
+    for predictor, (method, kind, strength) in PREDICTORS.items():
+        noise = 0 if kind == "control" else 0.1 * rng.normal(size=signal.shape)
+        content = ad.AnnData(
+            (2 + strength * (signal - 2) + noise).astype(np.float32),
+            obs=pd.DataFrame(index=[f"spot{i}" for i in range(len(xy))]),
+            var=pd.DataFrame(
+                {
+                    "is_marker": False,
+                    "is_measured": np.arange(12) != 5,
+                    "reference_mean": mean,
+                    "reference_var": var,
+                },
+                index=[f"G{g}" for g in range(12)],
+            ),
+            layers={"observed": observed.astype(np.float32)},
+            obsm={"spatial": xy},
+        )
+        content.uns["spotwise"] = dict.fromkeys(metrics.RUN_FIELDS, 0) | {
+            "cohort": "demo",
+            "protocol": "paper",
+            "predictor": predictor,
+            "method": method,
+            "kind": kind,
+            "sample": "S1",
+            "note": "",
+        }
+        paths[predictor] = folder / f"{predictor}.h5ad"
+        content.write_h5ad(paths[predictor])
+    Image.fromarray(np.full((130, 150, 3), (220, 160, 190), dtype=np.uint8)).save(folder / "thumbnail.png")
+    return paths, folder / "thumbnail.png"
+
+
+@pytest.fixture(scope="module")
+def scores(slide):
+    paths = slide[0].values()
+    return pd.concat([metrics.score_prediction(metrics.read_prediction(path)) for path in paths], ignore_index=True)
+
+
+# CIELAB after the deuteranopia of Machado et al. 2009 (severity 1, linear RGB); colorimetry of sRGB, white D65
+DEUTERANOPIA = np.array(
+    [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+)
+XYZ = np.array(
+    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+)
+
+
+def lab(colour, vision=np.eye(3)):  # noqa: B008
+    rgb = np.array(to_rgb(colour))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    xyz = XYZ @ np.clip(vision @ linear, 0, 1) / [0.95047, 1, 1.08883]
+    x, y, z = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz * (29 / 6) ** 2 / 3 + 4 / 29)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def test_lab_of_known_colours():
+    np.testing.assert_allclose(lab("#ffffff"), [100, 0, 0], atol=0.02)
+    np.testing.assert_allclose(lab("#ff0000"), [53.24, 80.09, 67.20], atol=0.05)
+
+
+@pytest.mark.parametrize("vision", [np.eye(3), DEUTERANOPIA], ids=["normal", "deuteranopia"])
+def test_published_methods_differ_in_colour(vision):
+    for one, other in combinations(style.METHOD_COLOURS.values(), 2):
+        assert np.linalg.norm(lab(one, vision) - lab(other, vision)) > 15, (one, other)
+
+
+def test_no_colour_serves_two_purposes():
+    colours = [*style.METHOD_COLOURS.values(), *style.SPARE_COLOURS]
+    assert len(set(colours)) == len(colours)
+
+
+def test_a_published_method_keeps_its_look_whatever_stands_beside_it():
+    alone = style.method_looks(["BLEEP"])
+    crowd = style.method_looks(["BLEEP-Mine", "STNet", "BLEEP", "Yours"], ["TrainMean", "RandomRetrieval"])
+    assert alone["BLEEP"] == crowd["BLEEP"] == style.Look(style.METHOD_COLOURS["BLEEP"], "", "o")
+
+
+def test_methods_without_a_colour_of_their_own_take_the_spare_ones_in_turn():
+    names = [f"Mine{i}" for i in range(len(style.SPARE_COLOURS) + 1)]
+    looks = style.method_looks(names)
+    assert tuple(looks[name].colour for name in names[:-1]) == style.SPARE_COLOURS
+    assert len(set(looks.values())) == len(names)
+
+
+def test_variants_share_the_hue_of_the_method_that_they_are_named_after():
+    looks = style.method_looks(["CMRCNet-mask30", "CMRCNet-paper", "CMRCNet-paper-mask30", "Ridge-HEST"])
+    for name, parent in (
+        ("CMRCNet-mask30", "CMRCNet"),
+        ("CMRCNet-paper-mask30", "CMRCNet-paper"),
+        ("Ridge-HEST", "Ridge"),
+    ):
+        hue, of_parent = (rgb_to_hsv(to_rgb(c))[0] for c in (looks[name].colour, style.METHOD_COLOURS[parent]))
+        assert hue == pytest.approx(of_parent, abs=0.01)
+        assert looks[name].hatch
+    assert looks["CMRCNet-paper"].colour == style.METHOD_COLOURS["CMRCNet-paper"]
+
+
+def configured(name):
+    settings = yaml.safe_load((REPOSITORY / name).read_text(encoding="utf-8"))
+    configuration.prepare(settings, name)
+    return {p.name: (p.method, p.kind) for p in configuration.predictors(settings)}
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "configs/arena.yaml", "configs/ablations.yaml", "configs/her2st.yaml"])
+def test_no_two_methods_or_predictors_of_a_configuration_look_alike(name, monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    predictors = configured(name)
+    looks = style.predictor_looks(predictors)
+    boxes = [(look.colour, look.hatch) for look in looks.values()]
+    assert len(set(boxes)) == len(boxes)
+    methods = style.method_looks([method for method, kind in predictors.values() if kind != "control"])
+    points = [(look.colour, look.marker) for look in methods.values()]
+    assert len(set(points)) == len(points)
+    if name == "config.yaml":
+        assert len(methods) == 23
+
+
+def test_controls_are_greys():
+    for look in style.method_looks([], ["TrainMean", "RandomRetrieval", "Oracle"]).values():
+        red, green, blue = to_rgb(look.colour)
+        assert red == green == blue
+
+
+def test_predictors_of_a_method_share_its_hue_and_differ_in_hatch():
+    looks = style.predictor_looks(RUN)
+    assert looks["CMRCNet-50"].colour == style.METHOD_COLOURS["CMRCNet"].lower()
+    assert looks["CMRCNet-500"].colour == style.lighten(style.METHOD_COLOURS["CMRCNet"], 0.35)
+    assert looks["CMRCNet-50"].hatch != looks["CMRCNet-500"].hatch
+
+
+def test_a_look_does_not_depend_on_what_is_drawn_beside_it():
+    all_of_them = style.predictor_looks(RUN)
+    assert style.predictor_looks(RUN, ["TrainMean", "CMRCNet-500"]) == {
+        "TrainMean": all_of_them["TrainMean"],
+        "CMRCNet-500": all_of_them["CMRCNet-500"],
+    }
+
+
+@pytest.mark.parametrize(("n", "columns", "grid"), [(1, 6, (1, 1)), (6, 6, (1, 6)), (7, 6, (2, 4)), (13, 6, (3, 5))])
+def test_wrapped_grids_are_even(n, columns, grid):
+    assert style.wrap(n, columns) == grid
+
+
+def test_numbers_are_set_as_in_print():
+    assert [style.number(value) for value in (0.347, -0.2, -0.001, float("nan"))] == ["0.35", "−0.20", "0.00", "–"]
+
+
+def test_clustering_brings_genes_of_a_block_together():
+    rng = np.random.default_rng(7)
+    group = rng.permutation(np.repeat([0, 1, 2], 6))
+    values = rng.normal(size=(100, 3))[:, group] + 0.3 * rng.normal(size=(100, 18))
+    values[:, 4] = 1  # constant
+    order = gene_correlation.cluster_order(measures.gene_gene_correlation(values))
+    assert sorted(order) == list(range(18))
+    assert order[-1] == 4
+    assert (np.diff(group[order[:-1]]) != 0).sum() == 2
+
+
+def test_every_panel_has_the_order_of_the_truth(slide, kept, tmp_path):
+    paths, _ = slide
+    gene_correlation.gene_correlation(paths, 8, tmp_path / "c.pdf", tmp_path / "c.png")
+    read = metrics.read_slide(paths)
+    first = read["Mine"]
+    hvg = metrics.gene_ranks(first.var)["rank_var"]
+    genes = np.flatnonzero(hvg.between(1, 8))
+    order = genes[gene_correlation.cluster_order(measures.gene_gene_correlation(first.layers["observed"][:, genes]))]
+    panels = [ax for ax in kept[0].axes if ax.images][5:10]  # second row: HVG
+    assert [ax.get_title().split("\n")[0] for ax in panels] == ["Truth", *paths]
+    for ax, values in zip(panels, [first.layers["observed"], *(p.X for p in read.values())], strict=True):
+        expected = measures.gene_gene_correlation(values[:, order])
+        np.testing.assert_allclose(np.ma.filled(ax.images[0].get_array(), np.nan), expected, atol=1e-9)
+
+
+def test_the_truth_has_similarity_1_and_shuffled_genes_about_0(slide, kept, tmp_path):
+    truth = metrics.read_prediction(slide[0]["Mine"])
+    rng, paths = np.random.default_rng(3), {}
+    measured = np.flatnonzero(truth.var["is_measured"])
+    genes = {"Oracle": measured} | {f"Shuffled{i}": rng.permutation(measured) for i in range(20)}
+    for name, order in genes.items():
+        other = truth.copy()
+        other.X[:, measured] = truth.layers["observed"][:, order]
+        paths[name] = tmp_path / f"{name}.h5ad"
+        other.write_h5ad(paths[name])
+    gene_correlation.gene_correlation(paths, 12, tmp_path / "c.pdf", tmp_path / "c.png")
+    titles = [ax.get_title().split("\n") for ax in kept[0].axes if ax.get_title()]
+    r = {name: float(number.removeprefix("r = ").replace("−", "-")) for name, number in titles if name in paths}
+    assert r.pop("Oracle") == 1
+    assert abs(np.mean(list(r.values()))) < 0.1
+
+
+def test_a_predictor_without_variance_is_called_constant(slide, kept, tmp_path):
+    gene_correlation.gene_correlation({"TrainMean": slide[0]["TrainMean"]}, 4, tmp_path / "c.pdf", tmp_path / "c.png")
+    panel = next(ax for ax in kept[0].axes if ax.get_title().startswith("TrainMean"))
+    # float32 of one number: the same in every spot
+    assert panel.get_title() == "TrainMean\nr = 0.00"
+    assert [text.get_text() for text in panel.texts] == ["constant"]
+
+
+def test_boxes_hold_the_genes_of_the_lists_averaged_over_seeds(scores, kept, tmp_path):
+    again = scores.assign(seed=1, pcc=scores["pcc"] + 0.1)
+    order = ["Mine", "TrainMean", "CMRCNet-500", "CMRCNet-50"]
+    looks = style.predictor_looks(RUN, order)
+    boxplot.pcc_boxplot(pd.concat([scores, again]), looks, 4, tmp_path / "b.pdf", tmp_path / "b.png")
+    heg, hvg = kept[0].axes
+    assert heg.get_title() == "S1\nHEG, 4 genes"
+    assert [label.get_text() for label in hvg.get_yticklabels()] == order
+    drawn = (line for line in hvg.lines if line.get_linewidth() == 1.0 and len(line.get_xdata()) == 2)
+    medians = {order[round(np.mean(line.get_ydata()))]: line.get_xdata()[0] for line in drawn}
+    genes = scores[scores["rank_var"].between(1, 4)]
+    expected = genes.groupby("predictor")["pcc"].median() + 0.05
+    assert medians == pytest.approx(expected.to_dict())
+
+
+def test_a_box_plot_refuses_to_mix_protocols(scores, tmp_path):
+    mixed = pd.concat([scores, scores.assign(protocol="patient")])
+    with pytest.raises(ValueError, match="a figure of one protocol was given scores of 2"):
+        boxplot.pcc_boxplot(mixed, style.predictor_looks(RUN), 4, tmp_path / "b.pdf", tmp_path / "b.png")
+
+
+@pytest.mark.parametrize("n_slides", [2, 5])
+def test_every_slide_gets_its_pair_of_panels(scores, kept, tmp_path, n_slides):
+    many = pd.concat([scores.assign(sample=f"S{i}", fold=i) for i in range(n_slides)])
+    boxplot.pcc_boxplot(
+        many, style.predictor_looks(RUN, ["Mine", "TrainMean"]), 4, tmp_path / "b.pdf", tmp_path / "b.png"
+    )
+    titles = [ax.get_title() for ax in kept[0].axes if ax.get_visible()]
+    assert sorted(titles) == sorted(f"S{i}\n{kind}, 4 genes" for i in range(n_slides) for kind in ("HEG", "HVG"))
+    named = [ax.get_title().split("\n")[1] for ax in kept[0].axes if ax.get_xlabel()]
+    assert set(named) == {"HVG, 4 genes"}  # the axis is named under the lowest panels only
+
+
+def draw_maps(slide, folder, genes=("G1", "G2"), **paths):
+    expression_maps.expression_maps(
+        paths or slide[0], genes, slide[1], (3000, 2600), 0.5, 55.0, folder / "m.pdf", folder / "m.png"
+    )
+
+
+def test_a_gene_with_dollar_signs_is_drawn_as_it_is_called(slide, kept, tmp_path):
+    paths = {predictor: tmp_path / path.name for predictor, path in slide[0].items()}
+    for predictor, path in paths.items():
+        content = ad.read_h5ad(slide[0][predictor])
+        content.var_names = [r"$\frac{$", *content.var_names[1:]]
+        content.write_h5ad(path)
+    draw_maps(slide, tmp_path, [r"$\frac{$"], **paths)
+    kept[0].draw_without_rendering()  # as mathematics it could not be drawn
+    assert panels_of(kept[0])[1].get_title() == style.plain(r"$\frac{$") + "\ntruth"
+
+
+def panels_of(fig):
+    """Panels with a picture below, in reading order of each gene: H&E, truth, predictors."""
+    return [ax for ax in fig.axes if ax.images]
+
+
+def test_maps_draw_spots_at_true_size_in_one_scale_per_gene(slide, kept, tmp_path):
+    draw_maps(slide, tmp_path)
+    image, truth, *predictions = panels_of(kept[0])[:6]
+    assert not image.collections
+    assert [ax.get_title().split("\n")[0] for ax in (image, truth, *predictions)] == ["H&E", "G1", *PREDICTORS]
+    observed = metrics.read_prediction(slide[0]["Mine"])[:, "G1"].layers["observed"].ravel().astype(float)
+    above_mean = observed - observed.mean()
+    for ax in (truth, *predictions):
+        (spots,) = ax.collections
+        assert set(spots.get_widths()) == {110.0}  # 55 µm at 0.5 µm per pixel
+        assert (spots.norm.vmin, spots.norm.vmax) == pytest.approx(tuple(np.percentile(above_mean, (2, 98))))
+    np.testing.assert_allclose(truth.collections[0].get_array(), above_mean)
+    for ax, path in zip(predictions, slide[0].values(), strict=True):
+        predicted = metrics.read_prediction(path)[:, "G1"].X.ravel().astype(float)
+        np.testing.assert_allclose(ax.collections[0].get_array(), predicted - predicted.mean())
+    left, right = truth.get_xlim()
+    assert (left, right) == (300 - 165, 300 + 11 * 200 + 165)
+    assert truth.get_ylim()[0] > truth.get_ylim()[1]  # y runs down, as in the image
+
+
+def test_only_the_first_panel_shows_the_slide_in_full_colour(slide, kept, tmp_path):
+    draw_maps(slide, tmp_path)
+    image, *others = panels_of(kept[0])[:6]
+    stain = np.array([220, 160, 190]) / 255
+    np.testing.assert_allclose(image.images[0].get_array()[50, 50], stain)
+    for ax in others:
+        np.testing.assert_allclose(ax.images[0].get_array()[50, 50], 1 - 0.45 * (1 - stain))
+
+
+def test_scale_bar_has_its_length(slide, kept, tmp_path):
+    draw_maps(slide, tmp_path, genes=("G1",))
+    truth = kept[0].axes[0]
+    bar, label = truth.lines[0], truth.texts[0].get_text()
+    left, right = truth.get_xlim()
+    microns = np.ptp(bar.get_xdata()) * (right - left) * 0.5
+    assert label == "200 µm"
+    assert microns == pytest.approx(200)
+
+
+def test_the_thumbnail_lies_where_the_slide_has_it(slide, kept, tmp_path):
+    picture = np.full((260, 300, 3), 255, dtype=np.uint8)
+    picture[100:110, 150:160] = 0  # level-0 pixels 1500-1600, 1000-1100
+    Image.fromarray(picture).save(tmp_path / "thumbnail.png")
+    draw_maps((slide[0], tmp_path / "thumbnail.png"), tmp_path, genes=("G1",))
+    image = kept[0].axes[0].images[0]
+    pixels, (x0, x1, y1, y0) = image.get_array(), image.get_extent()
+    dark = np.argwhere(pixels[..., 0] < 1)
+    x = x0 + (dark[:, 1] + 0.5) / pixels.shape[1] * (x1 - x0)
+    y = y0 + (dark[:, 0] + 0.5) / pixels.shape[0] * (y1 - y0)
+    assert (x.min(), x.max(), y.min(), y.max()) == pytest.approx((1505, 1595, 1005, 1095))
+
+
+def test_wanted_genes_are_kept_and_filled_up_with_the_most_variable(slide):
+    ranks = metrics.gene_ranks(metrics.read_prediction(slide[0]["Mine"]).var)["rank_var"]
+    best, worst = ranks[ranks > 0].idxmin(), ranks.idxmax()
+    assert expression_maps.choose_genes(slide[0]["Mine"], ["RND", "G5", worst], 2) == [worst, best]
+    assert expression_maps.choose_genes(slide[0]["Mine"], ["G0", "G1"], 1) == ["G0", "G1"]
+
+
+def test_an_unmeasured_gene_is_refused(slide, tmp_path):
+    with pytest.raises(InputError, match="found G5, expected genes that the panel holds"):
+        draw_maps(slide, tmp_path, genes=("G1", "G5"))
+
+
+def history(path, best, epochs=20):
+    epoch = np.arange(epochs)
+    table = {"epoch": epoch, "lr": 1e-4, "train_total": 1 / (epoch + 1), "val_total": 1 + abs(epoch - best) / 10}
+    pd.DataFrame(table).to_csv(path, sep="\t", index=False)
+    return path
+
+
+def test_learning_curves_mark_the_best_epoch_of_every_run(kept, tmp_path):
+    histories = {f"{m}/fold{f}": history(tmp_path / f"{m}{f}.tsv", 5 + f) for m in ("CMRCNet", "Mine") for f in (0, 1)}
+    looks = style.method_looks(["CMRCNet", "Mine"])
+    learning_curves.learning_curves(histories, looks, tmp_path / "l.pdf", tmp_path / "l.png")
+    assert [ax.get_title() for ax in kept[0].axes] == ["CMRCNet, 2 runs", "Mine, 2 runs"]
+    for ax in kept[0].axes:
+        marked = [tuple(line.get_xydata()[0]) for line in ax.lines if line.get_marker() == "o"]
+        assert marked == [(5, 1), (6, 1)]
+    assert kept[0].axes[0].lines[1].get_color() == style.METHOD_COLOURS["CMRCNet"]
+
+
+def test_a_history_without_losses_is_refused(tmp_path):
+    (tmp_path / "h.tsv").write_text("epoch\tlr\n0\t1\n")
+    with pytest.raises(InputError, match=r"h\.tsv: columns: .*also train_total, val_total"):
+        learning_curves.learning_curves(
+            {"CMRCNet": tmp_path / "h.tsv"}, style.method_looks(["CMRCNet"]), tmp_path / "l.pdf", tmp_path / "l.png"
+        )
+
+
+def test_the_same_input_gives_the_same_bytes(slide, scores, tmp_path):
+    path = history(tmp_path / "history.tsv", 3)
+    drawings = {
+        "box": lambda pdf, png: boxplot.pcc_boxplot(scores, style.predictor_looks(RUN), 4, pdf, png),
+        "correlation": lambda pdf, png: gene_correlation.gene_correlation(slide[0], 4, pdf, png),
+        "map": lambda pdf, png: expression_maps.expression_maps(
+            slide[0], ["G1"], slide[1], (3000, 2600), 0.5, 55.0, pdf, png
+        ),
+        "curves": lambda pdf, png: learning_curves.learning_curves(
+            {"CMRCNet": path}, style.method_looks(["CMRCNet"]), pdf, png
+        ),
+    }
+    for name, draw in drawings.items():
+        for again in ("1", "2"):
+            draw(tmp_path / f"{name}{again}.pdf", tmp_path / f"{name}{again}.png")
+        for suffix in (".pdf", ".png"):
+            one, two = (tmp_path / f"{name}{again}{suffix}" for again in ("1", "2"))
+            assert one.read_bytes() == two.read_bytes(), name
+        assert b"CreationDate" not in (tmp_path / f"{name}1.pdf").read_bytes()
+
+
+def test_figures_are_as_wide_as_a_page_and_set_in_no_less_than_6_pt(slide, scores, kept, tmp_path):
+    boxplot.pcc_boxplot(scores, style.predictor_looks(RUN), 4, tmp_path / "b.pdf", tmp_path / "b.png")
+    draw_maps(slide, tmp_path)
+    gene_correlation.gene_correlation(slide[0], 4, tmp_path / "c.pdf", tmp_path / "c.png")
+    for fig in kept:
+        assert fig.get_figwidth() * 25.4 == pytest.approx(180)
+        assert min(text.get_fontsize() for text in fig.findobj(lambda artist: hasattr(artist, "get_fontsize"))) >= 6
+        assert misplaced(fig) == []
+
+
+def test_files_have_300_dots_per_inch(tmp_path):
+    style.save(Figure(figsize=(style.PAGE_WIDTH, 1)), tmp_path / "f.pdf", tmp_path / "f.png")
+    with Image.open(tmp_path / "f.png") as image:
+        assert image.size == (int(180 / 25.4 * 300), 300)
+        assert round(image.info["dpi"][0]) == 300
+
+
+def test_room_is_left_for_a_column_of_the_given_width():
+    with style.page():
+        fig = Figure(figsize=(3, 2), layout="constrained")
+        ax = fig.subplots()
+        ax.set_xlim(-0.5, 1)
+        style.leave_room(ax, 0.5)
+        fig.draw_without_rendering()
+    free = ax.get_window_extent().x1 - ax.transData.transform((1, 0))[0]
+    assert free / fig.dpi == pytest.approx(0.5, rel=0.05)
+
+
+def test_long_names_are_broken_at_hyphens_and_numbers_stay_with_their_word():
+    assert style.title("CMRCNet-cosine-mask50-50", 3) == "CMRCNet-cosine-mask50-50"
+    assert style.title("CMRCNet-cosine-mask50-50", 20 / 25.4) == "CMRCNet-\ncosine-\nmask50-50"
+    assert style.title("BLEEP-50-weighted", 14 / 25.4) == "BLEEP-50-\nweighted"
+
+
+def test_a_changed_colour_reruns_figures_alone():
+    """Only rules that write nothing but figures, or a page of them, are told of the code that draws."""
+    rules = [rule for path in (REPOSITORY / "rules").glob("*.smk") for rule in path.read_text().split("\nrule ")[1:]]
+    drawing = [rule for rule in rules if '"figures/' in rule]
+    assert len(drawing) >= 9
+    for rule in drawing:
+        paths = re.findall(
+            r'"((?:<results>|{FIGURE}|{FIGURES_OF_STRUCTURE}|{STRUCTURE})/[^"]+)"',
+            rule.partition("output:")[2].partition("log:")[0],
+        )
+        assert paths
+        folders = ("{FIGURE}/", "{FIGURES_OF_STRUCTURE}/", "<results>/figures/")
+        assert all(path.startswith(folders) or path.endswith("/page.html") for path in paths)
+
+
+def test_a_failed_save_leaves_nothing_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **_: (path.write_text("half"), 1 / 0))
+    with pytest.raises(ZeroDivisionError):
+        style.save(Figure(), tmp_path / "f.pdf", tmp_path / "f.png")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,245 @@
+"""Claims about provenance.json: what it holds, how time adds up, and what must never get in."""
+
+import hashlib
+import json
+import re
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from spotwise.runtime import provenance
+from spotwise.runtime.provenance import ELSEWHERE, HIDDEN_TOKEN, ON_DEVICE, checkout, run_record, scrubbed
+
+ROOT = Path(__file__).parents[2]
+HEADER = "s\th:m:s\tmax_rss\n"
+GPU = "NVIDIA H200"
+SUMMARIES = {"c/paper/STNet/fold0/seed0": GPU, "c/paper/BLEEP/fold0/seed0": "cpu", "c/paper/Ridge/fold0/seed0": None}
+BENCHMARKS = {
+    "train/c/paper/STNet/fold0/seed0": 100.5,
+    "train/c/paper/BLEEP/fold0/seed0": 40.0,
+    "build_bank/c/paper/BLEEP/fold0/seed0": 3.0,
+    "predict_spots/c/paper/STNet/fold0/seed0/S1": 5.0,
+    "fit_frozen/c/paper/Ridge/fold0/seed0": 2.25,
+    "embed_patches/resnet18/S1": 7.0,
+    "assemble_fold/c/paper/fold0": 1.5,
+    "assemble_fold/c/paper/fold1": 2.0,
+    "audit": 9.0,
+}
+
+
+@pytest.fixture
+def results(tmp_path):
+    """The files of a small run that the record is made from."""
+    folder = tmp_path / "results/r"
+    for name, device in SUMMARIES.items():
+        path = folder / f"models/{name}/summary.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({"seconds": 1.0} | ({"device": device} if device else {})))
+    for name, seconds in BENCHMARKS.items():
+        path = folder / f"benchmarks/{name}.tsv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{HEADER}{seconds}\t0:00:01\t12.5\n")
+    (folder / "tables").mkdir()
+    (folder / "tables/table1.csv").write_bytes(b"cohort\n")
+    return folder
+
+
+def record(results, config=None, samples=(), **parts):
+    return run_record(
+        {"run": "r", **(config or {})},
+        samples,
+        parts.get("fingerprints", {}),
+        parts.get("downloads", {}),
+        results,
+        [results / "tables/table1.csv"],
+        [results / f"models/{name}/summary.json" for name in SUMMARIES],
+        "9.99",
+        parts.get("labels", {}),
+    )
+
+
+# --- what it holds ----------------------------------------------------------------------------------------------------
+
+
+def test_time_adds_up_by_rule_and_by_device(results):
+    time = record(results)["time"]
+    assert time["train"] == {"jobs": 2, "seconds": 140.5, "gpu_seconds": 100.5}
+    assert time["predict_spots"] == {"jobs": 1, "seconds": 5.0, "gpu_seconds": 5.0}
+    assert time["build_bank"] == {"jobs": 1, "seconds": 3.0, "gpu_seconds": 0}
+    assert time["assemble_fold"] == {"jobs": 2, "seconds": 3.5, "gpu_seconds": 0}
+    assert set(time) == {name.split("/")[0] for name in BENCHMARKS}
+
+
+def test_every_job_has_its_seconds_and_device(results):
+    jobs = record(results)["jobs"]
+    found = {
+        f"{rule}/{job}" if job != "all" else rule: facts["seconds"]
+        for rule, by in jobs.items()
+        for job, facts in by.items()
+    }
+    assert found == BENCHMARKS
+    assert jobs["train"]["c/paper/STNet/fold0/seed0"]["device"] == GPU
+    assert jobs["fit_frozen"]["c/paper/Ridge/fold0/seed0"]["device"] == "cpu"
+    # no training of its own, and trainings on two devices: not known, and no GPU time
+    assert jobs["embed_patches"]["resnet18/S1"]["device"] == f"{GPU} or cpu"
+    assert record(results)["time"]["embed_patches"]["gpu_seconds"] == 0
+
+
+def test_embedding_ran_where_all_trainings_did(results):
+    (results / "models/c/paper/BLEEP/fold0/seed0/summary.json").write_text(json.dumps({"device": GPU}))
+    told = record(results)
+    assert told["jobs"]["embed_patches"]["resnet18/S1"]["device"] == GPU
+    assert told["time"]["embed_patches"]["gpu_seconds"] == 7.0
+    assert told["hardware"]["gpus"] == [GPU]
+
+
+def test_inputs_and_tables_are_told_by_their_hashes(results):
+    files = [{"path": "st/S1.h5ad", "size": 3, "sha256": "0" * 64}]
+    downloads = {"S1": [{"path": "st/S1.h5ad", "sha256": "0" * 64, "commit": "a" * 40}]}
+    timed = {"S1": [downloads["S1"][0] | {"modified_ns": 1_700_000_000_000_000_000}]}
+    told = record(results, fingerprints={"S1": {"files": files, "picture": ["00"]}}, downloads=timed)
+    assert told["inputs"] == {"S1": files}
+    assert told["downloads"] == downloads
+    assert told["tables"] == {"tables/table1.csv": hashlib.sha256(b"cohort\n").hexdigest()}
+
+
+def test_software_is_what_is_installed(results):
+    told = record(results)
+    assert told["software"]["snakemake"] == "9.99"
+    assert told["software"]["packages"]["numpy"] == metadata.version("numpy")
+    assert told["software"]["packages"]["huggingface_hub"] == metadata.version("huggingface_hub")
+    assert told["code"]["models/bleep"] == provenance.code_version("models/bleep")
+    assert len(told["code"]) == len(list((ROOT / "src/spotwise").rglob("*.py")))
+    assert told["hardware"]["cores"] > 0
+    assert told["hardware"]["memory_gb"] > 0.1
+
+
+def test_the_same_run_gives_the_same_bytes(results):
+    assert json.dumps(record(results)) == json.dumps(record(results))
+
+
+# --- the commit -------------------------------------------------------------------------------------------------------
+
+
+def git(folder, *arguments):
+    identity = ["-c", "user.name=n", "-c", "user.email=e@example.org", "-c", "commit.gpgsign=false"]
+    return subprocess.run(["git", *identity, *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout
+
+
+def test_the_commit_is_told_and_whether_files_differ_from_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance, "ROOT", tmp_path.resolve())
+    assert checkout() is None
+    git(tmp_path, "init", "--quiet")
+    assert checkout() is None  # nothing committed
+    (tmp_path / "Snakefile").write_text("rule all:\n")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "--quiet", "--message", "first")
+    commit = git(tmp_path, "rev-parse", "HEAD").strip()
+    assert checkout() == {"commit": commit, "modified": False}
+    (tmp_path / "untracked").write_text("")
+    assert checkout() == {"commit": commit, "modified": False}
+    (tmp_path / "Snakefile").write_text("rule other:\n")
+    assert checkout() == {"commit": commit, "modified": True}
+
+
+def test_a_copy_inside_another_checkout_has_no_commit(tmp_path, monkeypatch):
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "commit", "--quiet", "--allow-empty", "--message", "of something else")
+    (tmp_path / "copy").mkdir()
+    monkeypatch.setattr(provenance, "ROOT", (tmp_path / "copy").resolve())
+    assert checkout() is None
+
+
+# --- what must not get in ---------------------------------------------------------------------------------------------
+
+
+def test_neither_token_nor_home_nor_names_get_in(results, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_PlantedToken12345")
+    monkeypatch.setenv("HOME", "/home/annasecret")
+    monkeypatch.setenv("USER", "annasecret")
+    monkeypatch.setattr("socket.gethostname", lambda: "hostsecret")
+    monkeypatch.setattr("platform.node", lambda: "hostsecret")
+    planted = {
+        "samples": "/home/annasecret/sheet.tsv",
+        "data": {"root": "~/data annasecret/hest", "repo": "MahmoodLab/hest"},
+        "encoders": {
+            "uni": {"timm": "local-dir:/home/annasecret/my models/uni", "checkpoint": "../annasecret/uni.bin"},
+            "x": {"checkpoint": "file:///home/annasecret/x", "note": "hf_PlantedToken12345"},
+        },
+        "methods": [{"options": {"checkpoint": "C:\\Users\\annasecret\\x"}}, "\\\\hostsecret\\share"],
+        "/home/annasecret": 1,
+    }
+    sheet = [{"sample": "S1", "note": "see /home/annasecret/notes (annasecret)", "technology": "Visium"}]
+    told = record(results, planted, sheet)
+    text = json.dumps(told)
+    assert not re.findall(r".{20}(?:secret|Planted).{20}", text)
+    assert str(results) not in text
+    assert str(ROOT) not in text
+    assert told["config"]["data"] == {"root": ELSEWHERE, "repo": "MahmoodLab/hest"}
+    assert told["config"]["encoders"]["x"]["note"] == HIDDEN_TOKEN
+    assert told["samples"][0] == {"sample": "S1", "note": f"see {ELSEWHERE}", "technology": "Visium"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "resources/samples.tsv",
+        "data/hest",
+        "hf-hub:MahmoodLab/uni",
+        "https://example.org/a/b",
+        "and/or",
+        "1 / 2",
+        "a.b: c",
+        "",
+    ],
+)
+def test_what_tells_nothing_of_a_machine_stays(text):
+    assert scrubbed({text: [text, 1, None, True]}) == {text: [text, 1, None, True]}
+
+
+@pytest.mark.parametrize("token", ["hf_abcdefgh12345678", "an own secret"])
+def test_tokens_go_wherever_they_stand(monkeypatch, token):
+    monkeypatch.setenv("HF_TOKEN", token)
+    assert scrubbed(["x", f"user:{token}@hub"]) == ["x", f"user:{HIDDEN_TOKEN}@hub"]
+
+
+# --- in step with the rules -------------------------------------------------------------------------------------------
+
+# it is what adds the times up; no result comes of it
+UNTIMED = {"provenance", "verify_downloads"}
+DRAWN = {"draw_structure", "draw_cohort_umap", "structure_page"}
+
+
+def rules():
+    for path in sorted((ROOT / "rules").glob("*.smk")):
+        for text in re.split(r"^ *(?=rule \w+:)", path.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
+            yield path.stem, re.match(r"rule (\w+)", text)[1], text
+
+
+def test_rules_that_compute_are_timed_under_the_name_of_their_log():
+    for file, name, text in rules():
+        log = re.search(r'log:\s+"<results>/logs/(.+)\.log"', text)[1]
+        timed = re.search(r'benchmark:\s+"<results>/benchmarks/(.+)\.tsv"', text)
+        assert log.split("/")[0] == name
+        if timed:
+            assert timed[1] == log
+        else:
+            assert file == "figures" or name in UNTIMED | DRAWN
+
+
+def test_the_rules_that_ask_for_a_gpu_are_those_with_a_device():
+    assert {name for _, name, text in rules() if "gpu=GPU" in text} == set(ON_DEVICE)
+
+
+def test_the_record_depends_on_nothing_that_it_makes_itself():
+    text = next(text for _, name, text in rules() if name == "provenance")
+    inputs = text.split("output:")[0]
+    assert "benchmarks" not in inputs
+    assert "provenance.json" not in inputs
+    outcomes = (ROOT / "rules/outcomes.smk").read_text(encoding="utf-8")
+    lists = outcomes.replace(re.search(r"def run_outputs.*?\n\n\n", outcomes, flags=re.DOTALL)[0], "")
+    assert "run_outputs" not in inputs
+    assert {"def tables", "def figures", "def structure_outputs"} <= set(re.findall(r"def \w+", lists))
+    assert "provenance.json" not in lists

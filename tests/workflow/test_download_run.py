@@ -1,0 +1,179 @@
+"""Claims about the download as a rule, against a stand-in for the Hugging Face hub."""
+
+import json
+import os
+import signal
+import time
+from hashlib import sha256
+
+import numpy as np
+import pytest
+from pipeline import Pipeline, example
+
+from fakehub import COMMIT, CORRUPT, SLOW, TOKEN, FakeHub
+from spotwise.data.synthetic import CohortSize, SampleSpec, generate_cohort
+
+pytestmark = pytest.mark.workflow
+
+SAMPLES = ("ZEN36", "ZEN48")
+TARGET = "results/paper/samples/ZEN36/qc.json"
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """Two slides under HEST's names, as the repository would hold them."""
+    folder = tmp_path_factory.mktemp("dataset")
+    generate_cohort(folder, [SampleSpec("ZEN36", "7"), SampleSpec("ZEN48", "1")], seed=0, size=CohortSize(grid=6))
+    return folder
+
+
+def pipeline_of(folder, samples):
+    sheet = folder / "samples.tsv"
+    sheet.write_text("sample\tcohort\tpatient\n" + "".join(f"{sample}\tREAD\t{sample}\n" for sample in samples))
+    config = example("paper", folder)
+    config["samples"] = str(sheet)
+    config["cohorts"] = {"READ": {}}
+    config["data"] |= {"revision": COMMIT, "images": "slides"}
+    return Pipeline(folder, config)
+
+
+@pytest.fixture
+def pipeline(tmp_path):
+    return pipeline_of(tmp_path, SAMPLES)
+
+
+def manifest(pipeline, sample):
+    return pipeline.folder / f"data/downloads/{COMMIT}/{sample}.json"
+
+
+def errors(output):
+    return [line for line in output.splitlines() if line.startswith("Error: ")]
+
+
+def noise(samples, size):
+    """Files of samples that hold nothing; enough where nothing reads them."""
+    rng = np.random.default_rng(0)
+    names = [
+        name for sample in samples for name in (f"st/{sample}.h5ad", f"metadata/{sample}.json", f"wsis/{sample}.tif")
+    ]
+    return {name: rng.bytes(size if name.startswith("st/") else 10) for name in names}
+
+
+def test_samples_come_from_the_pinned_revision_and_are_recorded_with_their_hashes(dataset, pipeline):
+    with FakeHub(dataset) as hub:
+        pipeline.run(TARGET, str(manifest(pipeline, "ZEN48")), HF_TOKEN=TOKEN, HF_ENDPOINT=hub.url)
+        asked = {request.path for request in hub.requests}
+    assert all(COMMIT in path for path in asked)
+    for file in dataset.rglob("*.*"):
+        path = file.relative_to(dataset)
+        assert (pipeline.folder / "data" / path).read_bytes() == file.read_bytes()
+    hashes = {entry["path"]: entry["sha256"] for entry in json.loads(manifest(pipeline, "ZEN36").read_text())}
+    assert hashes["st/ZEN36.h5ad"] == sha256((dataset / "st/ZEN36.h5ad").read_bytes()).hexdigest()
+    everything = [path for path in pipeline.folder.rglob("*") if path.is_file()]
+    assert not [path for path in everything if TOKEN.encode() in path.read_bytes()]
+
+
+@pytest.mark.long
+def test_later_runs_need_no_hub_and_no_token_and_notice_what_changed(tmp_path):
+    samples = ["S0", "S1"]
+    pipeline = pipeline_of(tmp_path, samples)
+    with FakeHub(noise(samples, 1000)) as hub:
+        pipeline.run("verify_downloads", HF_TOKEN=TOKEN, HF_ENDPOINT=hub.url)
+    counts = tmp_path / "data/st/S0.h5ad"
+    modified = counts.stat().st_mtime_ns
+    counts.write_bytes(b"\0" + counts.read_bytes()[1:])
+    done = pipeline.snakemake("--cores", "1", "verify_downloads", HF_TOKEN="", HF_ENDPOINT=hub.url)
+    assert done.returncode != 0
+    assert f"{counts}: sha256: found" in done.stdout
+    assert "Compare all" not in done.stdout
+    # with its time put back, only who reads it notices
+    os.utime(counts, ns=(modified, modified))
+    done = pipeline.snakemake("--cores", "1", "verify_downloads", HF_TOKEN="", HF_ENDPOINT=hub.url)
+    assert done.returncode != 0
+    assert [line.split(": found")[0] for line in errors(done.stdout)] == [f"Error: {counts}: sha256"]
+
+
+def test_a_corrupt_file_stops_the_run_and_does_not_stay(dataset, pipeline):
+    with FakeHub(dataset) as hub:
+        hub.faults["st/ZEN36.h5ad"] = CORRUPT
+        done = pipeline.snakemake("--cores", "1", TARGET, HF_TOKEN=TOKEN, HF_ENDPOINT=hub.url)
+    assert done.returncode != 0
+    told = errors(done.stdout)
+    assert len(told) == 1
+    assert "st/ZEN36.h5ad" in told[0]
+    assert TOKEN not in done.stdout
+    left = [path for path in (pipeline.folder / "data").rglob("*") if path.is_file()]
+    assert not [path for path in left if path.parent.name != ".partial"]
+
+
+def test_files_that_the_user_brought_are_compared_and_kept_and_survive_a_failure(tmp_path):
+    samples = [f"S{number}" for number in range(2)]
+    files = noise(samples, 1000)
+    pipeline = pipeline_of(tmp_path, samples)
+    for name, content in files.items():
+        (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / name).write_bytes(content)
+    targets = [str(manifest(pipeline, sample)) for sample in samples]
+    with FakeHub(files) as hub:
+        pass
+    # nobody there: refused, and not deleted as Snakemake would
+    done = pipeline.snakemake("--cores", "2", targets[0], HF_TOKEN=TOKEN, HF_ENDPOINT=hub.url, HF_HUB_OFFLINE="1")
+    assert done.returncode != 0
+    assert "is there, but no manifest vouches for it" in errors(done.stdout)[0]
+    for name, content in files.items():
+        assert (tmp_path / "data" / name).read_bytes() == content
+    with FakeHub(files) as hub:
+        pipeline.run(*targets, HF_TOKEN=TOKEN, HF_ENDPOINT=hub.url)
+        assert not hub.served
+    # what changes after that is told before the first job
+    counts = tmp_path / "data/st/S0.h5ad"
+    counts.write_bytes(b"\0" + files["st/S0.h5ad"][1:])
+    done = pipeline.snakemake("--cores", "2", "verify_downloads", HF_TOKEN="", HF_ENDPOINT=hub.url)
+    assert done.returncode != 0
+    assert f"{counts}: sha256: found" in done.stdout
+    assert "Compare all" not in done.stdout
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("arguments", "limit"), [((), 4), (("--resources", "downloads=2"), 2)], ids=["default", "two"])
+def test_no_more_downloads_run_at_once_than_allowed(tmp_path, arguments, limit):
+    samples = [f"S{number}" for number in range(8)]
+    pipeline = pipeline_of(tmp_path, samples)
+    files = noise(samples, 5_000_000)
+    with FakeHub(files) as hub:
+        hub.faults = dict.fromkeys(files, SLOW)
+        targets = [str(manifest(pipeline, sample)) for sample in samples]
+        done = pipeline.snakemake(*targets, "--cores", "8", *arguments, HF_TOKEN=TOKEN, HF_ENDPOINT=hub.url)
+    assert done.returncode == 0, done.stdout
+    assert hub.at_once == limit
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_killed_run_goes_on_where_its_download_stopped(tmp_path, kill):
+    pipeline = pipeline_of(tmp_path, ["S0", "S1"])
+    files = noise(["S0", "S1"], 8_000_000)
+    target = str(manifest(pipeline, "S0"))
+    with FakeHub(files) as hub:
+        hub.faults["st/S0.h5ad"] = SLOW
+        running = pipeline.start("--cores", "1", target, HF_TOKEN=TOKEN, HF_ENDPOINT=hub.url)
+        while hub.served["st/S0.h5ad"] < 2_000_000:
+            assert running.poll() is None
+            time.sleep(0.01)
+        os.killpg(running.pid, kill)
+        running.wait()
+        while hub.sending:
+            time.sleep(0.01)
+        (have,) = [
+            path.stat().st_size
+            for path in (tmp_path / "data/.partial").glob("st%2FS0.h5ad.*")
+            if path.suffix != ".lock"
+        ]
+        assert 1_000_000 < have < 8_000_000
+        hub.faults.clear()
+        hub.count_anew()
+        if kill == signal.SIGKILL:
+            assert pipeline.snakemake("--unlock").returncode == 0
+        pipeline.run(target, HF_TOKEN=TOKEN, HF_ENDPOINT=hub.url)
+        assert hub.served["st/S0.h5ad"] == 8_000_000 - have
+    assert (tmp_path / "data/st/S0.h5ad").read_bytes() == files["st/S0.h5ad"]
