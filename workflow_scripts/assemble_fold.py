@@ -7,7 +7,7 @@ from spotwise.constants import PAPER
 from spotwise.data.expression import select_genes
 from spotwise.data.folds import assemble_fold, check_one_species, slide_of, write_fold
 from spotwise.data.sample_sheet import FoldPlan
-from spotwise.runtime.files import atomic
+from spotwise.runtime.files import write_table
 from spotwise.runtime.job import job
 
 with job(snakemake.log[0]) as logger:
@@ -39,7 +39,6 @@ with job(snakemake.log[0]) as logger:
         snakemake.params.validation_fraction,
     )
     logger.info("spots: %s", pd.Series(fold.role).value_counts().to_dict())
-    for path, table in ((snakemake.output.panel, panel), (snakemake.output.markers, markers)):
-        with atomic(path) as temporary:
-            table.to_csv(temporary, sep="\t", index=False)
+    write_table(panel, snakemake.output.panel)
+    write_table(markers, snakemake.output.markers)
     write_fold(snakemake.output.fold, fold)

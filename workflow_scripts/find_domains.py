@@ -4,7 +4,7 @@ import anndata
 import numpy as np
 
 from spotwise.constants import DROPPED, SPATIAL
-from spotwise.runtime.files import atomic
+from spotwise.runtime.files import atomic, write_table
 from spotwise.runtime.job import job
 from spotwise.structure.domains import domains_of_slide
 from spotwise.structure.labels import UNLABELLED, n_classes, read_labels
@@ -29,5 +29,4 @@ with job(snakemake.log[0]) as logger:
     scores.insert(1, "sample", snakemake.wildcards.sample)
     with atomic(snakemake.output.domains) as temporary:
         domains.to_parquet(temporary, index=False)
-    with atomic(snakemake.output.scores) as temporary:
-        scores.to_csv(temporary, sep="\t", index=False, na_rep="nan")
+    write_table(scores, snakemake.output.scores, na_rep="nan")

@@ -4,7 +4,7 @@ import anndata
 import pandas as pd
 
 from spotwise.constants import BARCODES, KMEANS, SPATIAL, TOTAL_COUNTS
-from spotwise.runtime.files import atomic, write_json
+from spotwise.runtime.files import write_json, write_table
 from spotwise.runtime.job import job
 from spotwise.structure.domain_genes import domain_genes
 from spotwise.structure.variable_genes import agreement, spatial_genes
@@ -21,7 +21,6 @@ with job(snakemake.log[0]) as logger:
     of_domains = domain_genes(tested.X, tested.var_names, domains["domain"].to_numpy(), snakemake.input.domains)
     found = agreement(spatial, of_domains)
     logger.info("%(n_genes)d genes: %(n_spatial)d vary over the slide, %(n_domain)d separate the domains", found)
-    for path, table in ((outputs.spatial, spatial), (outputs.of_domains, of_domains)):
-        with atomic(path) as temporary:
-            table.to_csv(temporary, sep="\t", index=False)
+    write_table(spatial, outputs.spatial)
+    write_table(of_domains, outputs.of_domains)
     write_json(outputs.agreement, found)

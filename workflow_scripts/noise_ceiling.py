@@ -4,7 +4,7 @@ import anndata
 
 from spotwise.data.folds import slide_of
 from spotwise.evaluation.noise_ceiling import noise_ceiling
-from spotwise.runtime.files import atomic
+from spotwise.runtime.files import write_table
 from spotwise.runtime.job import job
 
 with job(snakemake.log[0]) as logger:
@@ -12,5 +12,4 @@ with job(snakemake.log[0]) as logger:
     spots = slide_of(counts, snakemake.input.patches).barcode
     table = noise_ceiling(counts, snakemake.params.target_sum, spots)
     logger.info("%d spots, mean ceiling of %d genes: %.3f", len(spots), len(table), table["ceiling"].mean())
-    with atomic(snakemake.output.ceiling) as temporary:
-        table.to_csv(temporary, sep="\t", index=False)
+    write_table(table, snakemake.output.ceiling)

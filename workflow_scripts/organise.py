@@ -1,6 +1,6 @@
 """Lay out the spots of one slide, or of the slides of a cohort, in the plane."""
 
-from spotwise.runtime.files import atomic
+from spotwise.runtime.files import write_table
 from spotwise.runtime.job import job
 from spotwise.structure.organisation import organise
 from spotwise.structure.spaces import read_space
@@ -8,5 +8,4 @@ from spotwise.structure.spaces import read_space
 with job(snakemake.log[0]):
     files = zip(snakemake.params.samples, snakemake.input, strict=True)
     plane = organise({sample: read_space(path) for sample, path in files})
-    with atomic(snakemake.output.umap) as temporary:
-        plane.to_csv(temporary, sep="\t", index=False)
+    write_table(plane, snakemake.output.umap)

@@ -11,11 +11,12 @@ import sys
 from pathlib import Path
 from threading import Event
 
+import pandas as pd
 import pytest
 
 from spotwise import errors
 from spotwise.errors import InputError, SetupError, one_of
-from spotwise.runtime.files import atomic, lacks_space, syncing, write_json, write_text
+from spotwise.runtime.files import atomic, lacks_space, syncing, write_json, write_table, write_text
 
 SOURCE = str(Path(errors.__file__).parents[1])
 SCRIPTS = sorted(Path(__file__).parents[2].joinpath("workflow_scripts").glob("*.py"))
@@ -39,6 +40,22 @@ def test_an_exception_leaves_nothing_behind(tmp_path):
     with pytest.raises(RuntimeError):
         fail()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("suffix", "separator"), [(".csv", ","), (".tsv", "\t")])
+def test_the_suffix_of_a_table_selects_its_separator(tmp_path, suffix, separator):
+    table = pd.DataFrame({"gene": ["NA", 'a "b"'], "p": [1 / 3, float("nan")], "n": [1, 2]})
+    path = tmp_path / f"table{suffix}"
+    write_table(table, path, float_format="%.3g", na_rep="nan")
+    rows = [["gene", "p", "n"], ["NA", "0.333", "1"], ['"a ""b"""', "nan", "2"]]
+    assert path.read_bytes().decode() == "".join(separator.join(row) + "\n" for row in rows)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_numbers_of_a_table_read_back_the_same(tmp_path):
+    numbers = [1 / 3, 1e-300, 0.1 + 0.2]
+    write_table(pd.DataFrame({"x": numbers}), tmp_path / "table.csv")
+    assert [float(line) for line in (tmp_path / "table.csv").read_text().split()[1:]] == numbers
 
 
 def test_a_reader_meets_the_old_file_until_the_new_one_is_whole(tmp_path):

@@ -19,7 +19,7 @@ from spotwise.constants import PAPER, TEST, TRAIN, VAL
 from spotwise.data.expression import select_genes
 from spotwise.data.fingerprints import FEWEST_COUNTS, picture_distance, shared_spots
 from spotwise.data.folds import Fold, read_fold
-from spotwise.runtime.files import atomic, write_text
+from spotwise.runtime.files import write_table, write_text
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -424,8 +424,7 @@ LEGEND = (
 
 def write_audit(findings: pd.DataFrame, csv: str | os.PathLike, markdown: str | os.PathLike) -> None:
     """Write the findings as CSV, and as Markdown where folds with one result share a row, atomically."""
-    with atomic(csv) as temporary:
-        findings.to_csv(temporary, index=False, lineterminator="\n")
+    write_table(findings, csv)
     write_text(markdown, to_markdown(findings))
 
 

@@ -37,7 +37,7 @@ def noise_ceiling(
     counts
         Spots x genes, raw counts.
     target_sum
-        As in :func:`spotwise.data.expression.normalise`. Halves are scaled to the target of the whole counts, so that their
+        As in `normalise`. Halves are scaled to the target of the whole counts, so that their
         logarithm bends where that of the measurement does; half the target would be another measure.
     spots
         Barcodes of the spots to correlate, those that are scored; all by default.

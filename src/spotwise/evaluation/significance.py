@@ -20,7 +20,7 @@ import scipy  # loads a subpackage when it is used
 from spotwise.constants import ALL_COHORTS, BOUNDS
 from spotwise.errors import InputError
 from spotwise.evaluation.metrics import CONTROL
-from spotwise.runtime.files import atomic
+from spotwise.runtime.files import write_table
 
 LEVEL = 0.95
 DRAWS_SEED = 2007
@@ -335,8 +335,7 @@ def holm(p: Sequence[float]) -> np.ndarray:
 
 def write(table: pd.DataFrame, path: str | os.PathLike) -> None:
     """Write intervals or comparisons as CSV, atomically: six significant digits, as p-values may be small."""
-    with atomic(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
+    write_table(table, path, float_format="%.6g")
 
 
 def _groups(scores: pd.DataFrame, sets: Mapping[str, pd.Series]) -> Iterator[tuple[dict[str, str], list[Block]]]:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from spotwise.errors import InputError
-from spotwise.runtime.files import atomic
+from spotwise.runtime.files import write_table
 
 TRAINING, FIT, EMBEDDING = "training", "fit", "embedding"
 GIB = 2**30
@@ -134,8 +134,7 @@ def cost_table(costs: pd.DataFrame) -> pd.DataFrame:
 
 def write_costs(table: pd.DataFrame, csv: str | os.PathLike) -> None:
     """Write what `read_costs` or `cost_table` returns as CSV, atomically: six significant digits, empty where NaN."""
-    with atomic(csv) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
+    write_table(table, csv, float_format="%.6g")
 
 
 def read_jobs(csv: str | os.PathLike) -> pd.DataFrame:

@@ -13,12 +13,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
+from typing import TYPE_CHECKING
 
 from spotwise.errors import SetupError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 UNSYNCABLE = (errno.EINVAL, errno.ENOSYS)  # how some network file systems answer where a folder is to be synced
 _SYNC_EVERY_S = 0.1
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
 # How HDF5 and safetensors say so
 SAYS_FULL = re.compile(rf"(errno = |os error )({'|'.join(map(str, FULL))})\b")
 
@@ -119,3 +124,26 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 def write_json(path: str | os.PathLike, content: object) -> None:
     """Write ``content`` as indented JSON, atomically."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_table(
+    table: pd.DataFrame, path: str | os.PathLike, float_format: str | None = None, na_rep: str = ""
+) -> None:
+    """Write ``table`` without its index as CSV or TSV, atomically.
+
+    Parameters
+    ----------
+    table
+        Columns of numbers and text.
+    path
+        ``.csv`` or ``.tsv``; the suffix selects the separator.
+    float_format
+        Format of floating-point numbers, such as ``"%.6g"``; by default the shortest that reads back the same.
+    na_rep
+        Text of missing values.
+    """
+    separator = SEPARATORS[Path(path).suffix]
+    with atomic(path) as temporary:
+        table.to_csv(
+            temporary, sep=separator, index=False, float_format=float_format, na_rep=na_rep, lineterminator="\n"
+        )

@@ -11,7 +11,7 @@ import pandas as pd
 from spotwise.errors import InputError, one_of
 from spotwise.reporting.tables import gene_tables, mean_tables
 from spotwise.reporting.tables.layout import Page, latex, markdown
-from spotwise.runtime.files import atomic, write_text
+from spotwise.runtime import files
 
 # by file name
 PAGES: Mapping[str, Callable[[pd.DataFrame], Page]] = {
@@ -32,11 +32,10 @@ TEXTS = (
 def write_table(table: pd.DataFrame, csv: str | os.PathLike) -> None:
     """Write a table as CSV (six decimals, empty cells for NaN), and as ``.md`` and ``.tex`` beside it, atomically."""
     csv = Path(csv)
-    with atomic(csv) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6f", lineterminator="\n")
+    files.write_table(table, csv, float_format="%.6f")
     page = read_page(csv)
-    write_text(csv.with_suffix(".md"), markdown(page))
-    write_text(csv.with_suffix(".tex"), latex(page))
+    files.write_text(csv.with_suffix(".md"), markdown(page))
+    files.write_text(csv.with_suffix(".tex"), latex(page))
 
 
 def read_table(csv: str | os.PathLike) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from spotwise.evaluation.averages import over_runs
 from spotwise.evaluation.metrics import METHOD
 from spotwise.reporting.tables import layout, remarks
 from spotwise.reporting.tables.layout import BEST, SECOND, Block, Cell, Column, Page, Row, best_marks, mean_cell, plural
-from spotwise.runtime.files import atomic, write_text
+from spotwise.runtime.files import write_table, write_text
 from spotwise.structure.results import read_table
 from spotwise.structure.spaces import half_names
 from spotwise.structure.variable_genes import CIRCULAR, SIGNIFICANT
@@ -190,7 +190,7 @@ def sought(n_domains: int | None) -> str:
 
 def write_domains(table: pd.DataFrame, page: Page, csv, markdown, tex) -> None:
     """Write `domain_table` as CSV (six decimals, empty cells for NaN) and its page as Markdown and LaTeX."""
-    _write_csv(table, csv)
+    write_table(table, csv, float_format="%.6f")
     write_text(markdown, layout.markdown(page))
     write_text(tex, layout.latex(page))
 
@@ -248,10 +248,5 @@ def gene_number(name: str, value: float) -> str:
 
 def write_variable_genes(table: pd.DataFrame, page: Page, csv, markdown) -> None:
     """Write `variable_gene_table` as CSV (significant digits kept, empty cells for NaN) and its page as Markdown."""
-    _write_csv(table, csv, "%.6g")
+    write_table(table, csv, float_format="%.6g")
     write_text(markdown, layout.markdown(page))
-
-
-def _write_csv(table: pd.DataFrame, path: str | os.PathLike, digits: str = "%.6f") -> None:
-    with atomic(path) as temporary:
-        table.to_csv(temporary, index=False, float_format=digits, lineterminator="\n")

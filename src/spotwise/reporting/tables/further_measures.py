@@ -21,7 +21,7 @@ from spotwise.evaluation.measures import SLIDE_MEASURES, SLIDE_SCORE_COLUMNS
 from spotwise.evaluation.metrics import CONTROL, FILE_KEYS, read_scores
 from spotwise.reporting.tables import layout, remarks
 from spotwise.reporting.tables.layout import RANKS, Block, Cell, Column, Page, Row, best_marks, mean_cell, run_counts
-from spotwise.runtime.files import atomic, write_text
+from spotwise.runtime.files import write_table, write_text
 
 # column -> heading, and whether more (1) or less (-1) is better; 0 where the best is in between, which no mean can rank
 GENE_MEASURES = {
@@ -124,8 +124,7 @@ def measure_table(scores: pd.DataFrame, slide_scores: pd.DataFrame, top: int) ->
 
 def write_measures(table: pd.DataFrame, top: int, csv: str | os.PathLike, markdown: str | os.PathLike) -> None:
     """Write `measure_table` as CSV (six decimals, empty cells for NaN) and as Markdown, atomically."""
-    with atomic(csv) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6f", lineterminator="\n")
+    write_table(table, csv, float_format="%.6f")
     write_text(markdown, "\n".join(layout.markdown(page) for page in pages(table, top)))
 
 

@@ -15,7 +15,7 @@ from spotwise.constants import ALL_COHORTS, PAPER, PATIENT
 from spotwise.evaluation.averages import gene_sets
 from spotwise.evaluation.published_numbers import COHORTS, ONE_DONOR, TOP
 from spotwise.evaluation.significance import mean_intervals
-from spotwise.runtime.files import atomic, write_text
+from spotwise.runtime.files import write_table, write_text
 
 REPRODUCED, LOWER, HIGHER, NOT_RUN = VERDICTS = ("reproduced", "lower", "higher", "not run")
 VALUES = ["mean", "ci_low", "ci_high"]
@@ -208,8 +208,7 @@ def write(
     html: str | os.PathLike,
 ) -> None:
     """Write the comparison as CSV (six decimals, empty cells for NaN), Markdown and HTML, atomically."""
-    with atomic(csv) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6f", lineterminator="\n")
+    write_table(table, csv, float_format="%.6f")
     write_text(markdown, to_markdown(table, cohorts))
     write_text(html, to_html(table, cohorts))
 
