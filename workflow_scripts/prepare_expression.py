@@ -9,6 +9,7 @@ from spotwise.data import hest
 from spotwise.data.expression import clean_counts, normalise
 from spotwise.data.slides import check_slide_size, scale_warning, um_per_px, write_thumbnail
 from spotwise.runtime.files import atomic, write_json
+from spotwise.runtime.hdf5 import write_anndata
 from spotwise.runtime.job import job
 
 with job(snakemake.log[0]) as logger:
@@ -50,6 +51,5 @@ with job(snakemake.log[0]) as logger:
         (snakemake.output.counts, counts),
         (snakemake.output.lognorm, normalise(counts, snakemake.params.target_sum, scratch)),
     ):
-        with atomic(path) as temporary:
-            content.write_h5ad(temporary, compression="gzip")
+        write_anndata(path, content, "gzip")
     write_json(snakemake.output.qc, qc)

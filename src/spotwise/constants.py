@@ -1,20 +1,20 @@
-"""Names inside the files that pass between rules: one place, so that writer and reader cannot drift apart."""
+"""Names inside the files that rules exchange, and other names shared by writers and readers."""
 
-# patches.h5, HEST's own schema: img (N, 224, 224, 3) uint8, coords (N, 2) int64 top-left at level 0, barcode (N, 1) str
+# patches.h5 in HEST's schema: img (N, 224, 224, 3) uint8, coords (N, 2) int64 top-left at level 0, barcode (N, 1) str
 IMAGES = "img"
 COORDS = "coords"
 BARCODES = "barcode"
 PATCH_PX = 224
 
-# AnnData: spot centres (x, y) in pixels of the slide's level 0
+# AnnData.obsm: spot centres (x, y) in pixels of the slide's level 0
 SPATIAL = "spatial"
-# AnnData.obs of counts.h5ad and lognorm.h5ad: all counts of the spot, before any gene was selected
+# AnnData.obs of counts.h5ad and lognorm.h5ad: total counts of the spot before any selection of genes
 TOTAL_COUNTS = "total_counts"
-# AnnData.uns of counts.h5ad and lognorm.h5ad: barcodes of the spots that cleaning dropped
+# AnnData.uns of counts.h5ad and lognorm.h5ad: barcodes of spots dropped by quality control
 DROPPED = "dropped_barcodes"
-# AnnData.uns of counts.h5ad: the species that the metadata names, "" where it names none
+# AnnData.uns of counts.h5ad: species in the metadata, "" if unknown
 SPECIES = "species"
-# AnnData.layers of a prediction: the measured log-normalised expression
+# AnnData.layers of a prediction: measured log-normalised expression
 OBSERVED = "observed"
 # AnnData.uns of a prediction: how it was made
 PROVENANCE = "spotwise"
@@ -22,20 +22,20 @@ PROVENANCE = "spotwise"
 # roles of a spot in fold.h5
 TRAIN, VAL, TEST = "train", "val", "test"
 
-# protocols
+# evaluation protocols
 PAPER, PATIENT = "paper", "patient"
 PROTOCOLS = (PAPER, PATIENT)
 
-# controls that are made from the truth: what can be reached, not what predicts
+# controls computed from the test slide's own expression: upper bounds, not predictors
 BOUNDS = ("NoiseCeiling", "Oracle")
 
-# spaces of a slide that need no trained method, and what in them comes from where
+# embedding spaces of a slide that need no trained method; the second tuple lists those made from expression alone
 BASELINE_SPACES = ("Expression", "SmoothedExpression", "Image", "Concatenation")
 EXPRESSION_SPACES = ("Expression", "SmoothedExpression")
-# how domains are found in a space
+# clustering methods for domains
 KMEANS, LEIDEN = "kmeans", "leiden"
-# what a clustering method is trained on: one slide, or the slides of its cohort together
+# training set of a clustering method: one slide, or all slides of the cohort
 SLIDE, COHORT = "slide", "cohort"
 
-# in a column `cohort`: the mean over all cohorts of the run
+# value in a column `cohort` for the mean over all cohorts of the run
 ALL_COHORTS = "all cohorts"

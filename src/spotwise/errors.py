@@ -7,21 +7,21 @@ from collections.abc import Iterable
 
 
 def one_line(text: str) -> str:
-    """The text with line ends, and what else a terminal would act upon, as Python writes them: names come from data."""
-    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+    """Escape line breaks and other control characters, which names in data may contain."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
 class InputError(ValueError):
-    """Bad input, told in one line: where, which field, what was found, what would be right.
+    """Invalid input, reported in one line.
 
     Parameters
     ----------
     where
-        File (or config) that holds the fault.
+        File or configuration that contains the error.
     field
-        The key, column, dataset or row at fault.
+        Key, column, dataset or row in question.
     found, expected
-        What is there, and what would be right.
+        What is there, and what would be valid.
     """
 
     def __init__(self, where: object, field: str, found: object, expected: str):
@@ -29,15 +29,15 @@ class InputError(ValueError):
 
 
 class SetupError(RuntimeError):
-    """The machine or account lacks what the run needs (a GPU, a token, a file); the message names the remedy."""
+    """Missing resource of the machine or account, such as a GPU, a token or a file; the message names the remedy."""
 
 
 class CollapseError(RuntimeError):
-    """Training fell into a trivial solution; going on would only burn GPU time."""
+    """Training that has converged to a trivial solution."""
 
 
 def one_of(known: Iterable[object], found: object) -> str:
-    """What would be right where only ``known`` names are, and which of them ``found`` is most like."""
+    """List the valid names and suggest the one closest to ``found``."""
     names = [str(name) for name in known]
     near = difflib.get_close_matches(str(found), names, n=1)
     return f"one of {', '.join(names) or 'none'}" + (f"; did you mean {near[0]!r}?" if near else "")

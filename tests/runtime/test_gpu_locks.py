@@ -1,4 +1,4 @@
-"""Claims about leased GPUs: one job per GPU, none lost with a killed job, and only GPUs that the job was given."""
+"""Claims about GPU locks: one job per GPU, released when a job is killed, and only GPUs assigned to the job."""
 
 import itertools
 import json
@@ -30,7 +30,7 @@ import logging, sys, time
 from spotwise.runtime import gpu_locks
 gpu_locks.POLL_SECONDS = 0.01
 logging.basicConfig(level=logging.INFO, stream=sys.stderr)
-name = gpu_locks.take_gpu()
+name = gpu_locks.allocate()
 print(name, time.monotonic(), flush=True)
 time.sleep(float(sys.argv[1]))
 print(time.monotonic(), flush=True)
@@ -39,7 +39,7 @@ print(time.monotonic(), flush=True)
 
 @pytest.fixture
 def machine(tmp_path):
-    """Environment of a machine whose ``nvidia-smi`` lists what it is called with."""
+    """Environment of a machine whose ``nvidia-smi`` prints a given listing."""
 
     def with_gpus(listing, **environment):
         (tmp_path / "bin").mkdir(exist_ok=True)
@@ -63,20 +63,20 @@ def start(environment, seconds):
     )
 
 
-def leased(job):
-    """GPU, begin and end of a finished job."""
+def allocation(job):
+    """Wait for a job; return its GPU and when it began and ended."""
     out, err = job.communicate(timeout=30)
     assert job.returncode == 0, err
     name, begin, end = out.split()
     return name, float(begin), float(end)
 
 
-# --- leases -----------------------------------------------------------------------------------------------------------
+# --- locks ------------------------------------------------------------------------------------------------------------
 
 
-def test_five_jobs_on_two_gpus_never_meet_and_all_come_to_their_turn(machine):
+def test_five_jobs_on_two_gpus_never_share_one_and_all_finish(machine):
     environment = machine(TWO)
-    turns = [leased(job) for job in [start(environment, 0.3) for _ in range(5)]]
+    turns = [allocation(job) for job in [start(environment, 0.3) for _ in range(5)]]
     by_gpu = {gpu: sorted(turn[1:] for turn in turns if turn[0] == gpu) for gpu in ("GPU-aaaa-1", "GPU-bbbb-2")}
     assert sum(map(len, by_gpu.values())) == 5
     assert min(map(len, by_gpu.values())) >= 2  # both were used
@@ -85,62 +85,62 @@ def test_five_jobs_on_two_gpus_never_meet_and_all_come_to_their_turn(machine):
             assert end <= begin
 
 
-def test_a_killed_job_frees_its_gpu_at_once_and_waiting_is_told_with_the_holder(machine):
+def test_a_killed_job_frees_its_gpu_at_once_and_a_waiting_job_logs_the_holder(machine):
     environment = machine(TWO, CUDA_VISIBLE_DEVICES="1")
     first = start(environment, 60)
     assert first.stdout.readline().startswith("GPU-bbbb-2 ")
     second = start(environment, 0)
-    told = second.stderr.readline()
-    assert re.search(rf"all 1 GPUs .* taken \(process {first.pid} on \S+, since \S+\): waiting", told)
+    warning = second.stderr.readline()
+    assert re.search(rf"all 1 GPUs .* in use \(process {first.pid} on \S+, since \S+\): waiting", warning)
     os.kill(first.pid, signal.SIGKILL)
     killed = time.monotonic()
-    assert leased(second)[1] - killed < 1
+    assert allocation(second)[1] - killed < 1
     first.communicate()
 
 
-def test_the_lease_is_within_what_the_job_was_given(machine):
+def test_only_gpus_assigned_to_the_job_are_locked(machine):
     other = start(machine(TWO, CUDA_VISIBLE_DEVICES="0"), 60)
     assert other.stdout.readline().startswith("GPU-aaaa-1 ")
-    assert leased(start(machine(TWO, CUDA_VISIBLE_DEVICES="0,1"), 0))[0] == "GPU-bbbb-2"
+    assert allocation(start(machine(TWO, CUDA_VISIBLE_DEVICES="0,1"), 0))[0] == "GPU-bbbb-2"
     # the same GPU by its UUID is the same GPU
-    assert leased(start(machine(TWO, CUDA_VISIBLE_DEVICES="GPU-aaaa-1,GPU-bbbb-2"), 0))[0] == "GPU-bbbb-2"
+    assert allocation(start(machine(TWO, CUDA_VISIBLE_DEVICES="GPU-aaaa-1,GPU-bbbb-2"), 0))[0] == "GPU-bbbb-2"
     other.kill()
     other.communicate()
 
 
-def test_gpus_that_slurm_numbers_from_0_in_each_job_are_not_taken_for_one(machine):
-    """With devices confined by SLURM each job sees its own GPU alone, as number 0."""
+def test_gpus_that_slurm_numbers_from_0_in_each_job_are_told_apart(machine):
+    """Under SLURM's device constraint each job sees only its own GPU, as number 0."""
     one, other = TWO.splitlines(keepends=True)
     first = start(machine(one, CUDA_VISIBLE_DEVICES="0"), 60)
     assert first.stdout.readline().startswith("GPU-aaaa-1 ")
-    assert leased(start(machine(other.replace("GPU 1", "GPU 0"), CUDA_VISIBLE_DEVICES="0"), 0))[0] == "GPU-bbbb-2"
+    assert allocation(start(machine(other.replace("GPU 1", "GPU 0"), CUDA_VISIBLE_DEVICES="0"), 0))[0] == "GPU-bbbb-2"
     first.kill()
     first.communicate()
 
 
-def test_a_process_keeps_its_lease_and_cuda_is_shown_that_gpu_alone(machine, monkeypatch, tmp_path):
+def test_a_process_keeps_its_gpu_and_cuda_sees_no_other(machine, monkeypatch, tmp_path):
     for key, value in machine(TWO).items():
         monkeypatch.setenv(key, value)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(gpu_locks.tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(gpu_locks, "_held", None)
-    assert gpu_locks.take_gpu() == os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-aaaa-1"
-    assert gpu_locks.take_gpu() == "GPU-aaaa-1"
+    monkeypatch.setattr(gpu_locks, "_lock", None)
+    assert gpu_locks.allocate() == os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-aaaa-1"
+    assert gpu_locks.allocate() == "GPU-aaaa-1"
     assert json.loads((lock_folder() / "GPU-aaaa-1.lock.holder").read_text())["pid"] == os.getpid()
-    gpu_locks._held.release()
+    gpu_locks._lock.release()
 
 
-def test_where_there_is_no_gpu_none_is_leased(machine, monkeypatch, tmp_path):
+def test_without_a_gpu_none_is_locked(machine, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert gpu_locks.take_gpu() is None
+    assert gpu_locks.allocate() is None
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
 
 
 # --- which GPUs -------------------------------------------------------------------------------------------------------
 
 
-def test_gpus_are_those_that_nvidia_smi_lists(machine, monkeypatch):
+def test_installed_gpus_are_those_that_nvidia_smi_lists(machine, monkeypatch):
     monkeypatch.setenv("PATH", machine(TWO)["PATH"])
     assert installed_gpus() == [["GPU-aaaa-1"], ["GPU-bbbb-2"]]
     machine(DIVIDED)
@@ -171,14 +171,14 @@ def test_cuda_visible_devices_is_read_as_cuda_reads_it(variable, locks):
     assert list(visible_gpus(WHOLE, variable)) == list(locks)  # the first choice first
 
 
-def test_parts_of_a_divided_gpu_are_leased_one_by_one():
+def test_parts_of_a_divided_gpu_are_locked_one_by_one():
     divided = [["MIG-cccc-3", "MIG-dddd-4"], ["GPU-bbbb-2"]]
     assert list(visible_gpus(divided, None)) == ["MIG-cccc-3", "MIG-dddd-4", "GPU-bbbb-2"]
     assert visible_gpus(divided, "0") == {"0": "MIG-cccc-3"}  # the one that CUDA takes
     assert visible_gpus(divided, "MIG-dddd-4") == {"MIG-dddd-4": "MIG-dddd-4"}
 
 
-def test_without_nvidia_smi_the_names_in_the_variable_are_leased():
+def test_without_nvidia_smi_the_names_in_the_variable_are_locked():
     assert visible_gpus([], "2,GPU-aaaa") == {"2": "2", "GPU-aaaa": "GPU-aaaa"}
     assert visible_gpus([], "NoDevFiles") == visible_gpus([], None) == {}
 

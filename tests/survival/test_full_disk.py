@@ -14,7 +14,7 @@ from spotwise.runtime import files
 
 pytestmark = pytest.mark.long
 
-SOURCE = str(Path(files.__file__).parents[1])
+SOURCE = str(Path(files.__file__).parents[2])
 MB = 2**20
 
 

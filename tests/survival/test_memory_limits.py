@@ -13,7 +13,7 @@ from spotwise.runtime import files
 
 pytestmark = pytest.mark.long
 
-SOURCE = str(Path(files.__file__).parents[1])
+SOURCE = str(Path(files.__file__).parents[2])
 MB = 2**20
 PATCHES = 8_000  # 1,200 MB
 GROUPS = Path("/sys/fs/cgroup/memory")
@@ -109,13 +109,13 @@ def test_the_same_slide_held_in_memory_ends_in_one_line_with_the_remedy(patches)
     body = f"""
 memory = 'host'
 confine(500)
-with devices.remedied(devices.OTHERS):
+with devices.explain_out_of_memory(devices.FREE_GPU_MEMORY):
 {textwrap.indent(READ, "    ")}
 """
     done = run(patches, SPOTS, body)
     assert done.returncode == 1
     assert done.stderr.startswith("Error: out of memory (")
-    assert done.stderr.endswith("or keep patches out of it by training.memory: map\n")
+    assert done.stderr.endswith("or keep patches on disk with training.memory: map\n")
     assert done.stderr.count("\n") == 1
 
 
@@ -157,7 +157,7 @@ def test_retrieval_never_holds_all_similarities(tmp_path):
 
 SPOTS_OF_SLIDE, GENES = 4_000, 12_500  # 25 million counts that are not zero: 200 MB as CSR and as a dense matrix
 ALLOWED = 64
-SCRIPTS = Path(files.__file__).parents[2] / "workflow_scripts"
+SCRIPTS = Path(files.__file__).parents[3] / "workflow_scripts"
 
 PREPARE = """
 import runpy

@@ -16,7 +16,7 @@ import scipy  # loads a subpackage when it is used
 from spotwise.data.blocks import by_rows, taken
 from spotwise.constants import BARCODES, DROPPED, IMAGES, PAPER, PATCH_PX, PATIENT, SPATIAL, SPECIES, TEST, TOTAL_COUNTS, TRAIN, VAL
 from spotwise.errors import InputError
-from spotwise.runtime.files import atomic
+from spotwise.runtime import hdf5
 from spotwise.data.slides import check_centres, match_patches, read_patches_index
 
 if TYPE_CHECKING:
@@ -307,7 +307,7 @@ def _validation_spots(plan: FoldPlan, sample: str, slide: Slide, fraction: float
 
 def write_fold(path: str | Path, fold: Fold) -> None:
     """Write ``fold.h5``; its attribute ``sha256`` names the contents."""
-    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
+    with hdf5.create(path) as file:
         for field in fields(Fold):
             value = getattr(fold, field.name)
             if not isinstance(value, np.ndarray):

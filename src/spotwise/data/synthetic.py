@@ -30,6 +30,7 @@ from scipy.sparse import csr_matrix
 from spotwise.constants import SPATIAL
 from spotwise.errors import InputError
 from spotwise.runtime.files import atomic, write_json
+from spotwise.runtime.hdf5 import write_anndata
 
 DOMAINS = ("tumour", "gland", "stroma", "immune")
 MARKERS = {
@@ -414,8 +415,7 @@ def _write_counts(
                 },
             }
         }
-        with atomic(path) as temporary:
-            adata.write_h5ad(temporary)
+        write_anndata(path, adata)
 
 
 def _metadata(

@@ -18,8 +18,7 @@ from spotwise.inference.retrieval import Embeddings, write_embeddings
 from spotwise.models.base import Sizes
 from spotwise.models.encoders import frozen_encoder
 from spotwise.models.registry import restore
-from spotwise.runtime import devices
-from spotwise.runtime.files import atomic
+from spotwise.runtime import devices, hdf5
 from spotwise.training.dataset import Spots, normalise, resize
 
 logger = logging.getLogger(__name__)
@@ -27,7 +26,7 @@ logger = logging.getLogger(__name__)
 AT_ONCE = 128  # spots per forward pass
 
 
-@devices.remedied(devices.OTHERS)
+@devices.explain_out_of_memory(devices.FREE_GPU_MEMORY)
 def build_bank(
     fold_path: Path,
     patches: Mapping[str, Path],
@@ -66,7 +65,7 @@ def build_bank(
         write_embeddings(path, Embeddings.of(in_batches(len(row), embed), row))
 
 
-@devices.remedied(devices.OTHERS)
+@devices.explain_out_of_memory(devices.FREE_GPU_MEMORY)
 def embed_patches(
     patches: Path, encoder: str, pretrained: str, device: str, threads: int, output: Path, checkpoint: str = ""
 ) -> None:
@@ -113,7 +112,7 @@ def embed_patches(
         barcodes = file[BARCODES][:]
     if not np.isfinite(embedding).all():
         raise SetupError(f"{encoder}: features that are no numbers; an encoder with random weights may need another")
-    with atomic(output) as temporary, h5py.File(temporary, "w") as file:
+    with hdf5.create(output) as file:
         file["embedding"] = embedding
         file.create_dataset(BARCODES, data=barcodes, dtype=h5py.string_dtype())
         file.attrs.update(encoder=encoder, pretrained=loaded)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from spotwise.constants import OBSERVED, PROVENANCE, SPATIAL, TEST
 from spotwise.data.folds import Fold
-from spotwise.runtime.files import atomic
+from spotwise.runtime.hdf5 import write_anndata
 
 
 def evaluated_genes(fold: Fold, sample: str) -> pd.DataFrame:
@@ -65,5 +65,4 @@ def write_prediction(
             }
         },
     )
-    with atomic(path) as temporary:
-        content.write_h5ad(temporary, compression="gzip")
+    write_anndata(path, content, "gzip")

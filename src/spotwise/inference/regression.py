@@ -20,7 +20,7 @@ from spotwise.training.dataset import Spots
 AT_ONCE = 64  # spots per forward pass
 
 
-@devices.remedied(devices.OTHERS)
+@devices.explain_out_of_memory(devices.FREE_GPU_MEMORY)
 def predict(
     fold: Fold,
     sample: str,

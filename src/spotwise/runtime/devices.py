@@ -1,7 +1,4 @@
-"""Which device a job computes on, and what to do when its memory is full.
-
-A run that asks for a GPU and gets none stops.
-"""
+"""Choice of the compute device, determinism, and errors of full memory."""
 
 from __future__ import annotations
 
@@ -18,46 +15,48 @@ from spotwise.runtime import gpu_locks
 logger = logging.getLogger(__name__)
 
 HOST_ALLOCATION = "DefaultCPUAllocator"  # in torch's RuntimeError when the machine's own memory is full
-# What to do where a job's own share is small and fixed
-OTHERS = "see by nvidia-smi what else holds it, and run this once that is done"
+# Remedy for jobs whose own use of GPU memory is small and fixed
+FREE_GPU_MEMORY = "see with nvidia-smi which processes use it, and run again once they have ended"
 
 
-def choose(wanted: str) -> torch.device:
-    """The device for ``training.device``, named in the log; a GPU is leased for the rest of the process.
+def choose(setting: str) -> torch.device:
+    """Return the device for ``training.device`` and log it.
+
+    A GPU is locked for the rest of the process.
 
     Parameters
     ----------
-    wanted
-        ``cuda``, ``cpu``, or ``auto``: the GPU where there is one.
+    setting
+        ``cuda``, ``cpu``, or ``auto`` for the GPU if there is one.
 
     Raises
     ------
     SetupError
-        When ``cuda`` is wanted and there is none.
+        ``cuda`` was requested and there is no GPU.
     """
-    if wanted != "cpu":
-        gpu_locks.take_gpu()
-    if wanted != "cpu" and torch.cuda.is_available():
+    if setting != "cpu":
+        gpu_locks.allocate()
+    if setting != "cpu" and torch.cuda.is_available():
         device = torch.device("cuda")
         logger.info("device: %s (%s)", device, torch.cuda.get_device_name(device))
         return device
-    if wanted == "cuda":
+    if setting == "cuda":
         raise SetupError(
             "training.device is cuda and torch sees no GPU: run where nvidia-smi shows one, "
             "or set training.device to cpu or auto"
         )
-    logger.log(logging.WARNING if wanted == "auto" else logging.INFO, "device: cpu (%s)", wanted)
+    logger.log(logging.WARNING if setting == "auto" else logging.INFO, "device: cpu (%s)", setting)
     return torch.device("cpu")
 
 
 def name(device: torch.device) -> str:
-    """``cpu``, or the GPU's model: bits are the same on the same one."""
+    """Return ``cpu`` or the model of the GPU, on which results depend in the last bits."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
 def make_deterministic(threads: int) -> None:
-    """Same seed, same bits: deterministic kernels, and ``threads`` CPU threads whatever the machine offers."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for, before its first call
+    """Select deterministic kernels and a fixed number of CPU threads."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # required by cuBLAS before its first call
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # every value is written before it is read
     torch.backends.cudnn.benchmark = False
@@ -65,31 +64,37 @@ def make_deterministic(threads: int) -> None:
 
 
 @contextmanager
-def remedied(remedy: str) -> Iterator[None]:
-    """Turn a lack of memory in the body into one line; ``remedy`` says what to do where it is a GPU's.
+def explain_out_of_memory(gpu_remedy: str) -> Iterator[None]:
+    """Turn out-of-memory errors of torch and numpy in the body into one line.
+
+    Parameters
+    ----------
+    gpu_remedy
+        What the user can do when a GPU's memory is full.
 
     Raises
     ------
     SetupError
-        In place of torch's and numpy's errors.
+        Memory of the GPU or the machine is full.
     """
     try:
         yield
     except torch.OutOfMemoryError as error:
-        raise SetupError(f"{torch.cuda.get_device_name()} is out of memory ({_first_line(error)}): {remedy}") from error
+        gpu = torch.cuda.get_device_name()
+        raise SetupError(f"{gpu} is out of memory ({_first_line(error)}): {gpu_remedy}") from error
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         raise SetupError(
-            f"out of memory ({_first_line(error)}): give the job more (mem_mb), or keep patches out of it by "
+            f"out of memory ({_first_line(error)}): give the job more (mem_mb), or keep patches on disk with "
             "training.memory: map"
         ) from error
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error is a lack of memory, of a GPU or of the machine."""
+    """Return whether the memory of a GPU or of the machine was full."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or HOST_ALLOCATION in str(error)
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or "no room for an array").splitlines()[0]
+    return (str(error).strip() or "allocation failed").splitlines()[0]

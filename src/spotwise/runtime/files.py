@@ -1,4 +1,4 @@
-"""Writing files so that a reader never meets half of one, whatever ends the writer: a fault, a kill, a full disk."""
+"""Atomic writing of files."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ from spotwise.errors import SetupError
 if TYPE_CHECKING:
     import pandas as pd
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
-UNSYNCABLE = (errno.EINVAL, errno.ENOSYS)  # how some network file systems answer where a folder is to be synced
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+# HDF5 and safetensors give the error number in their messages
+DISK_FULL_MESSAGE = re.compile(rf"(errno = |os error )({'|'.join(map(str, DISK_FULL))})\b")
+SYNC_UNSUPPORTED = (errno.EINVAL, errno.ENOSYS)  # from network file systems when a folder is synced
 _SYNC_EVERY_S = 0.1
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
-# How HDF5 and safetensors say so
-SAYS_FULL = re.compile(rf"(errno = |os error )({'|'.join(map(str, FULL))})\b")
 
 
 @contextmanager
 def atomic(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; move it into place on success, delete it on failure.
+    """Yield a temporary path that replaces ``path`` on success and is deleted on failure.
 
-    The file is on the disk before it has its name, so that a machine that stops leaves no empty file under it. The
-    temporary name keeps the suffix, as some writers choose the format by it; what killed processes of this machine left
-    under such a name is removed.
+    The content is synced to disk before the rename, so that a power failure leaves no empty file under the final name.
+    The temporary file lies in the same folder and keeps the suffix, from which some writers infer the format. Stale
+    temporary files of ended processes on this machine are deleted.
 
     Raises
     ------
     SetupError
-        When the disk is full or the user's quota used up.
+        The disk is full or the user's quota is used up.
     """
     path = Path(path)
     temporary = _temporary(path, os.getpid())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(path)
+        _remove_stale(path)
         yield temporary
-        _to_disk(temporary)
+        _sync(temporary)
         os.replace(temporary, path)
-        _folder_to_disk(path.parent)
+        _sync_folder(path.parent)
     except Exception as error:
-        if lacks_space(error):
+        if is_disk_full(error):
             raise SetupError(
                 f"{path}: No space left on device: nothing was written; free some space, and run again"
             ) from error
@@ -64,15 +64,15 @@ def _temporary(path: Path, process: int | str) -> Path:
     return path.with_name(f".{path.stem}.{socket.gethostname()}.{process}.tmp{path.suffix}")
 
 
-def _remove_leftovers(path: Path) -> None:
+def _remove_stale(path: Path) -> None:
     before, after = _temporary(path, "\0").name.split("\0")
-    for left in path.parent.glob(f"{glob.escape(before)}*{glob.escape(after)}"):
-        process = left.name[len(before) : -len(after)]
+    for stale in path.parent.glob(f"{glob.escape(before)}*{glob.escape(after)}"):
+        process = stale.name[len(before) : -len(after)]
         if process.isdecimal() and not Path(f"/proc/{process}").exists():
-            left.unlink(missing_ok=True)
+            stale.unlink(missing_ok=True)
 
 
-def _to_disk(path: str | os.PathLike) -> None:
+def _sync(path: str | os.PathLike) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -80,18 +80,18 @@ def _to_disk(path: str | os.PathLike) -> None:
         os.close(descriptor)
 
 
-def _folder_to_disk(path: Path) -> None:
+def _sync_folder(path: Path) -> None:
     try:
-        _to_disk(path)
+        _sync(path)
     except OSError as error:
-        if error.errno not in UNSYNCABLE:
+        if error.errno not in SYNC_UNSUPPORTED:
             raise
 
 
-def lacks_space(error: BaseException | None) -> bool:
-    """Whether an error, or the one behind it, is that of a full disk."""
+def is_disk_full(error: BaseException | None) -> bool:
+    """Return whether an error, or one in its chain of causes, comes from a full disk or quota."""
     while error is not None:
-        if getattr(error, "errno", None) in FULL or SAYS_FULL.search(str(error)):
+        if getattr(error, "errno", None) in DISK_FULL or DISK_FULL_MESSAGE.search(str(error)):
             return True
         error = error.__cause__ or error.__context__
     return False
@@ -99,12 +99,12 @@ def lacks_space(error: BaseException | None) -> bool:
 
 @contextmanager
 def syncing(path: str | os.PathLike) -> Iterator[None]:
-    """Bring the file at ``path`` to the disk while the body writes it; `atomic` waits for what then remains."""
+    """Sync the file at ``path`` to disk repeatedly while the body writes it."""
     written = Event()
 
     def sync() -> None:
         while not written.wait(_SYNC_EVERY_S):
-            _to_disk(path)
+            _sync(path)
 
     with ThreadPoolExecutor(1) as aside:
         synced = aside.submit(sync)
@@ -116,7 +116,7 @@ def syncing(path: str | os.PathLike) -> Iterator[None]:
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Write ``text`` to ``path`` atomically."""
+    """Write text as UTF-8, atomically."""
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

@@ -1,8 +1,8 @@
-"""GPUs shared out among the jobs of a machine: one job per GPU, by a file lock that lasts as long as its process.
+"""Locks that give each GPU of a machine to one job at a time.
 
-Snakemake counts GPUs but does not say which one a job gets, and its jobs know nothing of another run on the same
-machine. So every job that computes on a GPU takes the first free one of those it may see. The kernel drops the lock of
-a process that ends, however it ends: a killed job leaves its GPU free.
+Snakemake counts GPUs but does not say which one a job gets, and it knows nothing of other runs on the same machine.
+Every job that computes on a GPU therefore locks the first free one among those visible to it. The kernel releases the
+lock when the process ends, even when it is killed.
 """
 
 from __future__ import annotations
@@ -29,46 +29,47 @@ logger = logging.getLogger(__name__)
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 POLL_SECONDS = 1.0
 REMIND_SECONDS = 600
-SIGNED = ".holder"  # suffix of the file beside a lock that names its holder
-LISTED = re.compile(r"^\s*(?P<kind>GPU|MIG) .*\(UUID: (?P<uuid>\S+)\)")
+HOLDER_SUFFIX = ".holder"  # of the file beside a lock that names its holder
+NVIDIA_SMI_LINE = re.compile(r"^\s*(?P<kind>GPU|MIG) .*\(UUID: (?P<uuid>\S+)\)")
 
-_held: FileLock | None = None  # of this process; released when it ends
+_lock: FileLock | None = None  # of this process, released when it ends
 
 
-def take_gpu() -> str | None:
-    """Lease a GPU for the rest of this process and make it the only one that CUDA sees; wait until there is one.
+def allocate() -> str | None:
+    """Lock a GPU for the rest of this process and hide the others from CUDA.
 
-    Call it before anything initialises CUDA. What ``CUDA_VISIBLE_DEVICES`` names, by index or UUID, is the choice: it
-    is how SLURM says which GPUs a job was given. Locks are named by UUID, so that two jobs whose SLURM shows each its
-    own GPU as number 0 do not wait for each other.
+    Waits until a GPU is free. Call it before anything initialises CUDA. The GPUs in ``CUDA_VISIBLE_DEVICES``, through
+    which SLURM assigns them to jobs, are candidates. Locks are named by UUID, as SLURM may show each of two jobs its
+    own GPU as number 0.
 
     Returns
     -------
-    The leased GPU as it stands in ``CUDA_VISIBLE_DEVICES`` then, by UUID where the driver tells it, as CUDA counts GPUs
-    in another order than the driver; ``None`` where no GPU is visible.
+    str or None
+        The new value of ``CUDA_VISIBLE_DEVICES``: the UUID of the GPU where ``nvidia-smi`` reports it, since CUDA and
+        the driver number GPUs differently. ``None`` where no GPU is visible.
     """
-    global _held
-    if _held is not None:
+    global _lock
+    if _lock is not None:
         return os.environ[VISIBLE]
-    choice = visible_gpus(installed_gpus(), os.environ.get(VISIBLE))
-    if not choice:
+    candidates = visible_gpus(installed_gpus(), os.environ.get(VISIBLE))
+    if not candidates:
         return None
-    os.environ[VISIBLE], _held = _first_free(choice)
+    os.environ[VISIBLE], _lock = _lock_first_free(candidates)
     return os.environ[VISIBLE]
 
 
 def installed_gpus() -> list[list[str]]:
-    """UUIDs of each GPU that the driver shows, in its order: the GPU's own, or those of the parts it is divided into.
+    """List the UUIDs of each GPU in the driver's order.
 
-    Asked of ``nvidia-smi``, as torch fixes which GPUs it sees when it is asked itself. Without it there are none to
-    lease: a container may lack it.
+    Read from ``nvidia-smi``, because torch fixes the visible GPUs when it is first queried. A GPU that is divided (MIG)
+    has one UUID per part. Without ``nvidia-smi``, as in some containers, the list is empty.
     """
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
     listed = subprocess.run([program, "-L"], capture_output=True, text=True, check=False)
     gpus: list[list[str]] = []
-    for match in filter(None, map(LISTED.match, listed.stdout.splitlines())):
+    for match in filter(None, map(NVIDIA_SMI_LINE.match, listed.stdout.splitlines())):
         if match["kind"] == "GPU":
             gpus.append([match["uuid"]])
         elif gpus[-1][0].startswith("GPU-"):
@@ -79,22 +80,22 @@ def installed_gpus() -> list[list[str]]:
 
 
 def visible_gpus(installed: list[list[str]], variable: str | None) -> dict[str, str]:
-    """What a job may choose from: the name of each GPU's lock, by the GPU's name in ``CUDA_VISIBLE_DEVICES``.
+    """Map the GPUs in ``CUDA_VISIBLE_DEVICES`` to the names of their locks.
 
     Parameters
     ----------
     installed
-        As :func:`installed_gpus` returns them.
+        Result of :func:`installed_gpus`.
     variable
-        ``CUDA_VISIBLE_DEVICES``: indices, UUIDs or their beginnings, separated by commas; ``None`` where it is not set.
-        As CUDA reads it, the list ends before the first name that is no GPU.
+        Value of ``CUDA_VISIBLE_DEVICES``: indices, UUIDs or prefixes of UUIDs, separated by commas; ``None`` if unset.
+        The list ends before the first entry that is no GPU, as it does for CUDA.
     """
     parts = [uuid for gpu in installed for uuid in gpu]
     if variable is None:
         return {uuid: uuid for uuid in parts}
-    choice: dict[str, str] = {}
+    visible: dict[str, str] = {}
     for name in map(str.strip, variable.split(",")):
-        if not installed:  # nothing to compare with: the names have to do
+        if not installed:  # no nvidia-smi, so the entries cannot be checked
             found = [name] if re.fullmatch(r"\d+|(GPU|MIG)-\S+", name) else []
         elif name.isdecimal():
             found = installed[int(name)][:1] if int(name) < len(installed) else []
@@ -102,17 +103,19 @@ def visible_gpus(installed: list[list[str]], variable: str | None) -> dict[str, 
             found = [uuid for uuid in parts if name and uuid.startswith(name)]
         if len(found) != 1:
             break
-        choice[name] = found[0]
-    return choice
+        visible[name] = found[0]
+    return visible
 
 
 def lock_folder() -> Path:
-    """Where this user's leases lie: on the machine itself, as locks on a network file system cannot be relied on.
+    """Return this user's folder of locks, on a local disk.
+
+    Locks on network file systems are unreliable.
 
     Raises
     ------
     SetupError
-        When another user owns the folder.
+        Another user owns the folder.
     """
     own = Path(tempfile.gettempdir()) / f"spotwise-{os.getuid()}"
     for path in (own, own / "gpus"):
@@ -122,39 +125,39 @@ def lock_folder() -> Path:
     return own / "gpus"
 
 
-def _first_free(choice: dict[str, str]) -> tuple[str, FileLock]:
+def _lock_first_free(candidates: dict[str, str]) -> tuple[str, FileLock]:
     folder = lock_folder()
-    locks = {name: FileLock(folder / f"{uuid.replace('/', '_')}.lock") for name, uuid in choice.items()}
-    told = -math.inf
+    locks = {name: FileLock(folder / f"{uuid.replace('/', '_')}.lock") for name, uuid in candidates.items()}
+    reminded = -math.inf
     while True:
         for name, lock in locks.items():
             try:
                 lock.acquire(timeout=0)
             except Timeout:
                 continue
-            sign(lock)
-            logger.info("GPU %s leased (%s)", name, choice[name])
-            return choice[name], lock
-        if time.monotonic() - told >= REMIND_SECONDS:
-            told = time.monotonic()
-            holders = "; ".join(holder(lock) for lock in locks.values())
-            logger.warning("all %d GPUs that this job may use are taken (%s): waiting for one", len(locks), holders)
+            write_holder(lock)
+            logger.info("GPU %s locked (%s)", name, candidates[name])
+            return candidates[name], lock
+        if time.monotonic() - reminded >= REMIND_SECONDS:
+            reminded = time.monotonic()
+            holders = "; ".join(describe_holder(lock) for lock in locks.values())
+            logger.warning("all %d GPUs visible to this job are in use (%s): waiting for one", len(locks), holders)
         time.sleep(POLL_SECONDS)
 
 
-# --- who holds a lock -------------------------------------------------------------------------------------------------
+# --- holders of locks -------------------------------------------------------------------------------------------------
 
 
-def sign(lock: FileLock) -> None:
-    """Write beside a held lock's file who holds it; what is in that file is filelock's own, where `flock` lacks."""
-    facts = {"pid": os.getpid(), "host": socket.gethostname(), "since": datetime.now().isoformat(timespec="seconds")}
-    Path(lock.lock_file + SIGNED).write_text(json.dumps(facts), encoding="utf-8")
+def write_holder(lock: FileLock) -> None:
+    """Write process, host and time beside the file of a lock that this process holds."""
+    holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": datetime.now().isoformat(timespec="seconds")}
+    Path(lock.lock_file + HOLDER_SUFFIX).write_text(json.dumps(holder), encoding="utf-8")
 
 
-def holder(lock: FileLock) -> str:
-    """Who signed a lock: ``process 123 on host, since 2026-01-31T12:00:00``."""
+def describe_holder(lock: FileLock) -> str:
+    """Return who holds a lock, such as ``process 123 on host, since 2026-01-31T12:00:00``."""
     try:
-        facts = json.loads(Path(lock.lock_file + SIGNED).read_text(encoding="utf-8"))
-        return f"process {facts['pid']} on {facts['host']}, since {facts['since']}"
+        holder = json.loads(Path(lock.lock_file + HOLDER_SUFFIX).read_text(encoding="utf-8"))
+        return f"process {holder['pid']} on {holder['host']}, since {holder['since']}"
     except (OSError, ValueError):
-        return "a process that has only just started"
+        return "a process that has just started"

@@ -23,7 +23,7 @@ from spotwise.training.dataset import Spots
 logger = logging.getLogger(__name__)
 
 
-@devices.remedied(devices.OTHERS)
+@devices.explain_out_of_memory(devices.FREE_GPU_MEMORY)
 def embed_joint(
     fold_path: Path,
     patches: Path,

@@ -10,7 +10,7 @@ import numpy as np
 
 from spotwise.constants import BARCODES
 from spotwise.errors import InputError
-from spotwise.runtime.files import atomic
+from spotwise.runtime import hdf5
 
 HALVES = ("image half", "expression half")
 
@@ -56,7 +56,7 @@ def half_names(space: str) -> list[str]:
 
 def write_space(path: str | Path, space: Space) -> None:
     """Write ``spaces/{space}/seed{seed}/{sample}.h5``."""
-    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
+    with hdf5.create(path) as file:
         file["embedding"] = np.asarray(space.embedding, dtype=np.float32)
         file.create_dataset(BARCODES, data=np.asarray(space.barcode, dtype=object), dtype=h5py.string_dtype())
         file.attrs["space"], file.attrs["seed"] = space.name, space.seed

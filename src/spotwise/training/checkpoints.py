@@ -23,7 +23,7 @@ from safetensors.torch import save_model
 from spotwise.errors import SetupError
 from spotwise.runtime import devices
 from spotwise.runtime.files import atomic
-from spotwise.runtime.gpu_locks import SIGNED, holder, sign
+from spotwise.runtime.gpu_locks import HOLDER_SUFFIX, describe_holder, write_holder
 
 logger = logging.getLogger(__name__)
 
@@ -56,18 +56,18 @@ def locked(root: str | Path) -> Iterator[None]:
     while not _acquired(lock):
         if deadline is None:
             deadline = time.monotonic() + HANDOVER_SECONDS
-            logger.warning("%s is held by %s: waiting %d s for it", root, holder(lock), HANDOVER_SECONDS)
+            logger.warning("%s is held by %s: waiting %d s for it", root, describe_holder(lock), HANDOVER_SECONDS)
         elif time.monotonic() > deadline:
             raise SetupError(
-                f"{root}: another process is training this ({holder(lock)}), left behind by a killed run or started by "
-                "another one: wait until it is done or stop it, and run again"
+                f"{root}: another process is training this ({describe_holder(lock)}), left behind by a killed run or "
+                "started by another one: wait until it is done or stop it, and run again"
             )
         time.sleep(0.2)
-    sign(lock)
+    write_holder(lock)
     try:
         yield
     finally:
-        if {path.name for path in root.iterdir()} <= {LOCK, LOCK + SIGNED}:  # no state to keep
+        if {path.name for path in root.iterdir()} <= {LOCK, LOCK + HOLDER_SUFFIX}:  # no state to keep
             shutil.rmtree(root, ignore_errors=True)  # another process may just have made a lock of its own there
         lock.release()
 

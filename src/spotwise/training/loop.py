@@ -105,7 +105,7 @@ def learning_rates(options: TrainingOptions) -> list[float]:
     ]
 
 
-@devices.remedied(
+@devices.explain_out_of_memory(
     "set training.memory to host or map, which keeps patches off the GPU, or lower training.batch_size, which changes "
     "a contrastive loss; gradients are not accumulated over parts of a batch, as that changes it too"
 )

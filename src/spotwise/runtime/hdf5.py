@@ -1,0 +1,46 @@
+"""Atomic writing of HDF5 files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import h5py
+
+from spotwise.runtime.files import atomic
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+@contextmanager
+def create(path: str | os.PathLike) -> Iterator[h5py.File]:
+    """Create an HDF5 file that appears under its name when it is complete.
+
+    Chunks are written without a cache: where the disk is full, HDF5 then fails at the write, and not again at exit,
+    where it would crash.
+
+    Raises
+    ------
+    SetupError
+        The disk is full.
+    """
+    with atomic(path) as temporary, h5py.File(temporary, "w", rdcc_nbytes=0) as file:
+        yield file
+
+
+def write_anndata(path: str | os.PathLike, adata: AnnData, compression: str | None = None) -> None:
+    """Write an AnnData object as ``AnnData.write_h5ad`` does, atomically.
+
+    Raises
+    ------
+    SetupError
+        The disk is full.
+    """
+    from anndata.io import write_elem
+
+    adata.strings_to_categoricals()
+    with create(path) as file:
+        write_elem(file, "/", adata, dataset_kwargs={"compression": compression})

@@ -1,0 +1,78 @@
+"""Claims about jobs: a log, one line for a user's error, a traceback for ours."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from spotwise import errors
+
+SOURCE = str(Path(errors.__file__).parents[1])
+
+
+def run(program, folder):
+    return subprocess.run(
+        [sys.executable, "-c", program], cwd=folder, env={"PYTHONPATH": SOURCE}, capture_output=True, text=True
+    )
+
+
+JOB = """
+import logging, warnings
+from spotwise.errors import CollapseError, InputError, SetupError
+from spotwise.runtime.job import job
+
+with job("job.log") as logger:
+    {body}
+"""
+
+
+@pytest.mark.parametrize(
+    ("raised", "message"),
+    [
+        ("InputError('a.h5ad', 'obs', 'nothing', 'spots')", "a.h5ad: obs: found nothing, expected spots"),
+        ("SetupError('no GPU: set training.device to cpu')", "no GPU: set training.device to cpu"),
+        ("CollapseError('epoch 3: embeddings have collapsed')", "epoch 3: embeddings have collapsed"),
+        (
+            "MemoryError('Unable to allocate 8 GiB')",
+            "out of memory (Unable to allocate 8 GiB): give the job more (mem_mb)",
+        ),
+        ("OSError(28, 'No space left')", "job.log: No space left on device: free some space, and run again"),
+    ],
+)
+def test_an_error_that_a_user_can_fix_ends_with_one_line_and_status_1(tmp_path, raised, message):
+    done = run(JOB.format(body=f"logger.info('begun'); raise {raised}"), tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == f"Error: {message}\n"
+    lines = (tmp_path / "job.log").read_text().splitlines()
+    assert [line.partition(" INFO ")[2] or line.partition(" ERROR ")[2] for line in lines] == ["begun", message]
+
+
+def test_any_other_exception_leaves_its_traceback_in_the_log(tmp_path):
+    done = run(JOB.format(body="{}['missing']"), tmp_path)
+    assert done.returncode == 1
+    assert "KeyError: 'missing'" in done.stderr
+    log = (tmp_path / "job.log").read_text()
+    assert "ERROR unexpected error" in log
+    assert "Traceback (most recent call last)" in log
+    assert log.rstrip().endswith("KeyError: 'missing'")
+
+
+def test_a_job_that_succeeds_writes_to_its_log_alone(tmp_path):
+    (tmp_path / "job.log").write_text("of an earlier attempt\n")
+    body = (
+        "logger.info('%d spots', 7); logging.getLogger('spotwise.data.folds').warning('few'); warnings.warn('old file')"
+    )
+    done = run(JOB.format(body=body), tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    log = (tmp_path / "job.log").read_text()
+    assert "earlier" not in log
+    assert re.search(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ INFO 7 spots$", log, re.MULTILINE)
+    assert "WARNING few" in log
+    assert "UserWarning: old file" in log
+
+
+def test_a_job_passes_on_the_exit_code_of_its_body(tmp_path):
+    done = run(JOB.format(body="raise SystemExit(143)"), tmp_path)
+    assert (done.returncode, done.stderr) == (143, "")
