@@ -4,6 +4,7 @@
 # make test-slurm  the pipeline on a SLURM cluster of its own: apt-get install slurmctld slurmd slurm-client munge
 # make bench  what spotwise costs against references and the machine's limits: benchmarks/RESULTS.md
 # make lint   formatting and static checks
+# make docs   the documentation site, into site/
 # make lock   new versions of everything, into requirements.lock
 # make clean  remove the demo's data and results, caches and the environment
 
@@ -14,7 +15,7 @@ UV_VERSION := 0.13.8
 BIN := .venv/bin
 DEMO := --cores 2 --configfile configs/demo.yaml
 
-.PHONY: demo test test-long test-slurm bench lint lock clean
+.PHONY: demo test test-long test-slurm bench lint docs lock clean
 .DEFAULT_GOAL := demo
 
 # The environment: versions and hashes of requirements.lock, bytecode compiled so that jobs start quickly.
@@ -55,9 +56,12 @@ lint: .venv/installed
 	$(BIN)/snakemake --lint
 	$(BIN)/snakemake --lint --configfile configs/demo.yaml
 
+docs: .venv/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --clean
+
 lock: .venv/installed
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-emit-index-url \
 		--no-annotate --no-header requirements.in --output-file requirements.lock
 
 clean:
-	rm -rf .venv .snakemake .pytest_cache .ruff_cache data/generated results/demo
+	rm -rf .venv .snakemake .pytest_cache .ruff_cache site data/generated results/demo

@@ -22,7 +22,7 @@ def table(tmp_path_factory):
     repository, folder = copy_workflow(tmp_path_factory.mktemp("repository")), tmp_path_factory.mktemp("run")
     file, line = blocks("python")
     (repository / "src/spotwise/models/colour.py").write_text(file, encoding="utf-8")
-    registry = repository / "src/spotwise/models/__init__.py"
+    registry = repository / "src/spotwise/models/registry.py"
     before, marker, after = registry.read_text(encoding="utf-8").partition('    "TrainMean": Entry(')
     assert marker
     registry.write_text(before + line + marker + after, encoding="utf-8")
