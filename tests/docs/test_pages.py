@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ class Block:
     @property
     def commands(self) -> list[list[str]]:
         """Words of each command, without comments."""
-        lines = [line for line in self.text.replace("\\\n", " ").splitlines()]
+        lines = self.text.replace("\\\n", " ").splitlines()
         parts = [part for line in lines for part in line.split(" && ")]
         return [words for part in parts if (words := shlex.split(part, comments=True))]
 
@@ -127,7 +128,7 @@ def test_commands_of_a_page_run(block):
 @pytest.mark.parametrize("block", [block for block in SHELL if block.needs], ids=str)
 def test_commands_that_cannot_run_here_name_what_exists(block):
     for words in block.commands:
-        for before, word in zip(words, words[1:], strict=False):
+        for before, word in pairwise(words):
             if before == "-m":
                 assert importlib.util.find_spec(word), f"{block}: no module {word}"
             if before in ("--configfile", "--workflow-profile") and word not in ("my-config.yaml", "profiles/mine"):
