@@ -59,9 +59,12 @@ lint: .venv/installed
 docs: .venv/installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --clean
 
+# Every supported Python gets the versions that the oldest one can have.
 lock: .venv/installed
-	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-emit-index-url \
-		--no-annotate --no-header requirements.in --output-file requirements.lock
+	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --no-annotate --no-header \
+		requirements.in --output-file .venv/oldest.txt
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --constraint .venv/oldest.txt --generate-hashes \
+		--no-emit-index-url --no-annotate --no-header requirements.in --output-file requirements.lock
 
 clean:
 	rm -rf .venv .snakemake .pytest_cache .ruff_cache site data/generated results/demo

@@ -20,7 +20,7 @@ from spotwise.constants import BASELINE_SPACES, BOUNDS, COHORT, EXPRESSION_SPACE
 from spotwise.errors import InputError, SetupError
 from spotwise.models.registry import REGISTRY
 from spotwise.runtime.code_version import code_version
-from spotwise.runtime.provenance import versions
+from spotwise.runtime.software import versions
 from spotwise.data.sample_sheet import by_cohort
 
 try:

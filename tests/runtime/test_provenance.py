@@ -1,282 +1,252 @@
-"""Claims about what results are made by: the hash of the code, the locked versions, the environments of the jobs."""
+"""Claims about provenance.json: what it contains, how time adds up, and what must never appear in it."""
 
-import ast
+import hashlib
+import json
 import re
-import sys
-from importlib import metadata
+import subprocess
 from pathlib import Path
 
 import pytest
-import yaml
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 
-from spotwise.models.registry import REGISTRY
-from spotwise.runtime import provenance
-from spotwise.runtime.provenance import code_version, versions
+from spotwise.runtime import software
+from spotwise.runtime.code_version import module_hash
+from spotwise.runtime.provenance import DEVICE_RULES, REDACTED_PATH, REDACTED_TOKEN, RunFiles, redact, run_record
+from spotwise.runtime.software import checkout, versions
 
 ROOT = Path(__file__).parents[2]
-SOURCE = ROOT / "src"
-
-# --- the hash of the code ---------------------------------------------------------------------------------------------
-
-CODE = '''\
-"""A module."""
-
-import math
-
-FACTOR = 2.0
-
-
-class Scale:
-    """What it is."""
-
-    by: float = FACTOR
-
-    def of(self, x, power=1):
-        """What it does."""
-        # why
-        if x > 0:
-            return self.by * math.pow(x, power)
-        return "none"
-
-
-async def later():
-    """Only a docstring."""
-'''
+HEADER = "s\th:m:s\tmax_rss\n"
+GPU = "NVIDIA H200"
+SUMMARIES = {"c/paper/STNet/fold0/seed0": GPU, "c/paper/BLEEP/fold0/seed0": "cpu", "c/paper/Ridge/fold0/seed0": None}
+BENCHMARKS = {
+    "train/c/paper/STNet/fold0/seed0": 100.5,
+    "train/c/paper/BLEEP/fold0/seed0": 40.0,
+    "build_bank/c/paper/BLEEP/fold0/seed0": 3.0,
+    "predict_spots/c/paper/STNet/fold0/seed0/S1": 5.0,
+    "fit_frozen/c/paper/Ridge/fold0/seed0": 2.25,
+    "embed_patches/resnet18/S1": 7.0,
+    "assemble_fold/c/paper/fold0": 1.5,
+    "assemble_fold/c/paper/fold1": 2.0,
+    "audit": 9.0,
+}
 
 
 @pytest.fixture
-def hash_of(tmp_path, monkeypatch):
-    """Hash of a package whose module ``one`` holds the given code."""
-    monkeypatch.setattr(provenance, "PACKAGE", tmp_path)
-    (tmp_path / "models").mkdir()
-
-    def write_and_hash(code, *modules, module="one"):
-        (tmp_path / f"{module}.py").write_text(code, encoding="utf-8")
-        code_version.cache_clear()
-        provenance._code.cache_clear()
-        return code_version(*(modules or (module,)))
-
-    yield write_and_hash
-    code_version.cache_clear()
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ('"""A module."""', '"""Another\n\nstory."""'),
-        ('"""A module."""\n', ""),
-        ('"""What it is."""', "'''What it was.'''"),
-        ('        """What it does."""\n', ""),
-        ('"""Only a docstring."""', '"""Still only a docstring."""'),
-        ("# why", "# because"),
-        ("        # why\n", "\n\n"),
-        ("FACTOR = 2.0", "FACTOR=(2.0)  # units"),
-        ('return "none"', "return 'none'"),
-        ("math.pow(x, power)", "math.pow(\n                x,\n                power,\n            )"),
-    ],
-)
-def test_documentation_and_layout_do_not_change_the_hash(hash_of, old, new):
-    assert CODE.count(old) == 1
-    assert hash_of(CODE) == hash_of(CODE.replace(old, new))
+def results(tmp_path):
+    """The files of a small run that the record is made from."""
+    folder = tmp_path / "results/r"
+    for name, device in SUMMARIES.items():
+        path = folder / f"models/{name}/summary.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({"seconds": 1.0} | ({"device": device} if device else {})))
+    for name, seconds in BENCHMARKS.items():
+        path = folder / f"benchmarks/{name}.tsv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{HEADER}{seconds}\t0:00:01\t12.5\n")
+    (folder / "tables").mkdir()
+    (folder / "tables/table1.csv").write_bytes(b"cohort\n")
+    return folder
 
 
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ("2.0", "2.5"),
-        ("2.0", "2"),
-        ("x > 0", "x >= 0"),
-        ("power=1", "power=2"),
-        ("self.by * ", "self.by + "),
-        ("math.pow(x, power)", "math.pow(power, x)"),
-        ('return "none"', 'return "None"'),
-        ('        return "none"\n', ""),
-        ("import math", "import cmath as math"),
-        ("class Scale:", "class Scale(dict):"),
-        ("    def of", "    @staticmethod\n    def of"),
-        ("async def later", "def later"),
-        ("FACTOR = 2.0\n", "FACTOR = 2.0\nFACTOR = 3.0\n"),
-    ],
-)
-def test_a_changed_line_changes_the_hash(hash_of, old, new):
-    assert CODE.count(old) == 1
-    assert hash_of(CODE) != hash_of(CODE.replace(old, new))
+def record(results, config=None, samples=(), **parts):
+    files = RunFiles(
+        results=results,
+        tables=[results / "tables/table1.csv"],
+        summaries=[results / f"models/{name}/summary.json" for name in SUMMARIES],
+        fingerprints=written(results, "fingerprint", parts.get("fingerprints", {})),
+        downloads=written(results, "download", parts.get("downloads", {})),
+        labels=parts.get("labels", {}),
+    )
+    return run_record({"run": "r", **(config or {})}, samples, files, "9.99")
 
 
-def test_only_the_named_modules_count_and_in_any_order(hash_of):
-    hash_of("x = 1", module="models/two")
-    both = hash_of(CODE, "one", "models/two")
-    assert both == hash_of(CODE, "models/two", "one")
-    alone = hash_of(CODE)
-    assert alone != both
-    hash_of("x = 2", module="models/two")
-    assert hash_of(CODE) == alone
-    assert hash_of(CODE, "one", "models/two") != both
+def written(results, name, contents):
+    """JSON files by sample."""
+    paths = {sample: results / f"{sample}_{name}.json" for sample in contents}
+    for sample, path in paths.items():
+        path.write_text(json.dumps(contents[sample]))
+    return paths
 
 
-def test_the_same_code_in_another_module_is_another_hash(hash_of):
-    assert hash_of(CODE, module="one") != hash_of(CODE, module="two")
+# --- content ----------------------------------------------------------------------------------------------------------
 
 
-def test_versions_are_those_installed():
-    assert versions("numpy", "h5py") == {"numpy": metadata.version("numpy"), "h5py": metadata.version("h5py")}
+def test_time_adds_up_by_rule_and_by_device(results):
+    time = record(results)["time"]
+    assert time["train"] == {"jobs": 2, "seconds": 140.5, "gpu_seconds": 100.5}
+    assert time["predict_spots"] == {"jobs": 1, "seconds": 5.0, "gpu_seconds": 5.0}
+    assert time["build_bank"] == {"jobs": 1, "seconds": 3.0, "gpu_seconds": 0}
+    assert time["assemble_fold"] == {"jobs": 2, "seconds": 3.5, "gpu_seconds": 0}
+    assert set(time) == {name.split("/")[0] for name in BENCHMARKS}
 
 
-def test_every_module_that_a_rule_names_exists():
-    text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "rules").glob("*.smk"))
-    named = re.findall(r"(?:code_version|method_code)\(((?:\"[^\"]+\"(?:, )?)+)", text)
-    modules = {module for group in named for module in re.findall(r'"([^"]+)"', group)}
-    assert len(modules) > 10
-    assert not [module for module in modules if not (SOURCE / "spotwise" / f"{module}.py").is_file()]
-
-
-# --- the lock file ----------------------------------------------------------------------------------------------------
-
-
-def locked():
-    """Every entry of requirements.lock: its requirement and how many hashes it has."""
-    entries = (ROOT / "requirements.lock").read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
-    for entry in filter(None, map(str.strip, entries)):
-        requirement, *hashes = re.split(r"\s+--hash=", entry)
-        yield Requirement(requirement), hashes
-
-
-def pins(python):
-    """Locked versions by name, for one Python on Linux."""
-    where = {"python_full_version": f"{python}.0", "python_version": python, "sys_platform": "linux"}
-    return {
-        canonicalize_name(requirement.name): str(requirement.specifier).removeprefix("==")
-        for requirement, _ in locked()
-        if requirement.marker is None or requirement.marker.evaluate(where)
+def test_every_job_has_its_seconds_and_device(results):
+    jobs = record(results)["jobs"]
+    found = {
+        f"{rule}/{job}" if job != "all" else rule: facts["seconds"]
+        for rule, by in jobs.items()
+        for job, facts in by.items()
     }
+    assert found == BENCHMARKS
+    assert jobs["train"]["c/paper/STNet/fold0/seed0"]["device"] == GPU
+    assert jobs["fit_frozen"]["c/paper/Ridge/fold0/seed0"]["device"] == "cpu"
+    # no training of its own, and trainings on two devices: not known, and no GPU time
+    assert jobs["embed_patches"]["resnet18/S1"]["device"] == f"{GPU} or cpu"
+    assert record(results)["time"]["embed_patches"]["gpu_seconds"] == 0
 
 
-def test_every_locked_package_has_one_version_and_hashes():
-    for requirement, hashes in locked():
-        assert [specifier.operator for specifier in requirement.specifier] == ["=="], requirement
-        assert hashes, requirement
-        assert all(re.fullmatch("sha256:[0-9a-f]{64}", one) for one in hashes), requirement
+def test_embedding_ran_where_all_trainings_did(results):
+    (results / "models/c/paper/BLEEP/fold0/seed0/summary.json").write_text(json.dumps({"device": GPU}))
+    found = record(results)
+    assert found["jobs"]["embed_patches"]["resnet18/S1"]["device"] == GPU
+    assert found["time"]["embed_patches"]["gpu_seconds"] == 7.0
+    assert found["hardware"]["gpus"] == [GPU]
 
 
-def test_the_lock_names_no_index():
-    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
-    assert "://" not in text
-    assert not re.search(r"index|find-links|trusted", re.sub(r"--hash=\S+", "", text))
+def test_inputs_and_tables_are_recorded_with_their_hashes(results):
+    files = [{"path": "st/S1.h5ad", "size": 3, "sha256": "0" * 64}]
+    downloads = {"S1": [{"path": "st/S1.h5ad", "sha256": "0" * 64, "commit": "a" * 40}]}
+    timed = {"S1": [downloads["S1"][0] | {"modified_ns": 1_700_000_000_000_000_000}]}
+    found = record(results, fingerprints={"S1": {"files": files, "picture": ["00"]}}, downloads=timed)
+    assert found["inputs"] == {"S1": files}
+    assert found["downloads"] == downloads
+    assert found["tables"] == {"tables/table1.csv": hashlib.sha256(b"cohort\n").hexdigest()}
 
 
-@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
-def test_everything_that_is_asked_for_is_locked(python):
-    asked = (ROOT / "requirements.in").read_text(encoding="utf-8").splitlines()
-    names = {canonicalize_name(Requirement(line).name) for line in asked if line.strip() and line[0] != "#"}
-    assert len(names) > 20
-    assert names <= set(pins(python))
+def test_software_is_what_is_installed(results):
+    found = record(results)
+    assert found["software"]["snakemake"] == "9.99"
+    installed = versions("numpy", "huggingface_hub")
+    assert installed.items() <= found["software"]["packages"].items()
+    assert found["code"]["spotwise.models.bleep"] == module_hash("spotwise.models.bleep")
+    assert len(found["code"]) == len(list((ROOT / "src/spotwise").rglob("*.py")))
+    assert found["hardware"]["cores"] > 0
+    assert found["hardware"]["memory_gb"] > 0.1
 
 
-# --- the environments of `--software-deployment-method conda` ---------------------------------------------------------
-
-ENVIRONMENTS = sorted(path.stem for path in (ROOT / "envs").glob("*.yaml"))
-# Needed without an import of ours: by openslide-python, timm, tifffile (JPEG), pandas (Parquet) and scanpy (Leiden)
-COMPANIONS = {"openslide-bin", "torchvision", "imagecodecs", "pyarrow", "igraph"}
-# Imported by functions that no job of the environment calls: figures ask spotwise.data.hest for metadata, not for downloads,
-# and tables spotwise.models.registry for options, not for weights; patches are read, not cut, where torch is; the approximate
-# search is for users alone
-UNCALLED = {
-    "figures": {"huggingface-hub", "safetensors"},
-    "data": {"pynndescent"},
-    "torch": {"pynndescent", "tifffile"},
-}
+def test_the_same_run_gives_the_same_bytes(results):
+    assert json.dumps(record(results)) == json.dumps(record(results))
 
 
-def environment(name):
-    """Conda's part and pip's part of an environment."""
-    content = yaml.safe_load((ROOT / f"envs/{name}.yaml").read_text(encoding="utf-8"))["dependencies"]
-    pip = next(part["pip"] for part in content if isinstance(part, dict))
-    return [part for part in content if isinstance(part, str)], dict(line.split("==") for line in pip)
+# --- the commit -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_environments_pin_the_locked_versions(name):
-    conda, pip = environment(name)
-    assert conda == ["python=3.12", "pip"]
-    known = pins("3.12")
-    assert pip == {package: known[package] for package in pip}
+def git(folder, *arguments):
+    identity = ["-c", "user.name=n", "-c", "user.email=e@example.org", "-c", "commit.gpgsign=false"]
+    return subprocess.run(["git", *identity, *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout
 
 
-def jobs():
-    """Rule, environment and script of every rule that has a script."""
-    text = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "rules").glob("*.smk")))
-    for rule in re.split(r"^ *(?=rule \w+:)", text, flags=re.MULTILINE)[1:]:
-        script = re.search(r"workflow_scripts/(\w+)\.py", rule)
-        if script:
-            yield rule.split()[1].rstrip(":"), re.search(r"envs/(\w+)\.yaml", rule)[1], script[1]
+def test_the_commit_is_recorded_and_whether_files_differ_from_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(software, "ROOT", tmp_path.resolve())
+    assert checkout() is None
+    git(tmp_path, "init", "--quiet")
+    assert checkout() is None  # nothing committed
+    (tmp_path / "Snakefile").write_text("rule all:\n")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "--quiet", "--message", "first")
+    commit = git(tmp_path, "rev-parse", "HEAD").strip()
+    assert checkout() == {"commit": commit, "modified": False}
+    (tmp_path / "untracked").write_text("")
+    assert checkout() == {"commit": commit, "modified": False}
+    (tmp_path / "Snakefile").write_text("rule other:\n")
+    assert checkout() == {"commit": commit, "modified": True}
 
 
-def imported(path):
-    """Modules that a file imports when it runs, inside functions too."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            node.body = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+def test_a_copy_inside_another_checkout_has_no_commit(tmp_path, monkeypatch):
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "commit", "--quiet", "--allow-empty", "--message", "of something else")
+    (tmp_path / "copy").mkdir()
+    monkeypatch.setattr(software, "ROOT", (tmp_path / "copy").resolve())
+    assert checkout() is None
 
 
-def file_of(module):
-    """The file of one of our own modules, or None."""
-    path = SOURCE.joinpath(*module.split("."))
-    return next((one for one in (path.with_suffix(".py"), path / "__init__.py") if one.is_file()), None)
+# --- redaction --------------------------------------------------------------------------------------------------------
 
 
-# Which methods a script loads by name
-LOADED = {
-    "train": "retrieval",
-    "build_bank": "retrieval",
-    "fit_frozen": "frozen",
-    "predict_frozen": "frozen",
-    "predict_controls": "control",
-}
+def test_the_record_holds_no_token_home_or_personal_name(results, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_PlantedToken12345")
+    monkeypatch.setenv("HOME", "/home/annasecret")
+    monkeypatch.setenv("USER", "annasecret")
+    monkeypatch.setattr("socket.gethostname", lambda: "hostsecret")
+    monkeypatch.setattr("platform.node", lambda: "hostsecret")
+    planted = {
+        "samples": "/home/annasecret/sheet.tsv",
+        "data": {"root": "~/data annasecret/hest", "repo": "MahmoodLab/hest"},
+        "encoders": {
+            "uni": {"timm": "local-dir:/home/annasecret/my models/uni", "checkpoint": "../annasecret/uni.bin"},
+            "x": {"checkpoint": "file:///home/annasecret/x", "note": "hf_PlantedToken12345"},
+        },
+        "methods": [{"options": {"checkpoint": "C:\\Users\\annasecret\\x"}}, "\\\\hostsecret\\share"],
+        "/home/annasecret": 1,
+    }
+    sheet = [{"sample": "S1", "note": "see /home/annasecret/notes (annasecret)", "technology": "Visium"}]
+    found = record(results, planted, sheet)
+    text = json.dumps(found)
+    assert not re.findall(r".{20}(?:secret|Planted).{20}", text)
+    assert str(results) not in text
+    assert str(ROOT) not in text
+    assert found["config"]["data"] == {"root": REDACTED_PATH, "repo": "MahmoodLab/hest"}
+    assert found["config"]["encoders"]["x"]["note"] == REDACTED_TOKEN
+    assert found["samples"][0] == {"sample": "S1", "note": f"see {REDACTED_PATH}", "technology": "Visium"}
 
 
-def third_party(script):
-    """Distributions that a script needs, by everything it imports of ours and theirs."""
-    entries = REGISTRY.values()
-    ahead = [f"spotwise.models.registry.{entry.module}" for entry in entries if entry.kind == LOADED.get(script)]
-    ahead += imported(ROOT / f"workflow_scripts/{script}.py")
-    seen, needed = set(), set()
-    distributions = metadata.packages_distributions()
-    while ahead:
-        module = ahead.pop()
-        top = module.partition(".")[0]
-        if module in seen or top in sys.stdlib_module_names:
-            continue
-        seen.add(module)
-        if top != "spotwise":
-            needed.add(canonicalize_name(distributions[top][0]))
-        elif file_of(module):
-            ahead += imported(file_of(module))
-    return needed
+@pytest.mark.parametrize(
+    "text",
+    [
+        "resources/samples.tsv",
+        "data/hest",
+        "hf-hub:MahmoodLab/uni",
+        "https://example.org/a/b",
+        "and/or",
+        "1 / 2",
+        "a.b: c",
+        "",
+    ],
+)
+def test_texts_without_private_paths_stay(text):
+    assert redact({text: [text, 1, None, True]}) == {text: [text, 1, None, True]}
 
 
-def test_every_script_belongs_to_a_rule_with_an_environment():
-    scripts = {path.stem for path in (ROOT / "workflow_scripts").glob("*.py")}
-    assert {script for _, _, script in jobs()} == scripts
-    assert set(LOADED) <= scripts
-    assert {name for _, name, _ in jobs()} == set(ENVIRONMENTS)
+@pytest.mark.parametrize("token", ["hf_abcdefgh12345678", "an own secret"])
+def test_tokens_are_removed_anywhere_in_a_text(monkeypatch, token):
+    monkeypatch.setenv("HF_TOKEN", token)
+    assert redact(["x", f"user:{token}@hub"]) == ["x", f"user:{REDACTED_TOKEN}@hub"]
 
 
-@pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_an_environment_holds_what_its_jobs_import_and_no_more(name):
-    needed = set().union(*(third_party(script) for _, of, script in jobs() if of == name))
-    assert {"data": "scanpy", "torch": "torch", "figures": "matplotlib"}[name] in needed
-    assert needed - UNCALLED.get(name, set()) == set(environment(name)[1]) - COMPANIONS
+# --- agreement with the rules -----------------------------------------------------------------------------------------
+
+# the one adds up the times, the other makes no result
+UNTIMED = {"provenance", "verify_downloads"}
+DRAWN = {"draw_structure", "draw_cohort_umap", "structure_page"}
 
 
-def test_the_package_never_imports_snakemake():
-    for path in (SOURCE / "spotwise").rglob("*.py"):
-        assert not [module for module in imported(path) if module.split(".")[0] == "snakemake"], path
+def rules():
+    for path in sorted((ROOT / "rules").glob("*.smk")):
+        for text in re.split(r"^ *(?=rule \w+:)", path.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
+            yield path.stem, re.match(r"rule (\w+)", text)[1], text
+
+
+def test_rules_that_compute_are_timed_under_the_name_of_their_log():
+    for file, name, text in rules():
+        log = re.search(r'log:\s+"<results>/logs/(.+)\.log"', text)[1]
+        timed = re.search(r'benchmark:\s+"<results>/benchmarks/(.+)\.tsv"', text)
+        assert log.split("/")[0] == name
+        if timed:
+            assert timed[1] == log
+        else:
+            assert file == "figures" or name in UNTIMED | DRAWN
+
+
+def test_the_rules_that_ask_for_a_gpu_are_those_with_a_device():
+    assert {name for _, name, text in rules() if "gpu=GPU" in text} == set(DEVICE_RULES)
+
+
+def test_the_record_depends_on_nothing_that_it_makes_itself():
+    text = next(text for _, name, text in rules() if name == "provenance")
+    inputs = text.split("output:")[0]
+    assert "benchmarks" not in inputs
+    assert "provenance.json" not in inputs
+    outcomes = (ROOT / "rules/outcomes.smk").read_text(encoding="utf-8")
+    lists = outcomes.replace(re.search(r"def run_outputs.*?\n\n\n", outcomes, flags=re.DOTALL)[0], "")
+    assert "run_outputs" not in inputs
+    assert {"def tables", "def figures", "def structure_outputs"} <= set(re.findall(r"def \w+", lists))
+    assert "provenance.json" not in lists

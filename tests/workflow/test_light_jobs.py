@@ -61,7 +61,7 @@ def test_the_jobs_named_here_are_there():
 
 
 def test_the_configuration_is_checked_without_torch_or_scanpy():
-    modules = imported_by("import spotwise.config, spotwise.data.hest, spotwise.runtime.provenance")
+    modules = imported_by("import spotwise.config, spotwise.data.hest, spotwise.runtime.code_version")
     assert not {"torch", "scanpy", "anndata", "pandas"} & modules
 
 

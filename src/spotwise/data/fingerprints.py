@@ -13,7 +13,7 @@ from PIL import Image
 
 from spotwise.constants import IMAGES
 from spotwise.data.folds import slide_of
-from spotwise.runtime.provenance import sha256
+from spotwise.runtime.files import sha256
 
 if TYPE_CHECKING:
     from anndata import AnnData

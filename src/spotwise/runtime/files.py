@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import glob
+import hashlib
 import json
 import os
 import re
@@ -113,6 +114,12 @@ def syncing(path: str | os.PathLike) -> Iterator[None]:
         finally:
             written.set()
         synced.result()
+
+
+def sha256(path: str | os.PathLike) -> str:
+    """Return the SHA-256 of a file, read in blocks."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

@@ -29,7 +29,7 @@ from spotwise.models.registry import build, without_pretraining
 from spotwise.models.registry import options as method_options_of
 from spotwise.runtime import devices
 from spotwise.runtime.files import write_json, write_text
-from spotwise.runtime.provenance import versions
+from spotwise.runtime.software import versions
 from spotwise.training.checkpoints import State, identity, locked
 from spotwise.training.dataset import Spots
 

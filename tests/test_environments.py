@@ -1,0 +1,165 @@
+"""Claims about the locked versions and the conda environments of the jobs."""
+
+import ast
+import re
+import sys
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from spotwise.models.registry import REGISTRY
+from spotwise.runtime.code_version import import_closure
+
+ROOT = Path(__file__).parents[1]
+
+# --- the lock file ----------------------------------------------------------------------------------------------------
+
+
+def locked():
+    """Entries of requirements.lock: requirement and hashes."""
+    entries = (ROOT / "requirements.lock").read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+    for entry in filter(None, map(str.strip, entries)):
+        requirement, *hashes = re.split(r"\s+--hash=", entry)
+        yield Requirement(requirement), hashes
+
+
+def pins(python):
+    """Locked versions by name, for one Python version on Linux."""
+    where = {"python_full_version": f"{python}.0", "python_version": python, "sys_platform": "linux"}
+    return {
+        canonicalize_name(requirement.name): str(requirement.specifier).removeprefix("==")
+        for requirement, _ in locked()
+        if requirement.marker is None or requirement.marker.evaluate(where)
+    }
+
+
+def test_every_locked_package_has_one_version_and_hashes():
+    for requirement, hashes in locked():
+        assert [specifier.operator for specifier in requirement.specifier] == ["=="], requirement
+        assert hashes, requirement
+        assert all(re.fullmatch("sha256:[0-9a-f]{64}", one) for one in hashes), requirement
+
+
+def test_every_python_gets_the_same_versions():
+    oldest, newest = pins("3.11"), pins("3.13")
+    assert len(oldest) > 100
+    assert {name: newest[name] for name in oldest if name in newest and newest[name] != oldest[name]} == {}
+
+
+def test_the_lock_names_no_index():
+    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    assert "://" not in text
+    assert not re.search(r"index|find-links|trusted", re.sub(r"--hash=\S+", "", text))
+
+
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
+def test_every_dependency_is_locked(python):
+    asked = (ROOT / "requirements.in").read_text(encoding="utf-8").splitlines()
+    names = {canonicalize_name(Requirement(line).name) for line in asked if line.strip() and line[0] != "#"}
+    assert len(names) > 20
+    assert names <= set(pins(python))
+
+
+# --- conda environments -----------------------------------------------------------------------------------------------
+
+ENVIRONMENTS = sorted(path.stem for path in (ROOT / "envs").glob("*.yaml"))
+# Needed without an import in the package: by openslide-python, timm, tifffile (JPEG), pandas (Parquet), scanpy (Leiden)
+COMPANIONS = {"openslide-bin", "torchvision", "imagecodecs", "pyarrow", "igraph"}
+# Imported only by functions that no job of the environment calls, such as downloads where figures read metadata
+UNCALLED = {
+    "figures": {"huggingface-hub", "safetensors"},
+    "data": {"pynndescent"},
+    "torch": {"pynndescent", "tifffile"},
+}
+
+
+def environment(name):
+    """Conda packages and pip packages of an environment."""
+    content = yaml.safe_load((ROOT / f"envs/{name}.yaml").read_text(encoding="utf-8"))["dependencies"]
+    pip = next(part["pip"] for part in content if isinstance(part, dict))
+    return [part for part in content if isinstance(part, str)], dict(line.split("==") for line in pip)
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_environments_pin_the_locked_versions(name):
+    conda, pip = environment(name)
+    assert conda == ["python=3.12", "pip"]
+    known = pins("3.12")
+    assert pip == {package: known[package] for package in pip}
+
+
+def jobs():
+    """Rule, environment and script of every rule that has a script."""
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "rules").glob("*.smk")))
+    for rule in re.split(r"^ *(?=rule \w+:)", text, flags=re.MULTILINE)[1:]:
+        script = re.search(r"workflow_scripts/(\w+)\.py", rule)
+        if script:
+            yield rule.split()[1].rstrip(":"), re.search(r"envs/(\w+)\.yaml", rule)[1], script[1]
+
+
+def imported(path):
+    """Dotted names that a file imports at run time, including inside functions."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def file_of(module):
+    """The file of a module of the package, or None."""
+    path = ROOT.joinpath("src", *module.split("."))
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
+
+
+# Kind of the methods that a script loads by name
+LOADED = {
+    "train": "retrieval",
+    "build_bank": "retrieval",
+    "fit_frozen": "frozen",
+    "predict_frozen": "frozen",
+    "predict_controls": "control",
+}
+
+
+@cache
+def distribution_of(module):
+    """Name of the installed distribution that provides a top-level module."""
+    return canonicalize_name(distributions()[module][0])
+
+
+distributions = cache(metadata.packages_distributions)
+
+
+def third_party(script):
+    """Distributions that a script imports, directly or through the package."""
+    path = ROOT / f"workflow_scripts/{script}.py"
+    entries = [entry for entry in REGISTRY.values() if entry.kind == LOADED.get(script)]
+    starts = [name for name in imported(path) if name.startswith("spotwise") and file_of(name)]
+    modules = import_closure(*starts, *(f"spotwise.models.{entry.module}" for entry in entries))
+    names = {name.split(".")[0] for file in (path, *map(file_of, modules)) for name in imported(file)}
+    return {distribution_of(name) for name in names - set(sys.stdlib_module_names) - {"spotwise"}}
+
+
+def test_every_script_belongs_to_a_rule_with_an_environment():
+    scripts = {path.stem for path in (ROOT / "workflow_scripts").glob("*.py")}
+    assert {script for _, _, script in jobs()} == scripts
+    assert set(LOADED) <= scripts
+    assert {name for _, name, _ in jobs()} == set(ENVIRONMENTS)
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_an_environment_holds_what_its_jobs_import_and_no_more(name):
+    needed = set().union(*(third_party(script) for _, of, script in jobs() if of == name))
+    assert {"data": "scanpy", "torch": "torch", "figures": "matplotlib"}[name] in needed
+    assert needed - UNCALLED.get(name, set()) == set(environment(name)[1]) - COMPANIONS
