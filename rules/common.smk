@@ -15,7 +15,7 @@ sys.path.insert(0, str(SOURCE))
 os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [str(SOURCE), os.environ.get("PYTHONPATH")])))
 
 from spotwise import config as configuration
-from spotwise.data import download, hest
+from spotwise.data import hest, manifest
 from spotwise.constants import BASELINE_SPACES, BOUNDS, COHORT, EXPRESSION_SPACES, PROTOCOLS
 from spotwise.errors import InputError, SetupError
 from spotwise.models.registry import REGISTRY

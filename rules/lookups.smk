@@ -4,7 +4,7 @@
 # --- Data ----------------------------------------------------------------------------------------------------------
 
 # What was downloaded, with hashes. By the revision, as the folder may be shared by runs that pin others
-MANIFEST = download.manifest_path("<data>", str(config["data"].get("revision")), "{sample}").as_posix()
+MANIFEST = manifest.manifest_path("<data>", str(config["data"].get("revision")), "{sample}").as_posix()
 
 
 def has_patches(sample):
@@ -30,7 +30,7 @@ def require_downloads():
     if DATA_SOURCE == "huggingface":
         files = {sample: [path.as_posix() for path in repository_files(sample)] for sample in SAMPLES}
         try:
-            download.require(config["data"]["root"], config["data"]["revision"], files)
+            manifest.require(config["data"]["root"], config["data"]["revision"], files)
         except (InputError, SetupError) as error:
             raise WorkflowError(str(error)) from None
 

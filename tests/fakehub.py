@@ -1,11 +1,12 @@
 """A stand-in for the Hugging Face hub: one gated dataset, one commit, served from memory on 127.0.0.1.
 
-It answers what a download of named files asks for (HEAD and GET of ``/datasets/<repo>/resolve/<commit>/<path>``) with
+It answers the requests for named files (HEAD and GET of ``/datasets/<repo>/resolve/<commit>/<path>``) with
 the headers of the real one, keeps account of every request and byte, and misbehaves on request.
 """
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import re
 import socket
@@ -36,9 +37,8 @@ UNAVAILABLE_BYTES = "unavailable bytes"  # status 503 for the contents, while th
 BUSY = "busy"  # status 429, and `retry_after`
 RATE_LIMITED = "rate limited"  # status 429 with the hub's own header, `retry_after` in it
 SILENT = "silent"  # no answer at all
-STALLED = "stalled"  # half of what is left, then nothing
+STALLED = "stalled"  # the first half of the file, then nothing
 NO_HASH = "no hash"  # an ETag that is no hash, as a caching proxy may send
-NO_RANGES = "no ranges"  # the whole file, whatever part is asked for
 CIRCLE = "circle"  # redirected to itself
 CIRCLE_BYTES = "circle bytes"  # so for the contents
 PAGE = "page"  # a login page instead of everything
@@ -49,7 +49,7 @@ SLOW = "slow"  # `PIECE` bytes at a time, ten milliseconds apart
 
 
 class Request(NamedTuple):
-    """What was asked for."""
+    """One request."""
 
     method: str
     path: str
@@ -70,10 +70,14 @@ class FakeHub:
         Another hub that large files are redirected to, as the real hub does to its storage.
     late_redirect
         Redirect only who gets the contents, not who asks about the file.
+    ranges
+        Whether a part of a file can be asked for.
+    xet
+        Whether Xet transfer is offered, as by the real hub.
     requests
         Everything that was asked for.
     served
-        Bytes of contents sent, by path.
+        Bytes of contents sent, by path; compressed ones for a text.
     at_once
         Largest number of contents that were being sent at the same time.
     """
@@ -89,6 +93,7 @@ class FakeHub:
         self.retry_after = "1"
         self.storage: FakeHub | None = None
         self.late_redirect = False
+        self.ranges = self.xet = True
         self.requests: list[Request] = []
         self.served: Counter[str] = Counter()
         self.sending = self.at_once = 0
@@ -115,14 +120,14 @@ class FakeHub:
                 connection.shutdown(socket.SHUT_RDWR)
 
     def etag(self, path: str) -> str:
-        """What the hub states as the hash of a file."""
+        """Return the hash that the hub states for a file."""
         content = self.files[path]
         if path.endswith(LARGE_FILES):
             return hashlib.sha256(content).hexdigest()
         return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
     def fault(self, path: str, method: str) -> str | None:
-        """The fault that strikes now; those that concern contents wait for them."""
+        """Return the fault that strikes this request; most strike contents alone if counted."""
         fault = self.faults.get(path)
         if not isinstance(fault, tuple):
             return fault
@@ -135,13 +140,13 @@ class FakeHub:
         return name
 
     def count_anew(self) -> None:
-        """Forget what was served, once nothing of it is under way to somebody who may be gone."""
+        """Forget what was served, once nothing is being sent."""
         while self.sending:
             time.sleep(0.01)
         self.served.clear()
 
     def asked(self, method: str) -> int:
-        """How many requests of a kind came."""
+        """Count the requests of a kind."""
         return sum(request.method == method for request in self.requests)
 
 
@@ -225,8 +230,8 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"X-Repo-Commit": commit, "ETag": f'"{etag}"', "Accept-Ranges": "bytes"}
         if path.endswith(LARGE_FILES):
             headers |= {"X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(len(content))}
-            # Xet transfer is offered as by the real hub; who takes the offer up here finds nothing at that address
-            headers |= {"X-Xet-Hash": hub.etag(path), "X-Xet-Refresh-Route": f"{hub.url}/api/xet-token"}
+            if hub.xet:  # a client that accepts finds nothing at that address
+                headers |= {"X-Xet-Hash": hub.etag(path), "X-Xet-Refresh-Route": f"{hub.url}/api/xet-token"}
             if hub.storage is not None and (self.command == "GET" or not hub.late_redirect):
                 location = f"{hub.storage.url}/datasets/{hub.repo}/resolve/{hub.commit}/{path}?signature=of-the-storage"
                 return self.answer(302, headers | {"Location": location})
@@ -238,30 +243,32 @@ class _Handler(BaseHTTPRequestHandler):
             content = content[: len(content) // 2]
         if fault == LONG:
             content += b"\0"
+        if "gzip" in self.headers.get("Accept-Encoding", "") and not path.endswith(LARGE_FILES):
+            # the real hub compresses texts, and then states no length
+            headers |= {"Content-Encoding": "gzip", "Content-Length": None, "Connection": "close"}
+            return self.send(path, 200, headers, gzip.compress(content), fault)
         start, status = 0, 200
         asked = re.match(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        if asked and fault != NO_RANGES:
+        if asked and hub.ranges:
             start, status = int(asked[1]), 206
             if start >= len(content):
                 return self.answer(416, {"Content-Range": f"bytes */{len(content)}"})
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
-        if (
-            self.headers.get("Accept-Encoding") != "identity"
-        ):  # the real hub would compress some: other lengths and ranges
-            return self.refuse(406)
         return self.send(path, status, headers, content[start:], fault)
 
-    def send(self, path: str, status: int, headers: Mapping[str, str], body: bytes, fault: str | None) -> None:
-        """Contents, all of them or as many as the fault lets through."""
+    def send(self, path: str, status: int, headers: Mapping[str, str | None], body: bytes, fault: str | None) -> None:
+        """Send contents, as many bytes as the fault lets through."""
         hub = self.hub
-        sent = {HALF: len(body) // 2, STALLED: len(body) // 2, DROPPED: 0}.get(fault, len(body))
+        before_the_middle = max(len(body) - len(hub.files[path]) // 2, 0)
+        sent = {HALF: len(body) // 2, STALLED: before_the_middle, DROPPED: 0}.get(fault, len(body))
         with hub.lock:
             hub.sending += 1
             hub.at_once = max(hub.at_once, hub.sending)
         try:
             self.send_response(status)
             for name, value in ({"Content-Length": str(len(body))} | dict(headers)).items():
-                self.send_header(name, value)
+                if value is not None:
+                    self.send_header(name, value)
             self.end_headers()
             for first in range(0, sent, PIECE):
                 piece = body[first : min(first + PIECE, sent)]

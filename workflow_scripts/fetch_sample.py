@@ -1,12 +1,12 @@
-"""Download one sample at the pinned revision, or know again what is there, and write its manifest."""
+"""Download one sample at the pinned revision, or verify what is there, and write its manifest."""
 
 from pathlib import Path
 
-from spotwise.data import download
+from spotwise.data.hub import fetch_sample
 from spotwise.runtime.job import job
 
 with job(snakemake.log[0]):
-    download.download(
+    fetch_sample(
         snakemake.params.repository,
         snakemake.params.revision,
         snakemake.wildcards.sample,

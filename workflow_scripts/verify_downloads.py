@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from spotwise.data import download
+from spotwise.data.manifest import check
 from spotwise.runtime.job import job
 
 with job(snakemake.log[0]) as logger:
-    for manifest in snakemake.input.manifests:
-        download.check(Path(manifest).parents[2], manifest, by_hash=True)
-        logger.info("%s: all files as downloaded", manifest)
+    for path in snakemake.input.manifests:
+        check(Path(path).parents[2], path, by_hash=True)
+        logger.info("%s: all files as downloaded", path)

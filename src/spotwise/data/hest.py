@@ -1,6 +1,6 @@
 """The HEST-1k layout: where a sample's files lie, and how they are read.
 
-The dataset is described in Jaume et al., HEST-1k, NeurIPS 2024; :mod:`spotwise.data.download` fetches it.
+The dataset is described in Jaume et al., HEST-1k, NeurIPS 2024; :mod:`spotwise.data.hub` downloads it.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import timm
 from timm.models import load_state_dict
 from torch import Tensor, nn
 
-from spotwise.data.download import TOKEN_VARIABLE
+from spotwise.data.credentials import TOKEN_VARIABLE
 from spotwise.errors import InputError, SetupError
 from spotwise.models.pathology import PATHOLOGY, published
 
