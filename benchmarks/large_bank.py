@@ -14,7 +14,7 @@ from benchmarks.machine import Machine, available_cores
 from benchmarks.retrieval import FULL, Size, embeddings, inputs, product
 from benchmarks.table import AtMost, Limit, Row
 from benchmarks.timing import ROOT, Ratio, in_turns, peak_memory
-from spotwise.evaluation.metrics import pearson_per_gene
+from spotwise.evaluation.gene_metrics import pearson_per_gene
 from spotwise.inference.retrieval import approximately_nearest, average, nearest, unit_rows
 
 K = 50

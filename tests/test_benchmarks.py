@@ -14,7 +14,7 @@ from benchmarks.machine import Machine
 from benchmarks.table import AtLeast, AtMost, Limit, Row, markdown
 from benchmarks.timing import Ratio, Times, in_turns, peak_memory, total
 from spotwise.data.slides import extract_patches
-from spotwise.evaluation.metrics import pearson_per_gene
+from spotwise.evaluation.gene_metrics import pearson_per_gene
 from spotwise.inference.retrieval import approximately_nearest, average, nearest
 
 SMALL = retrieval.Size(queries=60, bank=3_000, dimensions=32, genes=20)
@@ -60,10 +60,7 @@ def test_the_approximate_index_finds_most_of_the_nearest_and_only_rows_of_the_ba
 
 def test_pcc_equals_scipy_gene_by_gene():
     given = correlation.inputs(200, 300)
-    for threads in (1, 2):
-        np.testing.assert_allclose(
-            pearson_per_gene(*given, threads)[0], correlation.gene_by_gene(*given), rtol=0, atol=1e-6
-        )
+    np.testing.assert_allclose(pearson_per_gene(*given)[0], correlation.gene_by_gene(*given), rtol=0, atol=1e-6)
 
 
 def test_lognorm_and_panel_equal_those_of_scanpys_calls_where_nothing_is_to_be_cleaned():

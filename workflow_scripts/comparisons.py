@@ -1,6 +1,7 @@
 """Compare predictors pairwise, and give each one's mean an interval."""
 
-from spotwise.evaluation.averages import gene_sets, read_listed
+from spotwise.evaluation.averages import read_listed
+from spotwise.evaluation.gene_sets import gene_sets
 from spotwise.evaluation.significance import COLUMNS, comparisons, mean_intervals, write
 from spotwise.runtime.job import job
 

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from spotwise.evaluation.averages import AVERAGED
-from spotwise.evaluation.metrics import read_scores
+from spotwise.evaluation.score_files import read_scores
 from spotwise.reporting.figures import style
 from spotwise.reporting.figures.gene_dots import gene_bars
 from spotwise.reporting.figures.profiles import DRAWN, expression_profiles

@@ -2,8 +2,10 @@
 
 import pandas as pd
 
-from spotwise.evaluation.measures import slide_scores
-from spotwise.evaluation.metrics import read_prediction, score_prediction, write_scores
+from spotwise.evaluation.score_files import write_scores
+from spotwise.evaluation.scores import score_prediction
+from spotwise.evaluation.slide_metrics import slide_scores
+from spotwise.inference.prediction_files import read_prediction
 from spotwise.runtime.job import job
 
 with job(snakemake.log[0]):

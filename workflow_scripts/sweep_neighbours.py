@@ -3,7 +3,7 @@
 import pandas as pd
 
 from spotwise.data.folds import read_fold
-from spotwise.evaluation.metrics import write_scores
+from spotwise.evaluation.score_files import write_scores
 from spotwise.evaluation.top_k_sweep import sweep_fold
 from spotwise.inference.retrieval import read_embeddings
 from spotwise.runtime.job import job

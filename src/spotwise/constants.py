@@ -18,6 +18,22 @@ SPECIES = "species"
 OBSERVED = "observed"
 # AnnData.uns of a prediction: how it was made
 PROVENANCE = "spotwise"
+# fields of uns["spotwise"] of a prediction, and leading columns of its scores
+RUN_FIELDS = {
+    "cohort": str,
+    "protocol": str,
+    "predictor": str,
+    "method": str,
+    "kind": str,
+    "k": int,  # requested number of retrieved spots; 0 without retrieval
+    "k_used": int,  # number of retrieved spots, which a small bank limits
+    "fold": int,
+    "seed": int,
+    "sample": str,
+    "note": str,
+}
+# kinds of predictors
+METHOD, CONTROL = "method", "control"
 
 # roles of a spot in fold.h5
 TRAIN, VAL, TEST = "train", "val", "test"

@@ -3,7 +3,8 @@ import pandas as pd
 import pytest
 
 from handmade import arena, genes_of, two_folds_two_seeds
-from spotwise.evaluation import averages, metrics
+from spotwise.evaluation import averages
+from spotwise.evaluation.score_files import write_scores
 
 
 @pytest.fixture
@@ -47,16 +48,6 @@ def test_spread_of_one_fold_or_seed_is_nan(scores):
 def test_markers_outside_the_panel_are_listed(scores):
     table = averages.mean_table(scores, top=(2,), markers={"READ": ["D", "RND"], "COAD": ["X"]})
     assert table[["markers_found", "markers_listed", "markers_missing"]].iloc[0].tolist() == [1, 3, "E, RND"]
-
-
-def test_gene_sets_depend_on_the_truth_only(scores):
-    sets = averages.gene_sets(scores, (2,))
-    shuffled = scores.assign(pcc=-scores["pcc"], predicted_mean=9.0, predicted_var=-9.0, rmse=0.0, is_constant=True)
-    for name, mask in averages.gene_sets(shuffled, (2,)).items():
-        pd.testing.assert_series_equal(mask, sets[name])
-    assert set(scores.loc[sets["HEG_top2"], "gene"]) == {"A", "B"}
-    assert set(scores.loc[sets["HVG_top2"], "gene"]) == {"B", "C"}
-    assert set(scores.loc[sets["marker"], "gene"]) == {"D"}
 
 
 def test_rows_follow_the_config_and_controls_come_last():
@@ -115,7 +106,7 @@ def test_files_read_one_by_one_give_the_averages_of_all_together(scores, tmp_pat
             file = scores.assign(cohort=cohort, predictor=predictor, kind=kind, pcc=scores["pcc"] * factor)
             everything.append(file)
             paths.append(tmp_path / f"{cohort}_{predictor}.parquet")
-            metrics.write_scores(file, paths[-1])
+            write_scores(file, paths[-1])
     together = pd.concat(everything)
     order = {"cohorts": ["READ", "SKCM"], "predictors": ["CMRCNet-50", "STNet"]}
     markers = {"READ": ["D", "X"], "SKCM": []}

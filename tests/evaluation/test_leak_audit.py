@@ -18,6 +18,7 @@ from spotwise.data.fingerprints import fingerprint
 from spotwise.data.folds import assemble_fold, read_fold, slide_of, write_fold
 from spotwise.data.sample_sheet import Sample, plan_folds
 from spotwise.data.slides import extract_patches
+from spotwise.evaluation.gene_sets import gene_ranks
 from spotwise.evaluation.leak_audit import (
     BY_DESIGN,
     CHECKPOINT,
@@ -44,7 +45,6 @@ from spotwise.evaluation.leak_audit import (
     to_markdown,
     write_audit,
 )
-from spotwise.evaluation.metrics import gene_ranks
 
 N_TOP, TOP = 40, 15
 MARKERS = ["EPCAM", "COL1A1"]

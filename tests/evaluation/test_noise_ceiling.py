@@ -7,7 +7,7 @@ import pytest
 from scipy import sparse
 
 from spotwise.data.expression import normalise
-from spotwise.evaluation.metrics import pearson_per_gene
+from spotwise.evaluation.gene_metrics import pearson_per_gene
 from spotwise.evaluation.noise_ceiling import noise_ceiling, read_ceiling, thin
 
 

@@ -9,7 +9,7 @@ import yaml
 
 from spotwise import config as configuration
 from spotwise.constants import ALL_COHORTS
-from spotwise.evaluation.averages import gene_set_columns
+from spotwise.evaluation.gene_sets import gene_set_columns
 from spotwise.evaluation.published_numbers import COHORTS, COLUMNS, FOLDER, TOP, published
 
 NUMBERS = published()

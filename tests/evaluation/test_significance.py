@@ -8,7 +8,9 @@ from statsmodels.stats.multitest import multipletests
 
 from spotwise.constants import ALL_COHORTS
 from spotwise.errors import InputError
-from spotwise.evaluation import averages, metrics, significance
+from spotwise.evaluation import averages, significance
+from spotwise.evaluation.gene_sets import MARKER, gene_sets
+from spotwise.evaluation.score_files import SCORE_COLUMNS, write_scores
 
 DRAWS = 2000
 
@@ -25,7 +27,7 @@ def rows(predictor, slides, seed=0, fold=None, cohort="READ", protocol="paper", 
 
 def together(*parts):
     scores = pd.concat(parts, ignore_index=True)
-    return scores, {"marker": averages.gene_sets(scores)["marker"]}
+    return scores, {"marker": gene_sets(scores)["marker"]}
 
 
 def crossed(slides, genes, of_slides, of_genes, noise, n=1000, seed=3):
@@ -164,9 +166,9 @@ def test_means_are_those_of_table_1():
             slides = [rng.uniform(-0.2, 0.6, n) for n in (6, 4, 8, 5)]
             parts.append(rows(predictor, slides, seed, fold=[0, 1, 1, 1], protocol="patient"))
     scores, sets = together(*parts)
-    for name in set(metrics.SCORE_COLUMNS).difference(scores):
+    for name in set(SCORE_COLUMNS).difference(scores):
         scores[name] = "" if name == "note" else 0
-    expected = averages.mean_table(scores, predictors=["CMRCNet-50", "Ridge"])[averages.MARKER]
+    expected = averages.mean_table(scores, predictors=["CMRCNet-50", "Ridge"])[MARKER]
     table = significance.mean_intervals(scores, sets, 100)
     np.testing.assert_allclose(table["mean"], expected, rtol=1e-12)
     assert table["n_genes"].tolist() == [8, 8]
@@ -383,7 +385,7 @@ def test_only_genes_that_are_judged_are_read(tmp_path):
     scores = rows("A", [[0.1, 0.2, 0.3, 0.4, 0.5, 0.6]]).assign(is_marker=False)
     scores["rank_mean"], scores["rank_var"] = [1, 2, 3, 4, 5, 0], [5, 4, 3, 2, 1, 0]
     scores["is_measured"] = [True] * 5 + [False]
-    metrics.write_scores(scores.assign(rmse=1.0), tmp_path / "A.parquet")
+    write_scores(scores.assign(rmse=1.0), tmp_path / "A.parquet")
     kept = averages.read_listed([tmp_path / "A.parquet"] * 2, (1,), significance.COLUMNS, ["C", "F"])
     assert kept["gene"].tolist() == ["A", "C", "E"] * 2  # the top gene of each list, and C by name; F is not measured
     assert list(kept) == significance.COLUMNS

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from spotwise.constants import TEST
-from spotwise.evaluation.averages import gene_set_columns, slide_means
-from spotwise.evaluation.metrics import read_prediction, score_prediction
+from spotwise.evaluation.averages import slide_means
+from spotwise.evaluation.gene_sets import gene_set_columns
+from spotwise.evaluation.scores import score_prediction
 from spotwise.evaluation.top_k_sweep import neighbour_counts, retrieve_each, sweep_fold
 from spotwise.inference import retrieval
-from spotwise.inference.prediction_files import write_prediction
+from spotwise.inference.prediction_files import read_prediction, write_prediction
 from spotwise.inference.retrieval import Embeddings, retrieve
 
 TOP = 4

@@ -6,9 +6,11 @@ import anndata
 import numpy as np
 import pytest
 
+from handmade import prediction
 from spotwise.constants import OBSERVED, PAPER, PROVENANCE, SPATIAL, TEST
-from spotwise.evaluation.metrics import read_prediction, score_prediction
-from spotwise.inference.prediction_files import write_prediction
+from spotwise.errors import InputError
+from spotwise.evaluation.scores import score_prediction
+from spotwise.inference.prediction_files import read_prediction, read_slide, write_prediction
 from spotwise.models.controls import LibrarySize
 
 MADE_BY = {
@@ -72,3 +74,36 @@ def test_a_prediction_of_another_shape_is_refused(fold, tmp_path, wrong):
     with pytest.raises(ValueError, match="predicted for 20 spots of C and 12 genes"):
         write_prediction(tmp_path / "C.h5ad", fold, "C", np.zeros(wrong, dtype=np.float32), MADE_BY)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_prediction_that_breaks_its_contract_is_named(tmp_path):
+    path = tmp_path / "prediction.h5ad"
+    broken = prediction(np.ones((3, 2)), np.ones((3, 2)))
+    del broken.uns["spotwise"]["k_used"]
+    broken.write_h5ad(path)
+    with pytest.raises(InputError, match=r"prediction\.h5ad: uns\['spotwise'\]: .*also k_used"):
+        read_prediction(path)
+    prediction(np.ones((3, 2)), [[1, np.nan]] * 3).write_h5ad(path)
+    with pytest.raises(InputError, match=r"prediction\.h5ad: layers\['observed'\]"):
+        read_prediction(path)
+    prediction(np.ones((3, 2)), [[1, np.nan]] * 3, is_measured=[True, False]).write_h5ad(path)
+    assert read_prediction(path).uns["spotwise"]["k"] == 500
+    prediction(np.ones((3, 1)), np.ones((3, 1)), reference_var=[np.nan]).write_h5ad(path)
+    with pytest.raises(InputError, match="reference_var"):
+        read_prediction(path)
+
+
+def test_predictions_of_one_slide_are_put_in_one_order(tmp_path):
+    rng = np.random.default_rng(4)
+    first = prediction(rng.random((5, 3)), rng.random((5, 3)))
+    second = first[::-1, ::-1].copy()
+    first.write_h5ad(tmp_path / "first.h5ad")
+    second.write_h5ad(tmp_path / "second.h5ad")
+    slide = read_slide({"one": tmp_path / "first.h5ad", "two": tmp_path / "second.h5ad"})
+    np.testing.assert_array_equal(slide["one"].X, slide["two"].X)
+    prediction(np.ones((5, 3)), np.ones((5, 3)), run={"sample": "S2"}).write_h5ad(tmp_path / "other.h5ad")
+    with pytest.raises(InputError, match="found S2, expected S1"):
+        read_slide({"one": tmp_path / "first.h5ad", "other": tmp_path / "other.h5ad"})
+    first[:4].write_h5ad(tmp_path / "fewer.h5ad")
+    with pytest.raises(InputError, match="found 4 spots, expected the 5 spots"):
+        read_slide({"one": tmp_path / "first.h5ad", "fewer": tmp_path / "fewer.h5ad"})

@@ -9,8 +9,9 @@ from sklearn.linear_model import LinearRegression
 from sklearn.preprocessing import PolynomialFeatures
 
 from spotwise.constants import PAPER, TEST
-from spotwise.evaluation.metrics import pearson_per_gene, read_prediction, score_prediction
-from spotwise.inference.prediction_files import write_prediction
+from spotwise.evaluation.gene_metrics import pearson_per_gene
+from spotwise.evaluation.scores import score_prediction
+from spotwise.inference.prediction_files import read_prediction, write_prediction
 from spotwise.models.controls import (
     Coordinates,
     LibrarySize,

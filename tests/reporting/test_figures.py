@@ -13,8 +13,12 @@ from PIL import Image
 
 from drawing import misplaced
 from spotwise import config as configuration
+from spotwise.constants import RUN_FIELDS
 from spotwise.errors import InputError
-from spotwise.evaluation import measures, metrics
+from spotwise.evaluation.gene_sets import gene_ranks
+from spotwise.evaluation.scores import score_prediction
+from spotwise.evaluation.slide_metrics import gene_gene_correlation
+from spotwise.inference.prediction_files import read_prediction, read_slide
 from spotwise.reporting.figures import boxplot, expression_maps, gene_correlation, learning_curves, style
 
 PREDICTORS = {
@@ -59,7 +63,7 @@ def slide(tmp_path_factory):
             layers={"observed": observed.astype(np.float32)},
             obsm={"spatial": xy},
         )
-        content.uns["spotwise"] = dict.fromkeys(metrics.RUN_FIELDS, 0) | {
+        content.uns["spotwise"] = dict.fromkeys(RUN_FIELDS, 0) | {
             "cohort": "demo",
             "protocol": "paper",
             "predictor": predictor,
@@ -77,7 +81,7 @@ def slide(tmp_path_factory):
 @pytest.fixture(scope="module")
 def scores(slide):
     paths = slide[0].values()
-    return pd.concat([metrics.score_prediction(metrics.read_prediction(path)) for path in paths], ignore_index=True)
+    return pd.concat([score_prediction(read_prediction(path)) for path in paths], ignore_index=True)
 
 
 # CIELAB after the deuteranopia of Machado et al. 2009 (severity 1, linear RGB); colorimetry of sRGB, white D65
@@ -194,7 +198,7 @@ def test_clustering_brings_genes_of_a_block_together():
     group = rng.permutation(np.repeat([0, 1, 2], 6))
     values = rng.normal(size=(100, 3))[:, group] + 0.3 * rng.normal(size=(100, 18))
     values[:, 4] = 1  # constant
-    order = gene_correlation.cluster_order(measures.gene_gene_correlation(values))
+    order = gene_correlation.cluster_order(gene_gene_correlation(values))
     assert sorted(order) == list(range(18))
     assert order[-1] == 4
     assert (np.diff(group[order[:-1]]) != 0).sum() == 2
@@ -203,20 +207,20 @@ def test_clustering_brings_genes_of_a_block_together():
 def test_every_panel_has_the_order_of_the_truth(slide, kept, tmp_path):
     paths, _ = slide
     gene_correlation.gene_correlation(paths, 8, tmp_path / "c.pdf", tmp_path / "c.png")
-    read = metrics.read_slide(paths)
+    read = read_slide(paths)
     first = read["Mine"]
-    hvg = metrics.gene_ranks(first.var)["rank_var"]
+    hvg = gene_ranks(first.var)["rank_var"]
     genes = np.flatnonzero(hvg.between(1, 8))
-    order = genes[gene_correlation.cluster_order(measures.gene_gene_correlation(first.layers["observed"][:, genes]))]
+    order = genes[gene_correlation.cluster_order(gene_gene_correlation(first.layers["observed"][:, genes]))]
     panels = [ax for ax in kept[0].axes if ax.images][5:10]  # second row: HVG
     assert [ax.get_title().split("\n")[0] for ax in panels] == ["Truth", *paths]
     for ax, values in zip(panels, [first.layers["observed"], *(p.X for p in read.values())], strict=True):
-        expected = measures.gene_gene_correlation(values[:, order])
+        expected = gene_gene_correlation(values[:, order])
         np.testing.assert_allclose(np.ma.filled(ax.images[0].get_array(), np.nan), expected, atol=1e-9)
 
 
 def test_the_truth_has_similarity_1_and_shuffled_genes_about_0(slide, kept, tmp_path):
-    truth = metrics.read_prediction(slide[0]["Mine"])
+    truth = read_prediction(slide[0]["Mine"])
     rng, paths = np.random.default_rng(3), {}
     measured = np.flatnonzero(truth.var["is_measured"])
     genes = {"Oracle": measured} | {f"Shuffled{i}": rng.permutation(measured) for i in range(20)}
@@ -300,7 +304,7 @@ def test_maps_draw_spots_at_true_size_in_one_scale_per_gene(slide, kept, tmp_pat
     image, truth, *predictions = panels_of(kept[0])[:6]
     assert not image.collections
     assert [ax.get_title().split("\n")[0] for ax in (image, truth, *predictions)] == ["H&E", "G1", *PREDICTORS]
-    observed = metrics.read_prediction(slide[0]["Mine"])[:, "G1"].layers["observed"].ravel().astype(float)
+    observed = read_prediction(slide[0]["Mine"])[:, "G1"].layers["observed"].ravel().astype(float)
     above_mean = observed - observed.mean()
     for ax in (truth, *predictions):
         (spots,) = ax.collections
@@ -308,7 +312,7 @@ def test_maps_draw_spots_at_true_size_in_one_scale_per_gene(slide, kept, tmp_pat
         assert (spots.norm.vmin, spots.norm.vmax) == pytest.approx(tuple(np.percentile(above_mean, (2, 98))))
     np.testing.assert_allclose(truth.collections[0].get_array(), above_mean)
     for ax, path in zip(predictions, slide[0].values(), strict=True):
-        predicted = metrics.read_prediction(path)[:, "G1"].X.ravel().astype(float)
+        predicted = read_prediction(path)[:, "G1"].X.ravel().astype(float)
         np.testing.assert_allclose(ax.collections[0].get_array(), predicted - predicted.mean())
     left, right = truth.get_xlim()
     assert (left, right) == (300 - 165, 300 + 11 * 200 + 165)
@@ -348,7 +352,7 @@ def test_the_thumbnail_lies_where_the_slide_has_it(slide, kept, tmp_path):
 
 
 def test_wanted_genes_are_kept_and_filled_up_with_the_most_variable(slide):
-    ranks = metrics.gene_ranks(metrics.read_prediction(slide[0]["Mine"]).var)["rank_var"]
+    ranks = gene_ranks(read_prediction(slide[0]["Mine"]).var)["rank_var"]
     best, worst = ranks[ranks > 0].idxmin(), ranks.idxmax()
     assert expression_maps.choose_genes(slide[0]["Mine"], ["RND", "G5", worst], 2) == [worst, best]
     assert expression_maps.choose_genes(slide[0]["Mine"], ["G0", "G1"], 1) == ["G0", "G1"]

@@ -5,8 +5,7 @@ import pandas as pd
 import pytest
 
 from spotwise.evaluation.averages import mean_columns
-from spotwise.evaluation.measures import SLIDE_MEASURES, SLIDE_SCORE_COLUMNS
-from spotwise.evaluation.metrics import FILE_KEYS, SCORE_COLUMNS, write_scores
+from spotwise.evaluation.score_files import FILE_KEYS, SCORE_COLUMNS, SLIDE_METRICS, SLIDE_SCORE_COLUMNS, write_scores
 from spotwise.reporting.tables.further_measures import (
     GENE_MEASURES,
     MEASURES,
@@ -31,7 +30,7 @@ def scores_of(predictor, files, kind="method", **shares):
             rows.append(row | {"rank_var": [2, 1, 3][place], "rank_mean": [3, 2, 1][place]})
     scores = pd.DataFrame(rows)
     slides = scores[["cohort", "protocol", "predictor", "fold", "seed", "sample", "method", "kind"]].drop_duplicates()
-    slides = slides.assign(**{name: shares.get(name, 0.0) for name in SLIDE_MEASURES})
+    slides = slides.assign(**{name: shares.get(name, 0.0) for name in SLIDE_METRICS})
     return scores, slides[list(SLIDE_SCORE_COLUMNS)]
 
 
@@ -60,10 +59,10 @@ def test_means_go_over_listed_genes_then_slides_folds_and_seeds():
 
 def test_measures_of_slides_are_averaged_as_they_are():
     scores, slides = scores_of("P", FILES)
-    for place, name in enumerate(SLIDE_MEASURES):
+    for place, name in enumerate(SLIDE_METRICS):
         slides[name] = np.array([0.1, 0.5, 0.9, 0.0, 0.2, 0.3]) + place
     row = measure_table(scores, slides.sample(frac=1, random_state=0), top=2).iloc[0]
-    assert row[list(SLIDE_MEASURES)].tolist() == pytest.approx([0.4 + place for place in range(len(SLIDE_MEASURES))])
+    assert row[list(SLIDE_METRICS)].tolist() == pytest.approx([0.4 + place for place in range(len(SLIDE_METRICS))])
 
 
 def test_genes_without_variance_do_not_rule_the_explained_variance():

@@ -9,7 +9,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from arrays import hexagonal, neighbours, square
 from spotwise.errors import InputError
-from spotwise.evaluation.measures import adjacency
+from spotwise.evaluation.spatial_metrics import adjacency
 from spotwise.structure import baselines, domains
 from spotwise.structure.labels import UNLABELLED
 from spotwise.structure.spaces import Space

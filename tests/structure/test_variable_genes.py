@@ -12,7 +12,7 @@ from arrays import hexagonal, square
 from spotwise.data import synthetic
 from spotwise.data.expression import clean_counts, normalise
 from spotwise.errors import InputError
-from spotwise.evaluation.measures import adjacency, morans_i
+from spotwise.evaluation.spatial_metrics import adjacency, morans_i
 from spotwise.structure import baselines, domains
 from spotwise.structure import variable_genes as vg
 from spotwise.structure.domain_genes import domain_genes

@@ -71,7 +71,7 @@ WRITERS = {
     """,
     "scores.parquet": """
         import pandas as pd
-        from spotwise.evaluation.metrics import write_scores
+        from spotwise.evaluation.score_files import write_scores
         write_scores(pd.DataFrame(noise(2 * MB, 8).astype(np.float64) ** 0.5).add_prefix("column"), path)
     """,
     "table.csv": """

@@ -8,14 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from spotwise.constants import PROTOCOLS
-from spotwise.evaluation.metrics import CONTROL, FILE_KEYS, read_scores
+from spotwise.constants import CONTROL, PROTOCOLS
+from spotwise.evaluation.gene_sets import gene_set_columns, gene_sets
+from spotwise.evaluation.score_files import FILE_KEYS, read_scores
 
 SECTION = ["cohort", "protocol"]
 ROW_KEYS = [*SECTION, "predictor"]
 RUN_FACTS = ["n_folds", "n_seeds", "k", "k_used_min"]
 MARKER_FACTS = ["markers_found", "markers_listed", "markers_missing"]
-MARKER = "marker"
 # columns of the scores that averages are made of
 AVERAGED = (
     *FILE_KEYS,
@@ -23,34 +23,6 @@ AVERAGED = (
     *("rank_mean", "rank_var", "is_marker", "is_measured", "is_constant"),
 )
 GENE_COUNTS = ["n_constant", "n_genes"]
-
-
-def gene_set_columns(top: Sequence[int] = (50,)) -> list[str]:
-    """Names of the gene sets' columns, in order: HEG and HVG for each size, then the markers."""
-    return [f"{kind}_top{n}" for n in top for kind in ("HEG", "HVG")] + [MARKER]
-
-
-def gene_sets(scores: pd.DataFrame, top: Sequence[int] = (50,)) -> dict[str, pd.Series]:
-    """Which rows of a score table belong to which gene set.
-
-    Parameters
-    ----------
-    scores
-        Rows with `metrics.SCORE_COLUMNS`.
-    top
-        Sizes of the HEG and HVG lists. A panel with fewer measured genes gives all of them.
-
-    Returns
-    -------
-    dict
-        Column name -> boolean mask over the rows. No mask looks at a prediction.
-    """
-    sets = {}
-    for n in top:
-        sets[f"HEG_top{n}"] = scores["rank_mean"].between(1, n)
-        sets[f"HVG_top{n}"] = scores["rank_var"].between(1, n)
-    sets[MARKER] = scores["is_marker"] & scores["is_measured"]
-    return sets
 
 
 def read_listed(
@@ -92,7 +64,7 @@ def mean_table(
     Parameters
     ----------
     scores
-        One row per gene and prediction file, `metrics.SCORE_COLUMNS`.
+        One row per gene and prediction file, `score_files.SCORE_COLUMNS`.
     top
         Sizes of the HEG and HVG lists.
     cohorts, predictors
@@ -124,7 +96,7 @@ def gene_table(scores: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     scores
-        One row per gene and prediction file, `metrics.SCORE_COLUMNS`.
+        One row per gene and prediction file, `score_files.SCORE_COLUMNS`.
 
     Returns
     -------

@@ -17,7 +17,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from spotwise.data.expression import depth_target, normalise
-from spotwise.evaluation.metrics import GENES_PER_BLOCK, pearson_per_gene
+from spotwise.evaluation.gene_metrics import GENES_PER_BLOCK, pearson_per_gene
 
 
 def noise_ceiling(

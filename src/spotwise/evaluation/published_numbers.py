@@ -90,7 +90,7 @@ def published(folder: str | os.PathLike = FOLDER) -> pd.DataFrame:
     -------
     DataFrame
         table (1 to 5); dataset and model, the row as printed (Table 5: "all cohorts", and loss, rate, modality);
-        gene_set (as `averages.gene_set_columns` names them) or gene and rank (Table 3), "" and 0 where not given; k,
+        gene_set (as `gene_sets.gene_set_columns` names them) or gene and rank (Table 3), "" and 0 where not given; k,
         the number of retrieved spots, 0 where none are; pcc. Ours: cohort ("all cohorts" in Table 5), predictor,
         other_predictor ("" or another reading of an ambiguous row) and remark, which says what is ambiguous.
     """

@@ -17,9 +17,8 @@ import numpy as np
 import pandas as pd
 import scipy  # loads a subpackage when it is used
 
-from spotwise.constants import ALL_COHORTS, BOUNDS
+from spotwise.constants import ALL_COHORTS, BOUNDS, CONTROL
 from spotwise.errors import InputError
-from spotwise.evaluation.metrics import CONTROL
 from spotwise.runtime.files import write_table
 
 LEVEL = 0.95
@@ -226,9 +225,10 @@ def mean_intervals(scores: pd.DataFrame, sets: Mapping[str, pd.Series], draws: i
     Parameters
     ----------
     scores
-        One row per gene and prediction file, `metrics.SCORE_COLUMNS`; in the order in which the rows shall come out.
+        One row per gene and prediction file, `score_files.SCORE_COLUMNS`;
+        rows keep their order.
     sets
-        Name -> boolean mask over the rows, as `averages.gene_sets` gives.
+        Name -> boolean mask over the rows, as `gene_sets.gene_sets` gives.
     draws
         Bootstrap draws.
 

@@ -9,8 +9,8 @@ import pandas as pd
 from scipy.sparse import csr_array
 
 from spotwise.data.folds import Fold
-from spotwise.evaluation.averages import gene_sets
-from spotwise.evaluation.metrics import gene_ranks, pearson_per_gene
+from spotwise.evaluation.gene_metrics import pearson_per_gene
+from spotwise.evaluation.gene_sets import gene_ranks, gene_sets
 from spotwise.inference import retrieval
 from spotwise.inference.prediction_files import evaluated_genes
 from spotwise.inference.retrieval import Embeddings
@@ -25,7 +25,7 @@ def neighbour_counts(bank: int) -> list[int]:
 
 
 def sweep_fold(fold: Fold, bank_fold: Fold, bank: Embeddings, queries: Embeddings, top: int) -> pd.DataFrame:
-    """Score every test slide of a fold for every K, as `retrieval.retrieve` and `metrics.score_prediction` would.
+    """Score every test slide of a fold for every K, as `retrieval.retrieve` and `scores.score_prediction` would.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def sweep_fold(fold: Fold, bank_fold: Fold, bank: Embeddings, queries: Embedding
     -------
     DataFrame
         A row per test slide and K: ``sample``, ``k``, ``bank`` (its size), and the mean PCC of the gene sets
-        (`averages.gene_set_columns`). Where K is the whole bank every query gets the same: the PCC is 0.
+        (`gene_sets.gene_set_columns`). Where K is the whole bank every query gets the same: the PCC is 0.
     """
     rows = []
     for sample in dict.fromkeys(fold.sample[queries.row]):

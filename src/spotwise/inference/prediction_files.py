@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import anndata
 import numpy as np
 import pandas as pd
 
-from spotwise.constants import OBSERVED, PROVENANCE, SPATIAL, TEST
+from spotwise.constants import OBSERVED, PROVENANCE, RUN_FIELDS, SPATIAL, TEST
 from spotwise.data.folds import Fold
+from spotwise.errors import InputError
 from spotwise.runtime.hdf5 import write_anndata
+
+# var of a prediction; the reference statistics rank the genes and come from the slides that the protocol allows
+GENE_FIELDS = ("is_marker", "is_measured", "reference_mean", "reference_var")
 
 
 def evaluated_genes(fold: Fold, sample: str) -> pd.DataFrame:
-    """What decides the gene sets on a test slide: `metrics.GENE_FIELDS`, a row per gene of the panel."""
+    """Describe the genes of a panel for one test slide by `GENE_FIELDS`, a row per gene."""
     mean, variance = fold.reference(sample)
     return pd.DataFrame(
         {
@@ -66,3 +72,83 @@ def write_prediction(
         },
     )
     write_anndata(path, content, "gzip")
+
+
+def read_prediction(path: str | os.PathLike) -> anndata.AnnData:
+    """Read one prediction file and check it against its contract.
+
+    Returns
+    -------
+    AnnData
+        X predicted and layers["observed"] measured log-normalised expression (spots x panel, dense float32),
+        obsm["spatial"] (N, 2) spot centres in level-0 pixels, var with `GENE_FIELDS`, uns["spotwise"] with
+        `constants.RUN_FIELDS` as plain Python values.
+
+    Raises
+    ------
+    InputError
+        A part is missing, or values that must be finite are not.
+    """
+    prediction = anndata.read_h5ad(path)
+    check_prediction(prediction, path)
+    return prediction
+
+
+def check_prediction(prediction: anndata.AnnData, source: object) -> None:
+    """Check a prediction against the contract in `read_prediction`; errors name ``source``.
+
+    Raises
+    ------
+    InputError
+        A part is missing, or values that must be finite are not.
+    """
+    run = prediction.uns.get(PROVENANCE, {})
+    for place, required, present in (
+        (f"uns[{PROVENANCE!r}]", RUN_FIELDS, run),
+        ("var", GENE_FIELDS, prediction.var.columns),
+        ("layers", (OBSERVED,), prediction.layers),
+        ("obsm", (SPATIAL,), prediction.obsm),
+    ):
+        if missing := [name for name in required if name not in present]:
+            raise InputError(source, place, sorted(present), "also " + ", ".join(missing))
+    prediction.uns[PROVENANCE] = {**run, **{name: kind(run[name]) for name, kind in RUN_FIELDS.items()}}
+
+    measured = prediction.var["is_measured"].to_numpy(bool)
+    for place, values in (("X", prediction.X), (f"layers[{OBSERVED!r}]", prediction.layers[OBSERVED][:, measured])):
+        if not np.isfinite(values).all():
+            raise InputError(source, place, "values that are not finite", "log-normalised expression")
+    for field in ("reference_mean", "reference_var"):
+        if not np.isfinite(prediction.var[field].to_numpy(float)[measured]).all():
+            raise InputError(source, f"var[{field!r}]", "values that are not finite", "a number for each measured gene")
+
+
+def read_slide(paths: Mapping[str, str | os.PathLike]) -> dict[str, anndata.AnnData]:
+    """Read several predictors' predictions of one slide, with spots and genes in the order of the first.
+
+    Parameters
+    ----------
+    paths
+        Predictor -> prediction file; same test slide, same fold, so the same spots and panel.
+
+    Raises
+    ------
+    InputError
+        The files differ in slide, spots or genes.
+    """
+    slide: dict[str, anndata.AnnData] = {}
+    for predictor, path in paths.items():
+        prediction = read_prediction(path)
+        first = next(iter(slide.values()), prediction)
+        found, expected = prediction.uns[PROVENANCE]["sample"], first.uns[PROVENANCE]["sample"]
+        if found != expected:
+            raise InputError(path, "sample", found, f"{expected}, the slide of the other predictions")
+        for axis, names, others in (
+            ("spots", prediction.obs_names, first.obs_names),
+            ("genes", prediction.var_names, first.var_names),
+        ):
+            if set(names) != set(others):
+                expected = f"the {len(others)} {axis} of the other predictions"
+                raise InputError(path, axis, f"{len(names)} {axis}", expected)
+        same = prediction.obs_names.equals(first.obs_names) and prediction.var_names.equals(first.var_names)
+        slide[predictor] = prediction if same else prediction[first.obs_names, first.var_names]
+    return slide

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from spotwise.constants import BASELINE_SPACES, EXPRESSION_SPACES, SPATIAL, TOTAL_COUNTS
 from spotwise.data.folds import Slide, array_positions, slide_of
-from spotwise.evaluation.measures import adjacency
+from spotwise.evaluation.spatial_metrics import adjacency
 from spotwise.structure.spaces import Space
 
 if TYPE_CHECKING:

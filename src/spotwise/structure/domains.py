@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from spotwise.constants import BARCODES, KMEANS, LEIDEN
 from spotwise.errors import InputError
-from spotwise.evaluation.measures import adjacency
+from spotwise.evaluation.spatial_metrics import adjacency
 from spotwise.structure.labels import UNLABELLED
 from spotwise.structure.spaces import Space
 

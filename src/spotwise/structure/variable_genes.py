@@ -11,8 +11,8 @@ import scipy  # loads a subpackage when it is used
 from scipy import sparse
 
 from spotwise.errors import InputError
-from spotwise.evaluation.measures import adjacency, morans_i
-from spotwise.evaluation.metrics import gene_blocks, unit_columns
+from spotwise.evaluation.gene_metrics import constant_genes, gene_blocks
+from spotwise.evaluation.spatial_metrics import adjacency, morans_i
 
 # A gene in fewer spots has too few distinct places for any statement about where it is
 MIN_SPOTS = 10
@@ -77,7 +77,7 @@ def spatial_genes(
     parts = []
     for block in gene_blocks(len(tested)):
         values = expression[:, tested[block]].toarray().astype(np.float64)
-        varies = np.ptp(values, axis=0) > 0
+        varies = ~constant_genes(values)
         values, kept = values[:, varies], tested[block][varies]
         rest = without_depth(values, total_counts)
         moran = morans_i(values, near)
@@ -148,7 +148,8 @@ def moran_null(expression: np.ndarray, near: sparse.csr_array) -> Null:
     near
         (N, N) symmetric, 1.0 for adjacent spots, nothing on the diagonal.
     """
-    values, _ = unit_columns(expression, "expression")
+    values = expression - expression.mean(axis=0)
+    values /= np.linalg.norm(values, axis=0)
     n = len(values)
     expected = _distinct_products(values)
 

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from spotwise.evaluation.averages import gene_sets
+from spotwise.evaluation.gene_sets import gene_sets
 from spotwise.reporting.figures import style
 from spotwise.reporting.tables.layout import plural
 
@@ -31,7 +31,7 @@ def pcc_boxplot(
     Parameters
     ----------
     scores
-        Rows of one cohort and protocol with `metrics.SCORE_COLUMNS`. Seeds are averaged per gene; constant genes count
+        Rows of one cohort and protocol with `SCORE_COLUMNS`. Seeds are averaged per gene; constant genes count
         with their 0, as in Table 1. The diamond is the mean, which Table 1 averages further.
     looks
         Predictors from top to bottom, with their looks (`style.predictor_looks`). Those without scores are left out.

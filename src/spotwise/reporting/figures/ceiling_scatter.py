@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
-from spotwise.evaluation.averages import gene_sets, mean_table
+from spotwise.evaluation.averages import mean_table
+from spotwise.evaluation.gene_sets import gene_sets
 from spotwise.reporting.figures import style
 from spotwise.reporting.figures.overview import gene_means
 
@@ -38,7 +39,7 @@ def noise_ceiling(
     Parameters
     ----------
     scores
-        Rows of one cohort and protocol with `metrics.SCORE_COLUMNS`, those of `NoiseCeiling` among them. A gene's PCC
+        Rows of one cohort and protocol with `SCORE_COLUMNS`, those of `NoiseCeiling` among them. A gene's PCC
         is averaged over seeds, slides and folds.
     looks
         Predictors in display order, with their looks (`style.predictor_looks`). Those without scores are left out.

@@ -11,7 +11,9 @@ from matplotlib.figure import Figure
 
 from spotwise.constants import OBSERVED, PROVENANCE, SPATIAL
 from spotwise.errors import InputError
-from spotwise.evaluation.metrics import gene_ranks, pearson_per_gene, read_prediction, read_slide
+from spotwise.evaluation.gene_metrics import pearson_per_gene
+from spotwise.evaluation.gene_sets import gene_ranks
+from spotwise.inference.prediction_files import read_prediction, read_slide
 from spotwise.reporting.figures import spot_plot, style
 from spotwise.reporting.figures.spot_plot import MAX_COLUMNS, PANELS_SHARE, RASTER_ABOVE, Section
 

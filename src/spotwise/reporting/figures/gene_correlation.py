@@ -14,8 +14,9 @@ from scipy.spatial.distance import squareform
 
 from spotwise.constants import OBSERVED, PROVENANCE
 from spotwise.errors import InputError
-from spotwise.evaluation.measures import gene_gene_correlation, similarity
-from spotwise.evaluation.metrics import gene_ranks, read_slide
+from spotwise.evaluation.gene_sets import gene_ranks
+from spotwise.evaluation.slide_metrics import gene_gene_correlation, similarity
+from spotwise.inference.prediction_files import read_slide
 from spotwise.reporting.figures import style
 
 PANELS_WIDTH = 0.88 * style.PAGE_WIDTH  # the rest is for the colour bar
@@ -64,7 +65,7 @@ def gene_correlation(
     Raises
     ------
     InputError
-        The files do not belong together (`metrics.read_slide`), or the slide measures fewer than two panel genes.
+        The files do not belong together (`read_slide`), or the slide measures fewer than two panel genes.
     """
     slide = read_slide(prediction_paths)
     first = next(iter(slide.values()))

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
-from spotwise.evaluation.averages import gene_sets
+from spotwise.evaluation.gene_sets import gene_sets
 from spotwise.reporting.figures import style
 
 HIGHEST_ROW, LOWEST_ROW = 9 * style.MM, 4 * style.MM
@@ -35,7 +35,7 @@ def gene_bars(
     Parameters
     ----------
     scores
-        Rows of one slide and protocol with `metrics.SCORE_COLUMNS`. Seeds are averaged.
+        Rows of one slide and protocol with `SCORE_COLUMNS`. Seeds are averaged.
     looks
         Predictors from top to bottom, with their looks (`style.predictor_looks`). Those without scores are left out.
     top

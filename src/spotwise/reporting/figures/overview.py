@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from spotwise.evaluation.averages import gene_sets
+from spotwise.evaluation.gene_sets import gene_sets
 from spotwise.reporting.figures import style
 from spotwise.reporting.figures.boxplot import draw_boxes
 from spotwise.reporting.tables.layout import plural
@@ -82,7 +82,7 @@ def overview(
     Parameters
     ----------
     scores
-        Rows of one protocol with `metrics.SCORE_COLUMNS`. A gene's PCC is averaged over seeds, then over the slides on
+        Rows of one protocol with `SCORE_COLUMNS`. A gene's PCC is averaged over seeds, then over the slides on
         whose list it stands, then over folds.
     comparisons
         `tables/comparisons.csv`: what decides the marks (`marks`).

@@ -38,7 +38,7 @@ def expression_profiles(
     Parameters
     ----------
     scores
-        Rows of one slide and protocol with `metrics.SCORE_COLUMNS`, those in `DRAWN` at least. Seeds are averaged.
+        Rows of one slide and protocol with `SCORE_COLUMNS`, those in `DRAWN` at least. Seeds are averaged.
     looks
         Predictors in display order, with their looks (`style.predictor_looks`). Those without scores are left out.
     pdf, png

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from spotwise.constants import PAPER, PATIENT
-from spotwise.evaluation.averages import gene_set_columns, slide_means
+from spotwise.evaluation.averages import slide_means
+from spotwise.evaluation.gene_sets import gene_set_columns
 from spotwise.reporting.figures import style
 
 MAX_COHORTS_PER_BAND = 6
@@ -32,7 +33,7 @@ def slide_gaps(scores: pd.DataFrame, top: int) -> pd.DataFrame:
     Parameters
     ----------
     scores
-        Rows with `metrics.SCORE_COLUMNS`.
+        Rows with `SCORE_COLUMNS`.
     top
         Size of the HEG and HVG lists.
 
@@ -62,7 +63,7 @@ def protocol_gap(
     Parameters
     ----------
     scores
-        Rows of both protocols with `metrics.SCORE_COLUMNS`.
+        Rows of both protocols with `SCORE_COLUMNS`.
     looks
         Predictors from top to bottom, with their looks (`style.predictor_looks`). Those without scores are left out.
     top

@@ -24,7 +24,7 @@ from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
-from spotwise.evaluation.metrics import CONTROL
+from spotwise.constants import CONTROL
 from spotwise.runtime.files import atomic
 
 MM = 1 / 25.4  # inch
@@ -150,7 +150,7 @@ def predictor_looks(predictors: Mapping[str, Sequence[str]], drawn: Sequence[str
     Parameters
     ----------
     predictors
-        Every predictor of the run -> its method and kind (`metrics.METHOD` or `metrics.CONTROL`), in display order. All
+        Every predictor of the run -> its method and kind (`METHOD` or `CONTROL`), in display order. All
         of them, whatever is drawn, so that a look is the same in every figure.
     drawn
         Which of them to return, in this order; default: all.
@@ -204,7 +204,7 @@ def plain(name: str) -> str:
 
 
 def gene_set_title(name: str) -> str:
-    """Write a gene set (`averages.gene_set_columns`) for a heading: ``top 50 HEG``, ``marker genes``."""
+    """Write a gene set (`gene_sets.gene_set_columns`) for a heading: ``top 50 HEG``, ``marker genes``."""
     kind, _, size = name.partition("_top")
     return f"top {size} {kind}" if size else f"{kind} genes"
 
@@ -221,7 +221,7 @@ def number(value: float) -> str:
 
 
 def run_title(run: Mapping[str, object]) -> str:
-    """Write the slide and protocol of a prediction (its `metrics.RUN_FIELDS`) for a figure's heading."""
+    """Write the slide and protocol of a prediction (its `constants.RUN_FIELDS`) for a figure's heading."""
     return f"{run['sample']} ({run['cohort']}, {run['protocol']} protocol)"
 
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from spotwise.evaluation.averages import gene_set_columns
+from spotwise.evaluation.gene_sets import gene_set_columns
 from spotwise.reporting.figures import style
 
 MAX_METHODS_PER_ROW = 4

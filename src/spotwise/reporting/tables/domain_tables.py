@@ -10,9 +10,8 @@ from pathlib import Path
 import h5py
 import pandas as pd
 
-from spotwise.constants import KMEANS, LEIDEN
+from spotwise.constants import KMEANS, LEIDEN, METHOD
 from spotwise.evaluation.averages import over_runs
-from spotwise.evaluation.metrics import METHOD
 from spotwise.reporting.tables import layout, remarks
 from spotwise.reporting.tables.layout import BEST, SECOND, Block, Cell, Column, Page, Row, best_marks, mean_cell, plural
 from spotwise.runtime.files import write_table, write_text

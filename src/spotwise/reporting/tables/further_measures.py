@@ -7,18 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
-from spotwise.evaluation.averages import (
-    ROW_KEYS,
-    RUN_FACTS,
-    SECTION,
-    gene_sets,
-    in_order,
-    mean_columns,
-    over_runs,
-    run_facts,
-)
-from spotwise.evaluation.measures import SLIDE_MEASURES, SLIDE_SCORE_COLUMNS
-from spotwise.evaluation.metrics import CONTROL, FILE_KEYS, read_scores
+from spotwise.constants import CONTROL
+from spotwise.evaluation.averages import ROW_KEYS, RUN_FACTS, SECTION, in_order, mean_columns, over_runs, run_facts
+from spotwise.evaluation.gene_sets import gene_sets
+from spotwise.evaluation.score_files import FILE_KEYS, SLIDE_METRICS, SLIDE_SCORE_COLUMNS, read_scores
 from spotwise.reporting.tables import layout, remarks
 from spotwise.reporting.tables.layout import RANKS, Block, Cell, Column, Page, Row, best_marks, mean_cell, run_counts
 from spotwise.runtime.files import write_table, write_text
@@ -43,7 +35,7 @@ WHOLE_SLIDE_MEASURES = {
     "hvg_recovery": ("HVG found", 1),
     "hvg_chance": ("by chance", 0),
 }
-MEASURES = [*GENE_MEASURES, *SLIDE_MEASURES]
+MEASURES = [*GENE_MEASURES, *SLIDE_METRICS]
 
 GENE_LEGEND = (
     "Means over the HVG list, then slides, folds and seeds; ± is the standard deviation over folds. PCC and Spearman: "
@@ -98,7 +90,7 @@ def measure_table(scores: pd.DataFrame, slide_scores: pd.DataFrame, top: int) ->
     Parameters
     ----------
     scores, slide_scores
-        A row per gene and prediction file (`metrics.SCORE_COLUMNS`), and per file (`measures.SLIDE_SCORE_COLUMNS`).
+        A row per gene and prediction file (`SCORE_COLUMNS`), and per file (`SLIDE_SCORE_COLUMNS`).
     top
         Size of the HVG list that measures of single genes are averaged over.
 
@@ -116,7 +108,7 @@ def measure_table(scores: pd.DataFrame, slide_scores: pd.DataFrame, top: int) ->
     weighted = listed.assign(explained=listed["explained_variance"] * listed["observed_var"]).groupby(FILE_KEYS)
     files["explained_variance"] = weighted["explained"].sum() / weighted["observed_var"].sum()
     files["n_genes"] = scores.groupby(FILE_KEYS)["is_measured"].sum()
-    files = files.join(slide_scores.set_index(FILE_KEYS)[list(SLIDE_MEASURES)]).reset_index()
+    files = files.join(slide_scores.set_index(FILE_KEYS)[list(SLIDE_METRICS)]).reset_index()
     facts = run_facts(scores).assign(n_slides=scores.groupby(ROW_KEYS)["sample"].nunique())
     table = over_runs(files, ROW_KEYS, [*MEASURES, "n_genes"]).join(facts).reset_index()
     return table[[*ROW_KEYS, "kind", *mean_columns(MEASURES), "n_genes", "n_slides", *RUN_FACTS, "note"]]

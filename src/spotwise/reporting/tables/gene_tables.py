@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from spotwise.constants import CONTROL, METHOD
 from spotwise.evaluation.averages import RUN_FACTS, SECTION
-from spotwise.evaluation.metrics import CONTROL, METHOD
 from spotwise.reporting.tables import remarks
 from spotwise.reporting.tables.layout import (
     ASIDE,

@@ -10,8 +10,7 @@ from itertools import groupby
 import numpy as np
 import pandas as pd
 
-from spotwise.constants import PAPER, PATIENT
-from spotwise.evaluation.metrics import CONTROL
+from spotwise.constants import CONTROL, PAPER, PATIENT
 
 # marks of a cell
 BEST, SECOND = "best", "second"

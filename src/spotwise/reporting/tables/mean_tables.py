@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from spotwise.constants import ALL_COHORTS
-from spotwise.evaluation.averages import GENE_COUNTS, MARKER, MARKER_FACTS, ROW_KEYS, RUN_FACTS, SECTION, mean_columns
-from spotwise.evaluation.metrics import CONTROL
+from spotwise.constants import ALL_COHORTS, CONTROL
+from spotwise.evaluation.averages import GENE_COUNTS, MARKER_FACTS, ROW_KEYS, RUN_FACTS, SECTION, mean_columns
+from spotwise.evaluation.gene_sets import MARKER
 from spotwise.models.registry import REGISTRY, is_pathology_encoder, resolved_options
 from spotwise.reporting.tables import remarks
 from spotwise.reporting.tables.layout import (

@@ -12,7 +12,7 @@ import pandas as pd
 from jinja2 import Environment
 
 from spotwise.constants import ALL_COHORTS, PAPER, PATIENT
-from spotwise.evaluation.averages import gene_sets
+from spotwise.evaluation.gene_sets import gene_sets
 from spotwise.evaluation.published_numbers import COHORTS, ONE_DONOR, TOP
 from spotwise.evaluation.significance import mean_intervals
 from spotwise.runtime.files import write_table, write_text

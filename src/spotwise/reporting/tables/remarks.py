@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from spotwise.evaluation.averages import MARKER
+from spotwise.evaluation.gene_sets import MARKER
 
 
 def of_means(block: pd.DataFrame, sets: Sequence[str]) -> list[str]:

@@ -1,0 +1,61 @@
+"""Gene lists that scores are averaged over: highly expressed (HEG), highly variable (HVG), and markers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+MARKER = "marker"
+
+
+def gene_ranks(var: pd.DataFrame) -> pd.DataFrame:
+    """Rank a panel's measured genes by the reference mean (HEG) and variance (HVG).
+
+    Parameters
+    ----------
+    var
+        A prediction's genes with `prediction_files.GENE_FIELDS`. Under the `paper` protocol the reference is the test
+        slide's own truth, under `patient` the training slides; never the prediction.
+
+    Returns
+    -------
+    DataFrame
+        Indexed like ``var``: rank_mean and rank_var, 1 for the highest, ties by gene name, 0 for a gene not measured.
+    """
+    measured = np.flatnonzero(var["is_measured"].to_numpy(bool))
+    names = var.index.to_numpy(str)[measured]
+    ranks = pd.DataFrame(0, index=var.index, columns=["rank_mean", "rank_var"])
+    for rank, reference in (("rank_mean", "reference_mean"), ("rank_var", "reference_var")):
+        order = np.lexsort((names, -var[reference].to_numpy(float)[measured]))
+        ranks.iloc[measured[order], ranks.columns.get_loc(rank)] = np.arange(1, len(order) + 1)
+    return ranks
+
+
+def gene_set_columns(top: Sequence[int] = (50,)) -> list[str]:
+    """List the names of the gene sets in order: HEG and HVG for each size, then the markers."""
+    return [f"{kind}_top{n}" for n in top for kind in ("HEG", "HVG")] + [MARKER]
+
+
+def gene_sets(scores: pd.DataFrame, top: Sequence[int] = (50,)) -> dict[str, pd.Series]:
+    """Select the rows of a score table that belong to each gene set.
+
+    Parameters
+    ----------
+    scores
+        Rows with `score_files.SCORE_COLUMNS`.
+    top
+        Sizes of the HEG and HVG lists. A panel with fewer measured genes gives all of them.
+
+    Returns
+    -------
+    dict
+        Column name -> boolean mask over the rows. No mask depends on a prediction.
+    """
+    sets = {}
+    for n in top:
+        sets[f"HEG_top{n}"] = scores["rank_mean"].between(1, n)
+        sets[f"HVG_top{n}"] = scores["rank_var"].between(1, n)
+    sets[MARKER] = scores["is_marker"] & scores["is_measured"]
+    return sets
