@@ -14,7 +14,8 @@ from benchmarks.machine import Machine
 from benchmarks.table import AtMost, Limit, Row
 from benchmarks.timing import Ratio, in_turns, peak_memory
 from spotwise.constants import SPATIAL
-from spotwise.data.expression import clean_counts, normalise, select_genes
+from spotwise.data.counts import clean_counts
+from spotwise.data.genes import normalise, select_genes
 
 SPOTS, GENES, N_TOP = 5_000, 36_000, 1_000
 MIN_COUNTS = 20

@@ -4,8 +4,8 @@ import anndata
 import pandas as pd
 
 from spotwise.constants import PAPER
-from spotwise.data.expression import select_genes
 from spotwise.data.folds import assemble_fold, check_one_species, slide_of, write_fold
+from spotwise.data.genes import select_genes
 from spotwise.data.sample_sheet import FoldPlan
 from spotwise.runtime.files import write_table
 from spotwise.runtime.job import job
@@ -17,7 +17,7 @@ with job(snakemake.log[0]) as logger:
     counts = dict(zip(samples, snakemake.input.counts, strict=True))
     check_one_species(counts)
     panel, markers = select_genes(
-        {sample: anndata.read_h5ad(counts[sample], backed="r") for sample in chooses},
+        {sample: anndata.read_h5ad(counts[sample]) for sample in chooses},
         snakemake.params.hvg_per_slide,
         snakemake.params.markers,
         snakemake.params.target_sum,
@@ -29,10 +29,7 @@ with job(snakemake.log[0]) as logger:
         plan,
         snakemake.wildcards.cohort,
         snakemake.wildcards.protocol,
-        {
-            sample: slide_of(anndata.read_h5ad(lognorm, backed="r"), patches, genes)
-            for sample, lognorm, patches in files
-        },
+        {sample: slide_of(anndata.read_h5ad(lognorm), patches, genes) for sample, lognorm, patches in files},
         snakemake.params.patients,
         genes,
         panel.loc[panel["is_marker"], "gene"].tolist(),

@@ -6,14 +6,14 @@ from PIL import Image
 
 from spotwise.constants import SPATIAL, SPECIES
 from spotwise.data import hest
-from spotwise.data.expression import clean_counts, normalise
+from spotwise.data.counts import clean_counts
+from spotwise.data.genes import normalise
 from spotwise.data.slides import check_slide_size, scale_warning, um_per_px, write_thumbnail
 from spotwise.runtime.files import atomic, write_json
 from spotwise.runtime.hdf5 import write_anndata
 from spotwise.runtime.job import job
 
 with job(snakemake.log[0]) as logger:
-    scratch = Path(snakemake.output.counts).parent
     given = hest.read_counts(snakemake.input.counts)
     # a folder of counts alone may lack metadata: then nothing is known of the slide but perhaps its pixel size
     known = bool(snakemake.input.get("metadata"))
@@ -31,7 +31,6 @@ with job(snakemake.log[0]) as logger:
         snakemake.params.min_counts,
         snakemake.input.counts,
         snakemake.params.outside,
-        scratch,
     )
     if known:
         counts.uns[SPECIES] = hest.species_of(metadata, snakemake.input.metadata)
@@ -49,7 +48,7 @@ with job(snakemake.log[0]) as logger:
             (picture or Image.new("RGB", (8, 8), "white")).save(temporary)
     for path, content in (
         (snakemake.output.counts, counts),
-        (snakemake.output.lognorm, normalise(counts, snakemake.params.target_sum, scratch)),
+        (snakemake.output.lognorm, normalise(counts, snakemake.params.target_sum)),
     ):
         write_anndata(path, content, "gzip")
     write_json(snakemake.output.qc, qc)

@@ -172,7 +172,7 @@ COUNTS = {
     "no spot": (counts(lambda adata: adata[:0].copy()), f"{ST}: obs index: found no spot"),
     "one spot": (
         both(counts(lambda adata: adata[:1].copy()), patches(lambda *parts: [part[:1] for part in parts])),
-        "S1: spots: found 1 with counts on the 18 common genes, expected at least two, to tell variable genes",
+        "S1: spots: found 1 with counts on the 18 common genes, expected at least two, to find variable genes",
     ),
     "one spot with counts": (
         both(matrix(lambda x: x * (np.arange(12) < 1)[:, None]), config("expression.hvg_per_slide", 1000)),
@@ -208,21 +208,24 @@ COORDINATES = {
     "swapped": (
         both(metadata(fullres_px_height=600), spatial(lambda xy: xy[:, ::-1])),
         f"{SPATIAL} 3 of 12 spots off the slide, first '000x003' at (150, 750), expected x below 1000 and y below 600, "
-        "none negative; with x and y swapped all spots would fit",
+        "none negative; all spots would fit with x and y swapped",
     ),
     "one spot outside": (
         spatial(lambda xy: np.where(np.arange(12)[:, None] == 4, 5000, xy)),
         f"{SPATIAL} 1 of 12 spots off the slide, first '001x000' at (5000, 5000), expected x below 1000 and y below "
-        "800, none negative; expression.outside: drop goes on without such spots",
+        "800, none negative; expression.outside: drop would drop these spots",
     ),
     "too many outside to drop": (
         both(config("expression.outside", "drop"), spatial(lambda xy: xy * 1.5)),
         f"{SPATIAL} 6 of 12 spots off the slide, first '000x003' at (1125, 225), expected x below 1000 and y below "
-        "800, none negative; expression.outside: drop would hide a wrong scale above 10% of the spots",
+        "800, none negative; expression.outside: drop drops at most 10% of the spots: check the scale",
     ),
     "negative": (spatial(lambda xy: xy - 151), f"{SPATIAL} 6 of 12 spots off the slide, first '000x000' at (-1, -1)"),
     "another unit": (spatial(lambda xy: xy * 1e4), f"{SPATIAL} 12 of 12 spots off the slide"),
-    "all equal": (spatial(lambda xy: xy * 0 + 7), f"{SPATIAL} all 12 spots at (7, 7), expected a place for every spot"),
+    "all equal": (
+        spatial(lambda xy: xy * 0 + 7),
+        f"{SPATIAL} all 12 spots at (7, 7), expected different coordinates for different spots",
+    ),
     "of other spots": (
         spatial(lambda xy: xy[::-1]),
         f"{PATCH}: coords: found 12 of 12 patches off their spots, first 000x000 by 600 px",

@@ -13,7 +13,8 @@ from PIL import Image
 
 from spotwise.constants import PAPER, PATIENT, TEST, TRAIN, VAL
 from spotwise.data import hest, synthetic
-from spotwise.data.expression import clean_counts, normalise, select_genes
+from spotwise.data.counts import clean_counts
+from spotwise.data.genes import normalise, select_genes
 from spotwise.data.fingerprints import fingerprint
 from spotwise.data.folds import assemble_fold, read_fold, slide_of, write_fold
 from spotwise.data.sample_sheet import Sample, plan_folds

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from spotwise.data.expression import normalise
+from spotwise.data.genes import normalise
 from spotwise.evaluation.gene_metrics import pearson_per_gene
 from spotwise.evaluation.noise_ceiling import noise_ceiling, read_ceiling, thin
 

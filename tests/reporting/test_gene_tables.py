@@ -7,7 +7,7 @@ import pytest
 
 import texreader
 from handmade import genes_of
-from spotwise.data import expression
+from spotwise.data.genes import select_genes
 from spotwise.evaluation import averages
 from spotwise.reporting import tables
 from spotwise.reporting.tables import layout
@@ -284,7 +284,7 @@ def test_slides_that_lack_a_marker_are_read_from_what_the_folds_report(tmp_path)
     paths = []
     for fold, left_out in enumerate(slides):
         chooses = {name: content for name, content in slides.items() if name != left_out}
-        _, report = expression.select_genes(chooses, 10, ["A", "B", "C", "RND"])
+        _, report = select_genes(chooses, 10, ["A", "B", "C", "RND"])
         paths.append(tmp_path / f"folds/READ/patient/fold{fold}/markers.tsv")
         paths[-1].parent.mkdir(parents=True)
         report.to_csv(paths[-1], sep="\t", index=False)

@@ -10,7 +10,8 @@ from scipy import sparse, stats
 
 from arrays import hexagonal, square
 from spotwise.data import synthetic
-from spotwise.data.expression import clean_counts, normalise
+from spotwise.data.counts import clean_counts
+from spotwise.data.genes import normalise
 from spotwise.errors import InputError
 from spotwise.evaluation.spatial_metrics import adjacency, morans_i
 from spotwise.structure import baselines, domains

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from spotwise.config import _StrictLoader, read_config
 from spotwise.data import hest
-from spotwise.data.expression import clean_counts
+from spotwise.data.counts import clean_counts
 from spotwise.data.sample_sheet import read_samples
 from spotwise.data.slides import read_patches_index
 from spotwise.errors import InputError, one_line

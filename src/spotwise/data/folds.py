@@ -12,12 +12,25 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 import scipy  # loads a subpackage when it is used
+from scipy import sparse
 
-from spotwise.data.blocks import by_rows, taken
-from spotwise.constants import BARCODES, DROPPED, IMAGES, PAPER, PATCH_PX, PATIENT, SPATIAL, SPECIES, TEST, TOTAL_COUNTS, TRAIN, VAL
+from spotwise.constants import (
+    BARCODES,
+    DROPPED,
+    IMAGES,
+    PAPER,
+    PATCH_PX,
+    PATIENT,
+    SPATIAL,
+    SPECIES,
+    TEST,
+    TOTAL_COUNTS,
+    TRAIN,
+    VAL,
+)
+from spotwise.data.slides import check_centres, match_patches, read_patches_index
 from spotwise.errors import InputError
 from spotwise.runtime import hdf5
-from spotwise.data.slides import check_centres, match_patches, read_patches_index
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -161,7 +174,7 @@ def slide_of(lognorm: AnnData, patches: str | Path, genes: Sequence[str] | None 
     columns = np.flatnonzero(lognorm.var_names.isin(genes if genes is not None else lognorm.var_names))
     return Slide(
         genes=lognorm.var_names.to_numpy(dtype=object)[columns],
-        expression=taken(by_rows(lognorm.X), kept, columns),
+        expression=sparse.csr_matrix(lognorm.X)[kept][:, columns],
         barcode=lognorm.obs_names.to_numpy(dtype=object)[kept],
         patch=row[kept],
         spatial=lognorm.obsm[SPATIAL][kept],

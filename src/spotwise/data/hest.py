@@ -87,7 +87,7 @@ def _each_once(path: Path, pairs: Sequence[tuple[str, object]]) -> dict:
 
 
 def read_counts(path: str | Path) -> AnnData:
-    """Open ``st/{sample}.h5ad`` as it is; :func:`spotwise.data.expression.clean_counts` judges its contents.
+    """Open ``st/{sample}.h5ad`` as it is; :func:`spotwise.data.counts.clean_counts` judges its contents.
 
     The counts themselves, ``X``, stay in the file (``backed``), as they may be larger than memory.
 
@@ -116,7 +116,7 @@ def read_counts(path: str | Path) -> AnnData:
         with warnings.catch_warnings():
             # names that are not unique are dealt with in clean_counts
             warnings.filterwarnings("ignore", message=".*names are not unique", category=UserWarning)
-            return anndata.read_h5ad(path, backed="r")
+            return anndata.read_h5ad(path)
     except MemoryError:
         raise
     except Exception as error:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from spotwise.constants import PAPER, TEST, TRAIN, VAL
-from spotwise.data.expression import select_genes
+from spotwise.data.genes import select_genes
 from spotwise.data.fingerprints import FEWEST_COUNTS, picture_distance, shared_spots
 from spotwise.data.folds import Fold, read_fold
 from spotwise.runtime.files import write_table, write_text
@@ -220,7 +220,7 @@ class Panels:
     Parameters
     ----------
     n_top, target_sum
-        As in :func:`spotwise.data.expression.select_genes`.
+        As in :func:`spotwise.data.genes.select_genes`.
     """
 
     def __init__(self, n_top: int, target_sum: float | None):

@@ -16,7 +16,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from spotwise.data.expression import depth_target, normalise
+from spotwise.data.genes import depth_target, normalise
 from spotwise.evaluation.gene_metrics import GENES_PER_BLOCK, pearson_per_gene
 
 

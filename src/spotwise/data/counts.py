@@ -1,0 +1,323 @@
+"""Clean the counts of a slide: check every value, drop controls and empty spots, sum duplicated genes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy import sparse
+
+from spotwise.constants import DROPPED, SPATIAL, TOTAL_COUNTS
+from spotwise.errors import InputError
+
+# Features that are not genes: Xenium's blanks, negative controls and unused codewords, MERSCOPE's "Blank-1". HEST
+# counts them into nb_genes and leaves them in the matrix; 220 of the paper's 500 IDC "genes" are of this kind.
+CONTROL_FEATURES = re.compile(
+    r"(BLANK|Blank[-_]\d|NegControl|antisense_|UnassignedCodeword|DeprecatedCodeword|Intergenic_Region|GenomicControl)"
+)
+ENSEMBL_ID = re.compile(r"ENS[A-Z]{0,4}G\d{11}(\.\d+)?$")
+# AnnData's var_names_make_unique, which HEST applies, renames the second feature of a symbol to SYMBOL-1
+MADE_UNIQUE = re.compile(r"(.+)-\d+$")
+NO_NAME = {"", "nan", "NaN", "NA", "None"}
+
+KEPT_OBS = ("in_tissue", "array_row", "array_col")
+MAX_LISTED = 50
+LARGEST_COUNT = 2**24  # float32 represents every whole number up to this one
+# Values of `expression.outside`, and the largest share of spots off the slide that may be dropped: more of them mean
+# a wrong scale
+REFUSE, DROP = "refuse", "drop"
+MAX_OUTSIDE_SHARE = 0.1
+# qc.json warns above these shares
+DROPPED_SPOTS_WARNING = 0.2
+CONTROL_COUNTS_WARNING = 0.05
+
+
+def clean_counts(
+    adata: AnnData,
+    sample: str,
+    slide_size: tuple[int, int] | None,
+    min_counts: int,
+    source: object,
+    outside: str = REFUSE,
+) -> tuple[AnnData, dict]:
+    """Check the counts of one slide and keep genes and spots fit for analysis.
+
+    Unnamed features and control features are dropped, then spots with fewer than ``min_counts`` counts. Features with
+    the same symbol are summed: they annotate one gene (10x references hold a few) and share its reads. HEST's files
+    name the second such feature ``SYMBOL-1``; it is summed too if ``SYMBOL`` is present (so ``NKX2-1`` stays).
+
+    Parameters
+    ----------
+    adata
+        Spots x features, raw counts, dense or sparse, ``obsm["spatial"]`` (N, 2) spot centres (x, y) in level-0 pixels.
+        Not modified.
+    sample
+        Sample id, for ``qc``.
+    slide_size
+        Width and height of the slide in level-0 pixels; ``None`` without a slide: then only negative coordinates count
+        as off the slide.
+    min_counts
+        Minimum counts of a spot, without control features.
+    source
+        The file that error messages name.
+    outside
+        Treatment of spots whose centre lies off the slide: ``refuse`` raises an error, ``drop`` drops and reports up to
+        a tenth of the spots, as HEST's own code does.
+
+    Returns
+    -------
+    counts
+        Spots x genes in the file's order: X CSR float32 counts; ``obs["total_counts"]`` int64; ``in_tissue``,
+        ``array_row`` and ``array_col`` of obs if present; ``obsm["spatial"]`` float64; ``uns["spatial"]`` if present;
+        ``uns["dropped_barcodes"]``, the barcodes of all dropped spots.
+    qc
+        What was dropped and why, ready for JSON.
+
+    Raises
+    ------
+    InputError
+        For empty or repeated barcodes, Ensembl ids instead of symbols, values that are not counts, coordinates that
+        are missing, identical or off the slide, and if no gene or no spot remains.
+    """
+    _check_barcodes(adata, source)
+    spatial = _checked_spatial(adata, source)
+    inside = _on_slide(spatial, slide_size, adata.obs_names, outside, source)
+    features = _classify_features(adata, source)
+    counts = _checked_counts(adata, source)
+
+    totals = (counts @ (features.gene >= 0).astype(np.float64)).astype(np.int64)
+    kept = inside & (totals >= min_counts)
+    if not totals[kept].any():
+        raise InputError(source, "X", f"at most {totals.max()} counts per spot", f"spots with min_counts={min_counts}")
+    cleaned = AnnData(
+        X=_sum_features(counts[kept], features),
+        obs=adata.obs.loc[kept, [column for column in KEPT_OBS if column in adata.obs]].copy(),
+        var=pd.DataFrame(index=pd.Index(features.genes, dtype=object)),
+        obsm={SPATIAL: spatial[kept]},
+        uns={SPATIAL: adata.uns[SPATIAL]} if SPATIAL in adata.uns else {},
+    )
+    cleaned.obs[TOTAL_COUNTS] = totals[kept]
+    cleaned.uns[DROPPED] = adata.obs_names[~kept].to_numpy(dtype=object)
+
+    dropped = [
+        {"barcode": str(barcode), TOTAL_COUNTS: int(total)}
+        for barcode, total in zip(adata.obs_names[~kept], totals[~kept], strict=True)
+    ]
+    qc = {
+        "sample": sample,
+        "n_spots_in": adata.n_obs,
+        "n_spots_kept": cleaned.n_obs,
+        "n_spots_dropped": len(dropped),
+        "n_spots_off_slide": int((~inside).sum()),
+        "min_counts": int(min_counts),
+        "dropped_spots": dropped[:MAX_LISTED],
+        **_feature_qc(features, counts.T @ np.ones(counts.shape[0])),
+        "median_counts": float(np.median(totals[kept])),
+        "median_genes": float(np.median(np.diff(cleaned.X.indptr))),
+    }
+    if "in_tissue" in adata.obs:
+        qc["n_spots_kept_off_tissue"] = int((~cleaned.obs["in_tissue"].astype(bool)).sum())
+    qc["warnings"] = _warnings(qc)
+    return cleaned, qc
+
+
+def _check_barcodes(adata: AnnData, source: object) -> None:
+    barcodes = adata.obs_names
+    if not len(barcodes):
+        raise InputError(source, "obs index", "no spot", "one row per spot")
+    for row, barcode in enumerate(barcodes):
+        if not isinstance(barcode, str) or barcode.strip() in NO_NAME or not barcode.isprintable():
+            raise InputError(source, "obs index", f"{barcode!r} in row {row}", "a barcode for every spot")
+    if not barcodes.is_unique:
+        repeated = barcodes[barcodes.duplicated()][0]
+        raise InputError(source, "obs index", f"barcode {repeated!r} more than once", "each barcode once")
+
+
+def _checked_counts(adata: AnnData, source: object) -> sparse.csr_matrix:
+    """Return X as canonical CSR float32 after checking every value and index."""
+    if adata.X is None:
+        raise InputError(source, "X", "nothing", "raw counts, spots x genes")
+    if adata.X.dtype.kind not in "biuf":
+        raise InputError(source, "X", f"values of type {adata.X.dtype}", "raw counts")
+    try:
+        if sparse.issparse(adata.X):
+            adata.X.check_format()  # a conversion with broken indices would write to foreign memory
+        counts = sparse.csr_matrix(adata.X)
+    except (TypeError, ValueError) as error:
+        raise InputError(source, "X", f"no matrix ({error})", "raw counts, spots x genes") from None
+    values = counts.data
+    with np.errstate(invalid="ignore"):
+        wrong = np.flatnonzero(~(np.isfinite(values) & (values >= 0) & (values == np.floor(values))))
+    if len(wrong):
+        row = np.searchsorted(counts.indptr, wrong[0], side="right") - 1
+        spot, feature = adata.obs_names[row], adata.var_names[counts.indices[wrong[0]]]
+        found = f"{values[wrong[0]]} at spot {spot!r}, gene {feature!r} ({len(wrong)} such values)"
+        raise InputError(source, "X", found, "raw counts: whole numbers, none negative")
+    if len(values) and values.max() > LARGEST_COUNT:
+        raise InputError(source, "X", f"a count of {values.max():.0f}", f"counts up to {LARGEST_COUNT}")
+    counts = counts.astype(np.float32, copy=False)
+    if not counts.has_canonical_format:
+        counts = counts.copy()
+        counts.sum_duplicates()
+    return counts
+
+
+def _checked_spatial(adata: AnnData, source: object) -> np.ndarray:
+    """Return the spot centres (N, 2) as float64, finite and not all identical."""
+    field = f'obsm["{SPATIAL}"]'
+    if SPATIAL not in adata.obsm:
+        raise InputError(source, field, "nothing", "spot centres (x, y) in level-0 pixels")
+    spatial = np.asarray(adata.obsm[SPATIAL])
+    if spatial.ndim != 2 or spatial.shape[1] != 2:
+        raise InputError(source, field, f"shape {spatial.shape}", f"({adata.n_obs}, 2): x and y of every spot")
+    if spatial.dtype.kind not in "iuf":
+        raise InputError(source, field, f"values of type {spatial.dtype}", "numbers")
+    spatial = spatial.astype(np.float64)
+    finite = np.isfinite(spatial).all(axis=1)
+    if not finite.all():
+        row = int(np.flatnonzero(~finite)[0])
+        found = f"{_point(spatial[row])} at spot {adata.obs_names[row]!r}"
+        raise InputError(source, field, found, "finite coordinates")
+    if len(spatial) > 1 and (spatial == spatial[0]).all():
+        found = f"all {len(spatial)} spots at {_point(spatial[0])}"
+        raise InputError(source, field, found, "different coordinates for different spots")
+    return spatial
+
+
+def _on_slide(
+    spatial: np.ndarray, slide_size: tuple[int, int] | None, barcodes: pd.Index, outside: str, source: object
+) -> np.ndarray:
+    """Tell which spot centres lie on the slide (N,); raise unless the others may be dropped."""
+    size = np.array(slide_size if slide_size is not None else (np.inf, np.inf))
+    inside = ((spatial >= 0) & (spatial < size)).all(axis=1)
+    n_outside = int((~inside).sum())
+    if n_outside == 0 or (outside == DROP and n_outside <= MAX_OUTSIDE_SHARE * len(inside)):
+        return inside
+    row = int(np.flatnonzero(~inside)[0])
+    found = f"{n_outside} of {len(inside)} spots off the slide, first {barcodes[row]!r} at {_point(spatial[row])}"
+    if slide_size is None:
+        expected = "no negative coordinates"
+    else:
+        expected = f"x below {slide_size[0]} and y below {slide_size[1]}, none negative"
+    if ((spatial >= 0) & (spatial < size[::-1])).all():
+        expected += "; all spots would fit with x and y swapped"
+    elif not inside.any():
+        expected += "; no spot fits: these may be pixels of another image, or another unit"
+    elif outside == DROP:
+        expected += f"; expression.outside: {DROP} drops at most {MAX_OUTSIDE_SHARE:.0%} of the spots: check the scale"
+    else:
+        expected += f"; expression.outside: {DROP} would drop these spots"
+    raise InputError(source, f'obsm["{SPATIAL}"]', found, expected)
+
+
+def _point(xy: np.ndarray) -> str:
+    return f"({xy[0]:g}, {xy[1]:g})"
+
+
+class _Features(NamedTuple):
+    """The F features of a slide, and the G genes that they measure.
+
+    Attributes
+    ----------
+    names
+        (F,) names, stripped.
+    gene
+        (F,) index into ``genes``; -1 for unnamed features and controls.
+    is_control
+        (F,) bool.
+    genes
+        G symbols in order of first appearance.
+    merged
+        Genes with several features.
+    """
+
+    names: np.ndarray
+    gene: np.ndarray
+    is_control: np.ndarray
+    genes: list[str]
+    merged: list[str]
+
+
+def _classify_features(adata: AnnData, source: object) -> _Features:
+    names = np.array([str(name).strip() for name in adata.var_names], dtype=object)
+    unnamed = np.array([name in NO_NAME for name in names], dtype=bool)
+    is_control = np.array([CONTROL_FEATURES.match(name) is not None for name in names], dtype=bool)
+    is_gene = ~unnamed & ~is_control
+    if not is_gene.any():
+        raise InputError(source, "var index", f"no gene among {len(names)} features", "gene symbols")
+    _check_symbols(names[is_gene], adata, source)
+    gene = np.full(len(names), -1)
+    gene[is_gene], genes, merged = _group_features(names[is_gene])
+    return _Features(names, gene, is_control, genes, merged)
+
+
+def _check_symbols(names: np.ndarray, adata: AnnData, source: object) -> None:
+    """Refuse unprintable names and annotations by Ensembl id; genes without a symbol may keep their id."""
+    for name in names:
+        if not name.isprintable():
+            raise InputError(source, "var index", repr(name), "names without control characters")
+    ids = [name for name in names if ENSEMBL_ID.match(name)]
+    if 2 * len(ids) <= len(names):
+        return
+    columns = [column for column in adata.var.columns if "symbol" in column.lower() or "name" in column.lower()]
+    where = f"var[{columns[0]!r}]" if columns else "an Ensembl annotation"
+    found = f"{len(ids)} of {len(names)} names that are Ensembl ids, first {ids[0]}"
+    raise InputError(source, "var index", found, f"gene symbols: set adata.var_names from {where} and save the file")
+
+
+def _group_features(names: np.ndarray) -> tuple[np.ndarray, list[str], list[str]]:
+    """Return the gene of each feature, the genes in order of appearance, and those with several features."""
+    known = set(names)
+    symbols = []
+    for name in names:
+        suffixed = MADE_UNIQUE.match(name)
+        symbols.append(suffixed[1] if suffixed and suffixed[1] in known else name)
+    gene_of_feature, genes = pd.factorize(np.array(symbols, dtype=object))
+    merged = [str(gene) for gene in genes[np.bincount(gene_of_feature) > 1]]
+    return gene_of_feature, [str(gene) for gene in genes], merged
+
+
+def _sum_features(counts: sparse.csr_matrix, features: _Features) -> sparse.csr_matrix:
+    """Sum the columns (N, F) of each gene: CSR float32 (N, G) without stored zeros."""
+    columns = np.flatnonzero(features.gene >= 0)
+    membership = sparse.csr_matrix(
+        (np.ones(len(columns), dtype=np.float32), (columns, features.gene[columns])),
+        shape=(counts.shape[1], len(features.genes)),
+    )
+    summed = sparse.csr_matrix(counts @ membership)
+    summed.eliminate_zeros()
+    summed.sort_indices()
+    return summed
+
+
+def _feature_qc(features: _Features, counts: np.ndarray) -> dict:
+    """Summarise the features from their ``counts`` (F,) over the slide."""
+    n_of_genes, n_controls = int((features.gene >= 0).sum()), int(features.is_control.sum())
+    return {
+        "n_features_in": len(features.names),
+        "n_genes_kept": len(features.genes),
+        "n_unnamed_dropped": len(features.names) - n_of_genes - n_controls,
+        "n_controls_dropped": n_controls,
+        "controls_dropped": features.names[features.is_control][:MAX_LISTED].tolist(),
+        "control_share_of_counts": float(counts[features.is_control].sum() / max(counts.sum(), 1)),
+        "n_features_merged": n_of_genes - len(features.genes),
+        "genes_merged": features.merged[:MAX_LISTED],
+    }
+
+
+def _warnings(qc: Mapping) -> list[str]:
+    found = []
+    below = qc["n_spots_dropped"] - qc["n_spots_off_slide"]
+    if below > DROPPED_SPOTS_WARNING * qc["n_spots_in"]:
+        found.append(f"{below} of {qc['n_spots_in']} spots have fewer than {qc['min_counts']} counts")
+    if qc["n_spots_off_slide"]:
+        found.append(f"{qc['n_spots_off_slide']} of {qc['n_spots_in']} spots lie off the slide and were dropped")
+    if qc["control_share_of_counts"] > CONTROL_COUNTS_WARNING:
+        found.append(f"control features hold {qc['control_share_of_counts']:.1%} of all counts")
+    if qc.get("n_spots_kept_off_tissue"):
+        found.append(f"{qc['n_spots_kept_off_tissue']} of the kept spots are marked as off the tissue")
+    return found
