@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from handmade import arena, genes_of, two_folds_two_seeds
+from spotwise.errors import InputError
 from spotwise.evaluation import averages
 from spotwise.evaluation.score_files import write_scores
 
@@ -98,20 +99,53 @@ def test_a_gene_is_averaged_over_the_slides_that_measure_it():
     assert gene["pcc_sd_folds"] == pytest.approx(0.4 / np.sqrt(2))
 
 
-def test_files_read_one_by_one_give_the_averages_of_all_together(scores, tmp_path):
+COHORTS, PREDICTORS = ["READ", "SKCM"], ["CMRCNet-50", "STNet"]
+
+
+def scores_of(scores, cohort, predictor):
+    kind = "control" if predictor == "Oracle" else "method"
+    factor = {"Oracle": 1.0, "STNet": 0.5, "CMRCNet-50": 0.2}[predictor]
+    return scores.assign(cohort=cohort, predictor=predictor, kind=kind, pcc=scores["pcc"] * factor)
+
+
+@pytest.mark.parametrize(
+    "in_one_file", [(["Oracle"], ["STNet"], ["CMRCNet-50"]), (["STNet", "CMRCNet-50"], ["Oracle"])]
+)
+def test_files_read_one_by_one_give_the_averages_of_all_together(scores, tmp_path, in_one_file):
     everything, paths = [], []
     for cohort in ("SKCM", "READ"):
-        for predictor, factor in (("Oracle", 1.0), ("STNet", 0.5), ("CMRCNet-50", 0.2)):
-            kind = "control" if predictor == "Oracle" else "method"
-            file = scores.assign(cohort=cohort, predictor=predictor, kind=kind, pcc=scores["pcc"] * factor)
+        for names in in_one_file:
+            file = pd.concat([scores_of(scores, cohort, name) for name in names])
             everything.append(file)
-            paths.append(tmp_path / f"{cohort}_{predictor}.parquet")
+            paths.append(tmp_path / f"{cohort}_{names[0]}.parquet")
             write_scores(file, paths[-1])
     together = pd.concat(everything)
-    order = {"cohorts": ["READ", "SKCM"], "predictors": ["CMRCNet-50", "STNet"]}
+    order = {"cohorts": COHORTS, "predictors": PREDICTORS}
     markers = {"READ": ["D", "X"], "SKCM": []}
-    means, genes = averages.read_averages(paths, [2, 3], markers, order["predictors"])
+    means, genes = averages.read_averages(paths, [2, 3], markers, PREDICTORS)
     pd.testing.assert_frame_equal(means, averages.mean_table(together, [2, 3], **order, markers=markers))
     pd.testing.assert_frame_equal(genes, averages.in_order(averages.gene_table(together), **order))
     assert means["predictor"].tolist() == ["CMRCNet-50", "STNet", "Oracle"] * 2
     assert genes["gene"].tolist() == list("ABCDE") * 6
+
+
+def test_a_predictor_in_two_files_is_refused(scores, tmp_path):
+    paths = [tmp_path / "one.parquet", tmp_path / "two.parquet"]
+    for path in paths:
+        write_scores(scores_of(scores, "READ", "STNet"), path)
+    with pytest.raises(InputError, match=r"two\.parquet: predictor: found scores of READ, paper, STNet, as in .*one"):
+        averages.read_averages(paths, [2], {"READ": []}, PREDICTORS)
+
+
+def test_listed_genes_of_some_predictors_come_in_the_order_of_these(scores, tmp_path):
+    for names in (["Oracle", "STNet"], ["CMRCNet-50"]):
+        file = pd.concat([scores_of(scores, cohort, name) for cohort in ("SKCM", "READ") for name in names])
+        write_scores(file, tmp_path / f"{names[0]}.parquet")
+    paths = [tmp_path / "Oracle.parquet", tmp_path / "CMRCNet-50.parquet"]
+    some = averages.read_listed(paths, [2], predictors=PREDICTORS)
+    runs = some[["cohort", "predictor"]].drop_duplicates().to_numpy().tolist()
+    assert runs == [[cohort, name] for cohort in ("SKCM", "READ") for name in PREDICTORS]
+    assert some.groupby(["cohort", "predictor"])["gene"].apply(list).map(sorted).tolist() == [sorted("ABCD" * 6)] * 4
+    everything = averages.read_listed(paths, [2])
+    assert everything["predictor"].unique().tolist() == ["Oracle", "STNet", "CMRCNet-50"]
+    assert len(everything) == 6 * 6 * 4

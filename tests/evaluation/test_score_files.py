@@ -30,6 +30,12 @@ def test_scores_survive_the_way_through_files(tmp_path):
     pd.testing.assert_frame_equal(read_scores([one, two]), scores)
     assert sorted(path.name for path in one.parent.iterdir()) == ["a.parquet", "b.parquet"]
     pd.testing.assert_frame_equal(read_scores([two, one], ["ssim"])[:3], scores[["ssim"]][3:].reset_index(drop=True))
+    both = scores.assign(predictor=["A", "A", "A", "B", "B", "C"])
+    write_scores(both, one)
+    pd.testing.assert_frame_equal(
+        read_scores([one], ["predictor", "seed"], ["C", "A"]),
+        both.loc[[0, 1, 2, 5], ["predictor", "seed"]].reset_index(drop=True),
+    )
     with pytest.raises(InputError, match=r"a\.parquet: columns: .*also hvg_recovery"):
         read_scores([one], ["ssim", "hvg_recovery"])
 

@@ -1,4 +1,4 @@
-"""Gene sets, and averages over genes, slides, folds and seeds, in that order."""
+"""Averages of scores over genes, slides, folds and seeds, in that order."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from spotwise.constants import CONTROL, PROTOCOLS
+from spotwise.errors import InputError
 from spotwise.evaluation.gene_sets import gene_set_columns, gene_sets
 from spotwise.evaluation.score_files import FILE_KEYS, read_scores
 
@@ -30,26 +31,34 @@ def read_listed(
     top: Sequence[int],
     columns: Sequence[str] = AVERAGED,
     genes: Sequence[str] = (),
+    predictors: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """Read those rows of score files that a gene set holds: a small part of all, one file after the other.
+    """Read the rows of score files that belong to a gene set, one file at a time.
 
     Parameters
     ----------
     paths
-        Score files; rows come in their order.
+        Score files of one or several predictors each; rows keep their order.
     top
         Sizes of the HEG and HVG lists.
     columns
-        Which columns to return; those that decide the gene sets must be among them.
+        Columns to read, among them those that define the gene sets.
     genes
         Further genes to keep, where they are measured.
+    predictors
+        Predictors to keep; within a cohort and protocol rows are sorted in this order. By default all, as in the files.
     """
     tables = []
     for path in paths:
-        scores = read_scores([path], columns)
+        scores = read_scores([path], columns, predictors)
         named = scores["gene"].isin(genes) & scores["is_measured"]
         tables.append(scores[np.logical_or.reduce([named, *gene_sets(scores, top).values()])])
-    return pd.concat(tables, ignore_index=True)
+    table = pd.concat(tables, ignore_index=True)
+    if predictors is None:
+        return table
+    ranks = table["predictor"].map({name: rank for rank, name in enumerate(predictors)})
+    order = np.lexsort((ranks, table.groupby(SECTION, sort=False).ngroup()))
+    return table.iloc[order].reset_index(drop=True)
 
 
 def mean_table(
@@ -68,9 +77,9 @@ def mean_table(
     top
         Sizes of the HEG and HVG lists.
     cohorts, predictors
-        Display order, as in the config; what is not named follows in order of appearance. Controls come last.
+        Display order; names beyond these follow in order of appearance. Controls come last.
     markers
-        Cohort -> marker genes as listed in the config, to tell which of them no panel holds.
+        Cohort -> configured marker genes, to list those that are missing from every panel.
 
     Returns
     -------
@@ -78,8 +87,8 @@ def mean_table(
         cohort, protocol, predictor, method, kind; the mean PCC of each gene set (over genes, then slides, folds,
         seeds); `<set>_sd_folds` (over folds, seeds averaged) and `<set>_sd_seeds` (over seeds, folds averaged), both
         with ddof 1 and NaN for a single fold or seed; n_constant and n_genes (mean per slide, of measured panel genes);
-        n_folds, n_seeds, k, k_used_min (smallest bank that was used), markers_found, markers_listed,
-        markers_missing (names), note.
+        n_folds, n_seeds, k, k_used_min (number of retrieved spots from the smallest bank), markers_found,
+        markers_listed, markers_missing (names), note.
     """
     sets = gene_set_columns(top)
     files = slide_means(scores, top)
@@ -91,7 +100,7 @@ def mean_table(
 
 
 def gene_table(scores: pd.DataFrame) -> pd.DataFrame:
-    """Average the scores into one row per cohort, protocol, predictor and gene of a panel.
+    """Average the scores into one row per cohort, protocol, predictor and panel gene.
 
     Parameters
     ----------
@@ -121,30 +130,41 @@ def read_averages(
     markers: Mapping[str, Sequence[str]],
     predictors: Sequence[str],
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Average score files one after the other: a paper's worth of them would not fit in memory.
+    """Average score files one at a time, as all scores of a paper would not fit in memory.
 
     Parameters
     ----------
     paths
-        Score files, each with all scores of one predictor in a cohort and protocol.
+        Score files of one or several predictors each; all scores of a predictor in a cohort and protocol lie in one.
     top, markers, predictors
         As for `mean_table`; the keys of ``markers`` are the cohorts in display order.
 
     Returns
     -------
     tuple
-        What `mean_table` and `gene_table` make of all of them together.
+        The results of `mean_table` and `gene_table` for all files together.
+
+    Raises
+    ------
+    InputError
+        Two files hold scores of one predictor in one cohort and protocol.
     """
     means, genes = [], []
+    read: dict[tuple[str, ...], object] = {}
     for path in paths:
         scores = read_scores([path], AVERAGED)
+        for key in scores[ROW_KEYS].drop_duplicates().itertuples(index=False, name=None):
+            if key in read:
+                found = f"scores of {', '.join(key)}, as in {read[key]}"
+                raise InputError(path, "predictor", found, "all scores of a predictor in one file")
+            read[key] = path
         means.append(mean_table(scores, top, markers=markers))
         genes.append(gene_table(scores))
     return tuple(in_order(pd.concat(parts), list(markers), predictors) for parts in (means, genes))
 
 
 def mean_columns(sets: Iterable[str]) -> list[str]:
-    """Columns of some gene sets: their means, then for each the spread over folds and over seeds."""
+    """List the columns of some gene sets: their means, then each spread over folds and over seeds."""
     sets = list(sets)
     return [*sets, *(f"{name}_sd_{over}" for name in sets for over in ("folds", "seeds"))]
 
@@ -155,7 +175,7 @@ def over_runs(files: pd.DataFrame, keys: list[str], columns: list[str]) -> pd.Da
     Parameters
     ----------
     files
-        A row per prediction file (and gene, say), with fold and seed.
+        A row per prediction file (and gene, for instance), with fold and seed.
     keys
         Columns to group by.
     columns
@@ -178,7 +198,7 @@ def over_runs(files: pd.DataFrame, keys: list[str], columns: list[str]) -> pd.Da
 
 
 def slide_means(scores: pd.DataFrame, top: Sequence[int]) -> pd.DataFrame:
-    """One row per prediction file: mean PCC of each gene set, numbers of constant and of measured genes."""
+    """Average each gene set's PCC per prediction file, and count constant and measured genes."""
     files = scores.groupby(FILE_KEYS)
     means = {name: scores[mask].groupby(FILE_KEYS)["pcc"].mean() for name, mask in gene_sets(scores, top).items()}
     counts = {"n_constant": files["is_constant"].sum(), "n_genes": files["is_measured"].sum()}
@@ -186,7 +206,7 @@ def slide_means(scores: pd.DataFrame, top: Sequence[int]) -> pd.DataFrame:
 
 
 def run_facts(scores: pd.DataFrame) -> pd.DataFrame:
-    """Method, kind, `RUN_FACTS` and note of each cohort, protocol and predictor."""
+    """Collect method, kind, `RUN_FACTS` and note of each cohort, protocol and predictor."""
     rows = scores.groupby(ROW_KEYS)
     return pd.DataFrame(
         {
@@ -202,7 +222,7 @@ def run_facts(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def _marker_facts(scores: pd.DataFrame, listed: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """Markers measured in at least one test slide, and those that were asked for in vain."""
+    """Count the markers measured in at least one test slide, and name those missing from every panel."""
     rows = {}
     for key, genes in scores[scores["is_marker"]].groupby(ROW_KEYS):
         rows[key] = (set(genes["gene"]), set(genes.loc[genes["is_measured"], "gene"]))
@@ -221,9 +241,9 @@ def _order(present: pd.Series, wanted: Iterable[str]) -> dict[str, int]:
 
 
 def in_order(table: pd.DataFrame, cohorts: Iterable[str], predictors: Iterable[str]) -> pd.DataFrame:
-    """Sort rows by cohort, protocol, methods before controls, and predictor; rows level in these stay as they were.
+    """Sort rows by cohort, protocol, methods before controls, and predictor, in a stable way.
 
-    ``cohorts`` and ``predictors`` are in display order; what they do not name follows in order of appearance.
+    ``cohorts`` and ``predictors`` are in display order; names beyond these follow in order of appearance.
     """
     ranks = (
         table["predictor"].map(_order(table["predictor"], predictors)),
