@@ -1,8 +1,13 @@
 """Claims about the results of `make demo`, where it has been run."""
 
+import re
+
 import pandas as pd
 import pytest
 from pipeline import REPOSITORY
+
+from spotwise.reporting.tables import read_page
+from spotwise.reporting.tables.layout import console
 
 TABLE = REPOSITORY / "results/demo/tables/table1.csv"
 
@@ -30,3 +35,12 @@ def test_the_audit_finds_no_leak():
 
 def test_the_report_is_there():
     assert (REPOSITORY / "results/demo/report.zip").stat().st_size > 100_000
+
+
+def test_the_documentation_prints_the_table_of_the_demo():
+    printed = console(read_page(TABLE))
+    documented = (REPOSITORY / "docs/results/demo.txt").read_text(encoding="utf-8")
+    number = re.compile(r"-?\d\.\d{3}")
+    assert number.sub("", printed).replace("*", " ").split() == number.sub("", documented).replace("*", " ").split()
+    # Another processor rounds differently, and trainings amplify that
+    assert [*map(float, number.findall(printed))] == pytest.approx([*map(float, number.findall(documented))], abs=0.05)
