@@ -2,11 +2,11 @@
 
 from spotwise.evaluation.averages import read_listed
 from spotwise.reporting.figures import style
-from spotwise.reporting.figures.boxplot import pcc_boxplot
+from spotwise.reporting.figures.boxplot import draw_boxplot
 from spotwise.runtime.job import job
 
 with job(snakemake.log[0]):
-    pcc_boxplot(
+    draw_boxplot(
         read_listed(snakemake.input.scores, [snakemake.params.top]),
         style.predictor_looks(snakemake.params.predictors),
         snakemake.params.top,

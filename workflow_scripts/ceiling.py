@@ -2,11 +2,11 @@
 
 from spotwise.evaluation.averages import read_listed
 from spotwise.reporting.figures import style
-from spotwise.reporting.figures.ceiling_scatter import noise_ceiling
+from spotwise.reporting.figures.ceiling_scatter import draw_ceiling
 from spotwise.runtime.job import job
 
 with job(snakemake.log[0]):
-    noise_ceiling(
+    draw_ceiling(
         read_listed(snakemake.input.scores, [snakemake.params.top]),
         style.predictor_looks(snakemake.params.predictors, snakemake.params.drawn),
         snakemake.params.top,

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from spotwise.reporting.figures.domain_map import classes_of, domains_in
-from spotwise.reporting.figures.umap_plot import cohort_umap
+from spotwise.reporting.figures.umap_plot import draw_cohort_umap
 from spotwise.runtime.job import job
 from spotwise.structure.results import labels_of_slides, read_table
 
@@ -14,7 +14,7 @@ with job(snakemake.log[0]):
         sample: domains_in(pd.read_parquet(path), params.space, params.seed)
         for sample, path in zip(params.slides, files.domains, strict=True)
     }
-    cohort_umap(
+    draw_cohort_umap(
         read_table(files.umap),
         domains,
         labels,

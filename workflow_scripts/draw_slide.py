@@ -4,17 +4,17 @@ import json
 from pathlib import Path
 
 from spotwise.data import hest
-from spotwise.reporting.figures.expression_maps import choose_genes, expression_maps
-from spotwise.reporting.figures.gene_correlation import gene_correlation
+from spotwise.reporting.figures.expression_maps import choose_genes, draw_expression_maps
+from spotwise.reporting.figures.gene_correlation import draw_gene_correlation
 from spotwise.runtime.job import job
 
 with job(snakemake.log[0]):
     predictions = dict(zip(snakemake.params.predictors, snakemake.input.predictions, strict=True))
     metadata = hest.read_metadata(snakemake.input.metadata)
-    gene_correlation(
+    draw_gene_correlation(
         predictions, snakemake.params.top, snakemake.output.correlation_pdf, snakemake.output.correlation_png
     )
-    expression_maps(
+    draw_expression_maps(
         predictions,
         choose_genes(snakemake.input.predictions[0], snakemake.params.genes, 4),
         snakemake.input.thumbnail,

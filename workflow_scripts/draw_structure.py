@@ -2,10 +2,10 @@
 
 import pandas as pd
 
-from spotwise.reporting.figures.domain_map import classes_of, colouring, domain_map, domains_in
+from spotwise.reporting.figures.domain_map import classes_of, colouring, domains_in, draw_domains
 from spotwise.reporting.figures.spot_plot import read_section
-from spotwise.reporting.figures.umap_plot import slide_umap
-from spotwise.reporting.figures.variable_gene_maps import variable_gene_maps
+from spotwise.reporting.figures.umap_plot import draw_slide_umap
+from spotwise.reporting.figures.variable_gene_maps import draw_variable_genes
 from spotwise.runtime.job import job
 from spotwise.structure.results import labels_of_slides, read_table, spot_expression
 
@@ -22,7 +22,7 @@ with job(snakemake.log[0]):
     section = read_section(
         files.lognorm, files.qc, domains.index, files.get("thumbnail") or None, files.get("metadata") or None
     )
-    domain_map(
+    draw_domains(
         section,
         table,
         read_table(files.scores),
@@ -34,7 +34,7 @@ with job(snakemake.log[0]):
         output.domains_pdf,
         output.domains_png,
     )
-    slide_umap(
+    draw_slide_umap(
         read_table(files.umap),
         domains,
         colouring(domains, own, classes),
@@ -47,4 +47,4 @@ with job(snakemake.log[0]):
     )
     top = read_table(files.genes).head(TOP_GENES)
     expression = spot_expression(files.lognorm, domains.index, top["gene"])
-    variable_gene_maps(section, top, expression, heading, output.genes_pdf, output.genes_png)
+    draw_variable_genes(section, top, expression, heading, output.genes_pdf, output.genes_png)

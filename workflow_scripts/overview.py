@@ -2,11 +2,11 @@
 
 from spotwise.evaluation.averages import read_listed
 from spotwise.reporting.figures import style
-from spotwise.reporting.figures.overview import overview, read_comparisons
+from spotwise.reporting.figures.overview import draw_overview, read_comparisons
 from spotwise.runtime.job import job
 
 with job(snakemake.log[0]):
-    overview(
+    draw_overview(
         read_listed(snakemake.input.scores, [snakemake.params.top]),
         read_comparisons(snakemake.input.comparisons),
         style.predictor_looks(snakemake.params.predictors, snakemake.params.drawn),

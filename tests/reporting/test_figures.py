@@ -20,6 +20,7 @@ from spotwise.evaluation.scores import score_prediction
 from spotwise.evaluation.slide_metrics import gene_gene_correlation
 from spotwise.inference.prediction_files import read_prediction, read_slide
 from spotwise.reporting.figures import boxplot, expression_maps, gene_correlation, learning_curves, style
+from spotwise.runtime.code_version import SCRIPTS, import_closure, package_modules
 
 PREDICTORS = {
     "CMRCNet-50": ("CMRCNet", "method", 0.6),
@@ -206,17 +207,17 @@ def test_clustering_brings_genes_of_a_block_together():
 
 def test_every_panel_has_the_order_of_the_truth(slide, kept, tmp_path):
     paths, _ = slide
-    gene_correlation.gene_correlation(paths, 8, tmp_path / "c.pdf", tmp_path / "c.png")
+    gene_correlation.draw_gene_correlation(paths, 8, tmp_path / "c.pdf", tmp_path / "c.png")
     read = read_slide(paths)
     first = read["Mine"]
     hvg = gene_ranks(first.var)["rank_var"]
     genes = np.flatnonzero(hvg.between(1, 8))
     order = genes[gene_correlation.cluster_order(gene_gene_correlation(first.layers["observed"][:, genes]))]
-    panels = [ax for ax in kept[0].axes if ax.images][5:10]  # second row: HVG
+    panels = [ax for ax in kept[0].axes if ax.get_title()][5:10]  # second row: HVG
     assert [ax.get_title().split("\n")[0] for ax in panels] == ["Truth", *paths]
     for ax, values in zip(panels, [first.layers["observed"], *(p.X for p in read.values())], strict=True):
         expected = gene_gene_correlation(values[:, order])
-        np.testing.assert_allclose(np.ma.filled(ax.images[0].get_array(), np.nan), expected, atol=1e-9)
+        np.testing.assert_allclose(np.ma.filled(ax.collections[0].get_array(), np.nan), expected, atol=1e-9)
 
 
 def test_the_truth_has_similarity_1_and_shuffled_genes_about_0(slide, kept, tmp_path):
@@ -229,7 +230,7 @@ def test_the_truth_has_similarity_1_and_shuffled_genes_about_0(slide, kept, tmp_
         other.X[:, measured] = truth.layers["observed"][:, order]
         paths[name] = tmp_path / f"{name}.h5ad"
         other.write_h5ad(paths[name])
-    gene_correlation.gene_correlation(paths, 12, tmp_path / "c.pdf", tmp_path / "c.png")
+    gene_correlation.draw_gene_correlation(paths, 12, tmp_path / "c.pdf", tmp_path / "c.png")
     titles = [ax.get_title().split("\n") for ax in kept[0].axes if ax.get_title()]
     r = {name: float(number.removeprefix("r = ").replace("−", "-")) for name, number in titles if name in paths}
     assert r.pop("Oracle") == 1
@@ -237,7 +238,9 @@ def test_the_truth_has_similarity_1_and_shuffled_genes_about_0(slide, kept, tmp_
 
 
 def test_a_predictor_without_variance_is_called_constant(slide, kept, tmp_path):
-    gene_correlation.gene_correlation({"TrainMean": slide[0]["TrainMean"]}, 4, tmp_path / "c.pdf", tmp_path / "c.png")
+    gene_correlation.draw_gene_correlation(
+        {"TrainMean": slide[0]["TrainMean"]}, 4, tmp_path / "c.pdf", tmp_path / "c.png"
+    )
     panel = next(ax for ax in kept[0].axes if ax.get_title().startswith("TrainMean"))
     # float32 of one number: the same in every spot
     assert panel.get_title() == "TrainMean\nr = 0.00"
@@ -248,7 +251,7 @@ def test_boxes_hold_the_genes_of_the_lists_averaged_over_seeds(scores, kept, tmp
     again = scores.assign(seed=1, pcc=scores["pcc"] + 0.1)
     order = ["Mine", "TrainMean", "CMRCNet-500", "CMRCNet-50"]
     looks = style.predictor_looks(RUN, order)
-    boxplot.pcc_boxplot(pd.concat([scores, again]), looks, 4, tmp_path / "b.pdf", tmp_path / "b.png")
+    boxplot.draw_boxplot(pd.concat([scores, again]), looks, 4, tmp_path / "b.pdf", tmp_path / "b.png")
     heg, hvg = kept[0].axes
     assert heg.get_title() == "S1\nHEG, 4 genes"
     assert [label.get_text() for label in hvg.get_yticklabels()] == order
@@ -261,14 +264,14 @@ def test_boxes_hold_the_genes_of_the_lists_averaged_over_seeds(scores, kept, tmp
 
 def test_a_box_plot_refuses_to_mix_protocols(scores, tmp_path):
     mixed = pd.concat([scores, scores.assign(protocol="patient")])
-    with pytest.raises(ValueError, match="a figure of one protocol was given scores of 2"):
-        boxplot.pcc_boxplot(mixed, style.predictor_looks(RUN), 4, tmp_path / "b.pdf", tmp_path / "b.png")
+    with pytest.raises(ValueError, match="the figure shows one protocol, but the scores hold 2"):
+        boxplot.draw_boxplot(mixed, style.predictor_looks(RUN), 4, tmp_path / "b.pdf", tmp_path / "b.png")
 
 
 @pytest.mark.parametrize("n_slides", [2, 5])
 def test_every_slide_gets_its_pair_of_panels(scores, kept, tmp_path, n_slides):
     many = pd.concat([scores.assign(sample=f"S{i}", fold=i) for i in range(n_slides)])
-    boxplot.pcc_boxplot(
+    boxplot.draw_boxplot(
         many, style.predictor_looks(RUN, ["Mine", "TrainMean"]), 4, tmp_path / "b.pdf", tmp_path / "b.png"
     )
     titles = [ax.get_title() for ax in kept[0].axes if ax.get_visible()]
@@ -278,7 +281,7 @@ def test_every_slide_gets_its_pair_of_panels(scores, kept, tmp_path, n_slides):
 
 
 def draw_maps(slide, folder, genes=("G1", "G2"), **paths):
-    expression_maps.expression_maps(
+    expression_maps.draw_expression_maps(
         paths or slide[0], genes, slide[1], (3000, 2600), 0.5, 55.0, folder / "m.pdf", folder / "m.png"
     )
 
@@ -359,7 +362,7 @@ def test_wanted_genes_are_kept_and_filled_up_with_the_most_variable(slide):
 
 
 def test_an_unmeasured_gene_is_refused(slide, tmp_path):
-    with pytest.raises(InputError, match="found G5, expected genes that the panel holds"):
+    with pytest.raises(InputError, match="found G5, expected genes of the panel"):
         draw_maps(slide, tmp_path, genes=("G1", "G5"))
 
 
@@ -373,18 +376,20 @@ def history(path, best, epochs=20):
 def test_learning_curves_mark_the_best_epoch_of_every_run(kept, tmp_path):
     histories = {f"{m}/fold{f}": history(tmp_path / f"{m}{f}.tsv", 5 + f) for m in ("CMRCNet", "Mine") for f in (0, 1)}
     looks = style.method_looks(["CMRCNet", "Mine"])
-    learning_curves.learning_curves(histories, looks, tmp_path / "l.pdf", tmp_path / "l.png")
+    learning_curves.draw_learning_curves(histories, looks, tmp_path / "l.pdf", tmp_path / "l.png")
     assert [ax.get_title() for ax in kept[0].axes] == ["CMRCNet, 2 runs", "Mine, 2 runs"]
     for ax in kept[0].axes:
         marked = [tuple(line.get_xydata()[0]) for line in ax.lines if line.get_marker() == "o"]
         assert marked == [(5, 1), (6, 1)]
-    assert kept[0].axes[0].lines[1].get_color() == style.METHOD_COLOURS["CMRCNet"]
+    green = style.METHOD_COLOURS["CMRCNet"]
+    curves = [line for line in kept[0].axes[0].lines if line.get_marker() != "o"]
+    assert [line.get_color() for line in curves] == [style.lighten(green, 0.35)] * 2 + [green] * 2
 
 
 def test_a_history_without_losses_is_refused(tmp_path):
     (tmp_path / "h.tsv").write_text("epoch\tlr\n0\t1\n")
     with pytest.raises(InputError, match=r"h\.tsv: columns: .*also train_total, val_total"):
-        learning_curves.learning_curves(
+        learning_curves.draw_learning_curves(
             {"CMRCNet": tmp_path / "h.tsv"}, style.method_looks(["CMRCNet"]), tmp_path / "l.pdf", tmp_path / "l.png"
         )
 
@@ -392,12 +397,12 @@ def test_a_history_without_losses_is_refused(tmp_path):
 def test_the_same_input_gives_the_same_bytes(slide, scores, tmp_path):
     path = history(tmp_path / "history.tsv", 3)
     drawings = {
-        "box": lambda pdf, png: boxplot.pcc_boxplot(scores, style.predictor_looks(RUN), 4, pdf, png),
-        "correlation": lambda pdf, png: gene_correlation.gene_correlation(slide[0], 4, pdf, png),
-        "map": lambda pdf, png: expression_maps.expression_maps(
+        "box": lambda pdf, png: boxplot.draw_boxplot(scores, style.predictor_looks(RUN), 4, pdf, png),
+        "correlation": lambda pdf, png: gene_correlation.draw_gene_correlation(slide[0], 4, pdf, png),
+        "map": lambda pdf, png: expression_maps.draw_expression_maps(
             slide[0], ["G1"], slide[1], (3000, 2600), 0.5, 55.0, pdf, png
         ),
-        "curves": lambda pdf, png: learning_curves.learning_curves(
+        "curves": lambda pdf, png: learning_curves.draw_learning_curves(
             {"CMRCNet": path}, style.method_looks(["CMRCNet"]), pdf, png
         ),
     }
@@ -411,9 +416,9 @@ def test_the_same_input_gives_the_same_bytes(slide, scores, tmp_path):
 
 
 def test_figures_are_as_wide_as_a_page_and_set_in_no_less_than_6_pt(slide, scores, kept, tmp_path):
-    boxplot.pcc_boxplot(scores, style.predictor_looks(RUN), 4, tmp_path / "b.pdf", tmp_path / "b.png")
+    boxplot.draw_boxplot(scores, style.predictor_looks(RUN), 4, tmp_path / "b.pdf", tmp_path / "b.png")
     draw_maps(slide, tmp_path)
-    gene_correlation.gene_correlation(slide[0], 4, tmp_path / "c.pdf", tmp_path / "c.png")
+    gene_correlation.draw_gene_correlation(slide[0], 4, tmp_path / "c.pdf", tmp_path / "c.png")
     for fig in kept:
         assert fig.get_figwidth() * 25.4 == pytest.approx(180)
         assert min(text.get_fontsize() for text in fig.findobj(lambda artist: hasattr(artist, "get_fontsize"))) >= 6
@@ -445,18 +450,15 @@ def test_long_names_are_broken_at_hyphens_and_numbers_stay_with_their_word():
 
 
 def test_a_changed_colour_reruns_figures_alone():
-    """Only rules that write nothing but figures, or a page of them, are told of the code that draws."""
-    rules = [rule for path in (REPOSITORY / "rules").glob("*.smk") for rule in path.read_text().split("\nrule ")[1:]]
-    drawing = [rule for rule in rules if '"figures/' in rule]
-    assert len(drawing) >= 9
-    for rule in drawing:
-        paths = re.findall(
-            r'"((?:<results>|{FIGURE}|{FIGURES_OF_STRUCTURE}|{STRUCTURE})/[^"]+)"',
-            rule.partition("output:")[2].partition("log:")[0],
-        )
-        assert paths
-        folders = ("{FIGURE}/", "{FIGURES_OF_STRUCTURE}/", "<results>/figures/")
-        assert all(path.startswith(folders) or path.endswith("/page.html") for path in paths)
+    """Only modules that draw depend on the code that draws, and their scripts write nothing but figures and pages."""
+    drawing = "spotwise.reporting.figures"
+    for module in package_modules():
+        if not module.startswith((drawing, "spotwise.reporting.structure_page")):
+            assert not any(name.startswith(drawing) for name in import_closure(module)), module
+    scripts = [text for path in SCRIPTS.glob("*.py") if drawing in (text := path.read_text(encoding="utf-8"))]
+    outputs = [name for text in scripts for name in re.findall(r"output\.(\w+)", text)]
+    assert len(outputs) > 2 * 9
+    assert all(name.endswith(("pdf", "png", "page")) for name in outputs)
 
 
 def test_a_failed_save_leaves_nothing_behind(tmp_path, monkeypatch):

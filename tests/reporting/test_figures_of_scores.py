@@ -12,7 +12,7 @@ from spotwise.evaluation import significance
 from spotwise.reporting.figures import (
     boxplot,
     ceiling_scatter,
-    gene_dots,
+    gene_bars,
     learning_curves,
     overview,
     profiles,
@@ -116,7 +116,7 @@ def test_marks_say_whether_the_other_is_better_or_worse_than_the_reference():
 
 
 def draw_overview(scores, comparisons=NONE, looks=LOOKS, reference="CMRCNet-50", **options):
-    overview.overview(scores, comparisons, looks, reference, 2, *FILES, **options)
+    overview.draw_overview(scores, comparisons, looks, reference, 2, *FILES, **options)
 
 
 def test_marks_stand_in_the_row_of_their_predictor_and_a_worse_one_is_no_success(kept):
@@ -165,7 +165,7 @@ def test_every_cohort_has_its_column_of_two_panels_in_the_order_of_the_config(ke
 
 
 def test_an_overview_refuses_to_mix_protocols():
-    with pytest.raises(ValueError, match="a figure of one protocol was given scores of 2"):
+    with pytest.raises(ValueError, match="the figure shows one protocol, but the scores hold 2"):
         draw_overview(pd.concat([scores_of(), scores_of(protocol="patient")]))
 
 
@@ -179,7 +179,7 @@ def one_slide(scores):
 def test_profiles_draw_each_measured_gene_at_its_means_over_seeds(kept):
     first = one_slide(scores_of())
     second = first.assign(seed=1, predicted_mean=first["predicted_mean"] + 1, predicted_var=first["predicted_var"] * 3)
-    profiles.expression_profiles(pd.concat([first, second]), LOOKS, *FILES)
+    profiles.draw_profiles(pd.concat([first, second]), LOOKS, *FILES)
     for row, (true, predicted, change) in enumerate(
         (
             ("observed_mean", "predicted_mean", lambda value: value + 0.5),
@@ -202,7 +202,7 @@ def test_what_is_too_low_for_the_axes_stands_on_their_edge(kept):
     scores = genes_of("Mine", {f"G{i}": 0.1 for i in range(200)})
     scores["observed_mean"] = [*np.zeros(60), *np.geomspace(0.02, 3, 140)]
     scores["predicted_mean"] = [-1, 0, *np.geomspace(0.3, 5, 198)]
-    profiles.expression_profiles(scores, style.predictor_looks(RUN, ["Mine"]), *FILES)
+    profiles.draw_profiles(scores, style.predictor_looks(RUN, ["Mine"]), *FILES)
     ax = kept[0].axes[0]
     points = ax.lines[0]
     assert ax.get_xlim() == pytest.approx((0.01, 7.5))
@@ -217,7 +217,7 @@ def test_constant_predictions_alone_are_drawn_on_the_edge(kept):
     scores = genes_of("Mine", {f"G{i}": 0.0 for i in range(4)})
     scores["observed_mean"] = scores["observed_var"] = [0.2, 0.3, 0.5, 2.0]
     scores["predicted_mean"], scores["predicted_var"] = 0.4, 0.0
-    profiles.expression_profiles(scores, style.predictor_looks(RUN, ["Mine"]), *FILES)
+    profiles.draw_profiles(scores, style.predictor_looks(RUN, ["Mine"]), *FILES)
     mean, variance = kept[0].axes
     np.testing.assert_allclose(mean.lines[0].get_ydata(), 0.4)
     np.testing.assert_allclose(variance.lines[0].get_ydata(), variance.get_ylim()[0])
@@ -225,10 +225,10 @@ def test_constant_predictions_alone_are_drawn_on_the_edge(kept):
 
 def test_a_figure_of_a_slide_refuses_two():
     for draw in (
-        profiles.expression_profiles,
-        lambda scores, looks, *files: gene_dots.gene_bars(scores, looks, 2, *files),
+        profiles.draw_profiles,
+        lambda scores, looks, *files: gene_bars.draw_gene_bars(scores, looks, 2, *files),
     ):
-        with pytest.raises(ValueError, match="a figure of one sample was given scores of 2"):
+        with pytest.raises(ValueError, match="the figure shows one sample, but the scores hold 2"):
             draw(scores_of(), LOOKS, *FILES)
 
 
@@ -241,7 +241,7 @@ def test_bars_are_the_genes_of_the_lists_by_rank_and_constant_ones_are_crossed(k
     files[1]["pcc"] += 0.1
     files.append(genes_of("Mine", {gene: -value for gene, value in pcc.items()}))
     scores = pd.concat(files).assign(rank_mean=[3, 1, 2, 4, 5] * 3, rank_var=[1, 4, 5, 2, 3] * 3)
-    gene_dots.gene_bars(scores, style.predictor_looks(RUN, ["Mine", "CMRCNet-50"]), 3, *FILES)
+    gene_bars.draw_gene_bars(scores, style.predictor_looks(RUN, ["Mine", "CMRCNet-50"]), 3, *FILES)
     mine_heg, cmrcnet_heg, mine_hvg, cmrcnet_hvg = kept[0].axes
     assert [ax.get_ylabel() for ax in kept[0].axes] == ["Mine", "CMRCNet-50"] * 2
     for ax, names, values in (
@@ -259,7 +259,7 @@ def test_bars_are_the_genes_of_the_lists_by_rank_and_constant_ones_are_crossed(k
 
 def test_bars_of_a_gene_with_dollar_signs_are_named_as_it_is_called(kept):
     scores = genes_of("Mine", {r"$\frac{$": 0.3, "B": 0.2}).assign(rank_mean=[1, 2], rank_var=[1, 2])
-    gene_dots.gene_bars(scores, style.predictor_looks(RUN, ["Mine"]), 2, *FILES)
+    gene_bars.draw_gene_bars(scores, style.predictor_looks(RUN, ["Mine"]), 2, *FILES)
     kept[0].draw_without_rendering()  # as mathematics it could not be drawn
     assert [label.get_text() for label in kept[0].axes[0].get_xticklabels()] == [style.plain(r"$\frac{$"), "B"]
 
@@ -307,7 +307,7 @@ def test_curves_average_slides_then_seeds_then_folds_where_all_folds_are(sweeps)
 
 def test_neighbour_curves_are_drawn_as_averaged_with_the_configured_k(sweeps, kept):
     looks = style.method_looks(["BLEEP", "CMRCNet", "STNet"])
-    top_k_curve.neighbour_curves(sweeps, looks, [50, 500], 2, *FILES)
+    top_k_curve.draw_top_k_curves(sweeps, looks, [50, 500], 2, *FILES)
     heg, hvg, marker = kept[0].subfigs[0].axes
     assert [ax.get_title() for ax in (heg, hvg, marker)] == ["top 2 HEG", "top 2 HVG", "marker genes"]
     for ax, offset in ((heg, 0), (hvg, 0.1), (marker, 0.2)):
@@ -327,7 +327,7 @@ def test_neighbour_curves_are_drawn_as_averaged_with_the_configured_k(sweeps, ke
 def test_many_methods_are_spread_over_rows_with_one_scale(sweeps, kept):
     names = [f"M{i}" for i in range(9)]
     many = pd.concat([sweeps.assign(method=name, HEG_top2=sweeps["HEG_top2"] * i) for i, name in enumerate(names)])
-    top_k_curve.neighbour_curves(many, style.method_looks(names), [50], 2, *FILES)
+    top_k_curve.draw_top_k_curves(many, style.method_looks(names), [50], 2, *FILES)
     drawn = [[text.get_text() for text in part.legends[0].get_texts()] for part in kept[0].subfigs]
     assert drawn == [names[:3], names[3:6], names[6:]]
     assert len({ax.get_ylim() for part in kept[0].subfigs for ax in part.axes}) == 1
@@ -364,7 +364,7 @@ def test_slides_and_cohorts_of_one_protocol_are_no_gap():
         protocol_gap.slide_gaps(pd.concat([scores, lonely, other]), 2), protocol_gap.slide_gaps(scores, 2)
     )
     with pytest.raises(ValueError, match="no cohort has slides that both protocols test"):
-        protocol_gap.protocol_gap(other, LOOKS, 2, *FILES)
+        protocol_gap.draw_protocol_gap(other, LOOKS, 2, *FILES)
 
 
 @pytest.mark.parametrize("cohorts", [["READ"], ["SKCM", "READ"]])
@@ -373,7 +373,7 @@ def test_dumbbells_join_both_protocols(kept, cohorts):
     both = pd.concat(
         [own, own.assign(predictor="TrainMean", kind="control", pcc=own["pcc"].where(own["pcc"].isna(), 0))]
     )
-    protocol_gap.protocol_gap(
+    protocol_gap.draw_protocol_gap(
         pd.concat([both.assign(cohort=name) for name in cohorts]), LOOKS, 2, *FILES, cohorts=cohorts
     )
     panels = {tuple(ax.get_title().split("\n")): ax for ax in kept[0].axes}
@@ -395,11 +395,11 @@ def test_dumbbells_join_both_protocols(kept, cohorts):
 def test_a_cohort_without_markers_has_a_panel_less(kept):
     own = both_protocols()
     without = own.assign(cohort="SKCM", is_marker=False)
-    protocol_gap.protocol_gap(pd.concat([own, without]), LOOKS, 2, *FILES)
+    protocol_gap.draw_protocol_gap(pd.concat([own, without]), LOOKS, 2, *FILES)
     titles = {ax.get_title() for ax in kept[0].axes if ax.get_visible()}
     both = {f"{cohort}\ntop 2 {kind}" for cohort in ("READ", "SKCM") for kind in ("HEG", "HVG")}
     assert titles == both | {"READ\nmarker genes"}
-    protocol_gap.protocol_gap(without, LOOKS, 2, *FILES)
+    protocol_gap.draw_protocol_gap(without, LOOKS, 2, *FILES)
     assert [ax.get_title() for ax in kept[1].axes if ax.get_visible()] == ["SKCM\ntop 2 HEG", "SKCM\ntop 2 HVG"]
 
 
@@ -419,7 +419,7 @@ def test_the_share_of_the_ceiling_is_one_mean_of_table_1_by_another():
 
 def test_each_gene_stands_over_its_own_ceiling(kept):
     scores = scores_of()
-    ceiling_scatter.noise_ceiling(scores, style.predictor_looks(RUN, ["Mine", "BLEEP-50"]), 2, *FILES)
+    ceiling_scatter.draw_ceiling(scores, style.predictor_looks(RUN, ["Mine", "BLEEP-50"]), 2, *FILES)
     mean = scores.groupby(["predictor", "gene"])["pcc"].mean()
     for ax, name in zip(kept[0].axes, ("Mine", "BLEEP-50"), strict=True):
         heg, hvg = (line for line in ax.lines if line.get_marker() == "o")
@@ -438,7 +438,7 @@ def test_each_gene_stands_over_its_own_ceiling(kept):
 def test_without_a_noise_ceiling_there_is_no_figure_of_it():
     scores = scores_of()
     with pytest.raises(ValueError, match="no scores of NoiseCeiling"):
-        ceiling_scatter.noise_ceiling(scores[scores["predictor"].ne("NoiseCeiling")], LOOKS, 2, *FILES)
+        ceiling_scatter.draw_ceiling(scores[scores["predictor"].ne("NoiseCeiling")], LOOKS, 2, *FILES)
 
 
 # --- All of them ------------------------------------------------------------------------------------------------------
@@ -450,13 +450,13 @@ def draw_all(folder, sweeps):
     both = pd.concat([scores, scores_of(protocol="patient")])
     looks, methods = LOOKS, style.method_looks(["CMRCNet", "BLEEP", "Mine"])
     drawings = {
-        "boxplot": lambda *files: boxplot.pcc_boxplot(scores, looks, 2, *files),
-        "overview": lambda *files: overview.overview(scores, NONE, looks, "CMRCNet-50", 2, *files),
-        "profiles": lambda *files: profiles.expression_profiles(one_slide(scores), looks, *files),
-        "genes": lambda *files: gene_dots.gene_bars(one_slide(scores), looks, 2, *files),
-        "neighbours": lambda *files: top_k_curve.neighbour_curves(sweeps, methods, [50], 2, *files),
-        "protocols": lambda *files: protocol_gap.protocol_gap(both, looks, 2, *files),
-        "ceiling": lambda *files: ceiling_scatter.noise_ceiling(scores, looks, 2, *files),
+        "boxplot": lambda *files: boxplot.draw_boxplot(scores, looks, 2, *files),
+        "overview": lambda *files: overview.draw_overview(scores, NONE, looks, "CMRCNet-50", 2, *files),
+        "profiles": lambda *files: profiles.draw_profiles(one_slide(scores), looks, *files),
+        "genes": lambda *files: gene_bars.draw_gene_bars(one_slide(scores), looks, 2, *files),
+        "neighbours": lambda *files: top_k_curve.draw_top_k_curves(sweeps, methods, [50], 2, *files),
+        "protocols": lambda *files: protocol_gap.draw_protocol_gap(both, looks, 2, *files),
+        "ceiling": lambda *files: ceiling_scatter.draw_ceiling(scores, looks, 2, *files),
     }
     for name, draw in drawings.items():
         draw(folder / f"{name}.pdf", folder / f"{name}.png")
@@ -493,7 +493,7 @@ def test_a_method_has_one_colour_in_all_figures(sweeps, kept, tmp_path):
     names = draw_all(tmp_path, sweeps)
     history = tmp_path / "history.tsv"
     pd.DataFrame({"epoch": [1, 2], "train_total": [2, 1], "val_total": [2, 1]}).to_csv(history, sep="\t", index=False)
-    learning_curves.learning_curves({"CMRCNet/fold0": history}, style.method_looks(["Mine", "CMRCNet"]), *FILES)
+    learning_curves.draw_learning_curves({"CMRCNet/fold0": history}, style.method_looks(["Mine", "CMRCNet"]), *FILES)
     for name, fig in zip([*names, "curves"], kept, strict=True):
         assert LOOKS["CMRCNet-50"].colour.lower() in colours(fig), name
         if name != "curves":

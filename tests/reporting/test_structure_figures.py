@@ -126,7 +126,7 @@ def test_without_labels_domains_have_the_colours_of_the_reference():
 def drawn_map(section, kept, labels, **changes):
     scores = madeup.scores(n_labelled=0 if labels is None else 29)
     arguments = {"spaces": madeup.SPACES, "seed": 0} | changes
-    domain_map.domain_map(
+    domain_map.draw_domains(
         section, madeup.domain_table(), scores, *arguments.values(), labels, CLASSES, "S1 (c)", "m.pdf", "m.png"
     )
     return kept[-1]
@@ -208,7 +208,7 @@ def test_a_section_is_read_in_the_order_of_the_barcodes(tmp_path):
 def test_long_labels_break_into_as_many_columns_as_fit(section, kept):
     names = {name: f"immune : B/plasma cells, endothelium and {name}" for name in CLASSES}
     labels = madeup.labels().map(names)
-    domain_map.domain_map(
+    domain_map.draw_domains(
         section,
         madeup.domain_table(),
         madeup.scores(),
@@ -229,7 +229,7 @@ def test_long_labels_break_into_as_many_columns_as_fit(section, kept):
 def test_the_umap_shows_domains_labels_and_genes_in_the_order_of_its_own_spots(kept):
     plane = madeup.umap().sample(frac=1, random_state=1)
     own = madeup.domains()
-    umap_plot.slide_umap(
+    umap_plot.draw_slide_umap(
         plane,
         own,
         colouring(own, madeup.labels(), CLASSES),
@@ -260,7 +260,7 @@ def test_the_umap_shows_domains_labels_and_genes_in_the_order_of_its_own_spots(k
 
 def test_a_slide_without_labels_and_genes_has_one_panel(kept):
     own = madeup.domains()
-    umap_plot.slide_umap(
+    umap_plot.draw_slide_umap(
         madeup.umap(), own, colouring(own, None), False, madeup.expression()[[]], "Joint", "S1", "u.pdf", "u.png"
     )
     assert titles(kept[-1]) == ["Domains in Joint"]
@@ -271,7 +271,7 @@ def test_slides_of_a_cohort_have_colours_that_no_label_has(kept):
     plane = pd.concat([madeup.umap("S1"), madeup.umap("S2")], ignore_index=True)
     found = {"S1": madeup.domains(seed=0), "S2": madeup.domains(seed=1)}  # numbered otherwise
     labels = dict.fromkeys(found, madeup.labels())
-    umap_plot.cohort_umap(plane, found, labels, CLASSES, "Joint", "c", "u.pdf", "u.png")
+    umap_plot.draw_cohort_umap(plane, found, labels, CLASSES, "Joint", "c", "u.pdf", "u.png")
     fig = kept[-1]
     slides, by_label, by_domain = fig.axes
     assert titles(fig) == ["Slides", "Labels", "Domains in Joint"]
@@ -286,7 +286,7 @@ def test_slides_of_a_cohort_have_colours_that_no_label_has(kept):
     assert at[tuple(place)] == of_class["stroma"]
     assert [text.get_text() for text in fig.legends[0].get_texts()] == ["slide S1", "slide S2", *CLASSES, "no label"]
     assert misplaced(fig) == []
-    umap_plot.cohort_umap(plane, found, {}, [], "Joint", "c", "u.pdf", "u.png")
+    umap_plot.draw_cohort_umap(plane, found, {}, [], "Joint", "c", "u.pdf", "u.png")
     assert titles(kept[-1]) == ["Slides"]
 
 
@@ -295,7 +295,7 @@ def test_slides_of_a_cohort_have_colours_that_no_label_has(kept):
 
 def test_a_panel_for_each_gene_with_its_i_and_q(section, kept):
     genes = madeup.variable_genes()
-    variable_gene_maps.variable_gene_maps(section, genes, madeup.expression(), "S1 (c)", "g.pdf", "g.png")
+    variable_gene_maps.draw_variable_genes(section, genes, madeup.expression(), "S1 (c)", "g.pdf", "g.png")
     fig = kept[-1]
     assert titles(fig) == [
         "H&E\n",
@@ -312,7 +312,7 @@ def test_a_panel_for_each_gene_with_its_i_and_q(section, kept):
 
 def test_genes_are_found_by_name_whatever_the_order_of_the_columns(section, kept):
     genes = madeup.variable_genes().iloc[::-1]
-    variable_gene_maps.variable_gene_maps(section, genes, madeup.expression(), "S1 (c)", "g.pdf", "g.png")
+    variable_gene_maps.draw_variable_genes(section, genes, madeup.expression(), "S1 (c)", "g.pdf", "g.png")
     first = next(ax for ax in kept[-1].axes if ax.get_title().startswith("G1"))
     np.testing.assert_allclose(first.collections[0].get_array(), (1 - madeup.BAND) / np.sqrt(2 / 3))
 
@@ -342,7 +342,7 @@ def test_the_same_figure_gives_the_same_bytes(section, tmp_path, monkeypatch):
     plane = madeup.umap()
 
     def draw(files):
-        domain_map.domain_map(
+        domain_map.draw_domains(
             section,
             madeup.domain_table(),
             madeup.scores(),
@@ -353,8 +353,8 @@ def test_the_same_figure_gives_the_same_bytes(section, tmp_path, monkeypatch):
             "S1",
             *files["map"],
         )
-        umap_plot.slide_umap(plane, own, colours, True, madeup.expression(), "Joint", "S1", *files["umap"])
-        variable_gene_maps.variable_gene_maps(
+        umap_plot.draw_slide_umap(plane, own, colours, True, madeup.expression(), "Joint", "S1", *files["umap"])
+        variable_gene_maps.draw_variable_genes(
             section, madeup.variable_genes(), madeup.expression(), "S1", *files["genes"]
         )
 

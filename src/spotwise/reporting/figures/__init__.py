@@ -1,1 +1,1 @@
-"""The figures of the paper and of what it lacks, from files of a run; one module per kind, looks in `figures.style`."""
+"""Figures of a run, one module per kind, drawn from its result files."""

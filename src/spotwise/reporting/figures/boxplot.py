@@ -1,4 +1,4 @@
-"""Fig. 2: how the correlation spreads over genes, per test slide and predictor."""
+"""Box plots of the PCC per gene, for each test slide and predictor (Fig. 2)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from spotwise.evaluation.gene_sets import gene_sets
 from spotwise.reporting.figures import style
@@ -17,24 +17,35 @@ from spotwise.reporting.tables.layout import plural
 MAX_SLIDES_PER_BAND = 4
 HIGHEST_BOX, LOWEST_BOX = 3.6 * style.MM, 2.5 * style.MM  # room for one line of 6 pt
 TITLES_HEIGHT = 14 * style.MM
+MEAN = {
+    "marker": "D",
+    "markersize": 2.2,
+    "markerfacecolor": "white",
+    "markeredgecolor": "black",
+    "markeredgewidth": 0.4,
+}
+OUTLIER = {"marker": "o", "markersize": 1.2, "markerfacecolor": "0.3", "markeredgewidth": 0}
 
 
-def pcc_boxplot(
+def draw_boxplot(
     scores: pd.DataFrame,
     looks: Mapping[str, style.Look],
     top: int,
     pdf: str | os.PathLike,
     png: str | os.PathLike,
 ) -> None:
-    """Draw the PCC of the top HEG and HVG as boxes: a column of two panels per slide, a box per predictor.
+    """Draw box plots of the PCC of the top HEG and HVG per slide.
+
+    Each slide has a column of two panels with a box per predictor. The diamond is the mean, which Table 1 averages
+    further.
 
     Parameters
     ----------
     scores
-        Rows of one cohort and protocol with `SCORE_COLUMNS`. Seeds are averaged per gene; constant genes count
-        with their 0, as in Table 1. The diamond is the mean, which Table 1 averages further.
+        Rows of one cohort and protocol with `SCORE_COLUMNS`. Seeds are averaged per gene. Constant genes count
+        as 0, as in Table 1.
     looks
-        Predictors from top to bottom, with their looks (`style.predictor_looks`). Those without scores are left out.
+        Predictors from top to bottom with their looks (`style.predictor_looks`). Those without scores are left out.
     top
         Size of the HEG and HVG lists.
     pdf, png
@@ -43,69 +54,74 @@ def pcc_boxplot(
     Raises
     ------
     ValueError
-        The scores are of more than one cohort or protocol.
+        If the scores cover more than one cohort or protocol.
     """
     style.require_one(scores, "cohort", "protocol")
     looks = style.looks_of(looks, scores["predictor"])
     slides = list(dict.fromkeys(scores.sort_values(["fold", "sample"], kind="stable")["sample"]))
     bands, columns = style.wrap(len(slides), MAX_SLIDES_PER_BAND)
+    titles = (2 * bands + 0.5) * TITLES_HEIGHT
+    boxes = 2 * bands * len(looks)
+    height = titles + boxes * np.clip((style.PAGE_HEIGHT - titles) / boxes, LOWEST_BOX, HIGHEST_BOX)
+    masks = gene_sets(scores, (top,))
     with style.page():
-        titles = (2 * bands + 0.5) * TITLES_HEIGHT
-        boxes = 2 * bands * len(looks)
-        box_height = np.clip((style.PAGE_HEIGHT - titles) / boxes, LOWEST_BOX, HIGHEST_BOX)
-        fig = Figure(figsize=(style.PAGE_WIDTH, titles + boxes * box_height), layout="constrained")
-        fig.suptitle(f"{scores['cohort'].iloc[0]}, {scores['protocol'].iloc[0]} protocol")
-        axes = fig.subplots(2 * bands, columns, sharex=True, sharey=True, squeeze=False)
-        masks = gene_sets(scores, (top,))
+        fig, axes = style.panels(
+            (style.PAGE_WIDTH, height), (2 * bands, columns), style.cohort_title(scores), sharex=True, sharey=True
+        )
         for place, slide in enumerate(slides):
             band, column = divmod(place, columns)
             for row, kind in enumerate(("HEG", "HVG")):
+                ax = axes[2 * band + row, column]
                 genes = scores[masks[f"{kind}_top{top}"] & scores["sample"].eq(slide)]
-                draw_boxes(axes[2 * band + row, column], genes.groupby(["predictor", "gene"])["pcc"].mean(), looks)
-                axes[2 * band + row, column].set_title(f"{slide}\n{kind}, {plural(genes['gene'].nunique(), 'gene')}")
-        for ax in axes.flat:
-            ax.set_visible(ax.has_data())
-        _label_edges(axes, len(slides))
+                draw_boxes(ax, genes.groupby(["predictor", "gene"])["pcc"].mean(), looks)
+                ax.set_title(f"{slide}\n{kind}, {plural(genes['gene'].nunique(), 'gene')}")
+        style.hide_empty(axes)
+        _label_lowest(axes, len(slides))
         style.save(fig, pdf, png)
 
 
 def draw_boxes(ax: Axes, pcc: pd.Series, looks: Mapping[str, style.Look]) -> None:
-    """Draw a horizontal box per predictor, from top to bottom in the order of ``looks``.
+    """Draw a horizontal box per predictor, in the order of ``looks``.
 
     Parameters
     ----------
+    ax
+        Panel to draw in.
     pcc
         Correlations, indexed by predictor and gene.
     looks
-        Predictors with their looks; the place of one without correlations stays empty.
+        Predictors with their looks. The row of one without correlations stays empty.
     """
-    present = set(pcc.index.get_level_values("predictor"))
+    drawn = pcc.rename("pcc").reset_index()
+    drawn = drawn[drawn["predictor"].isin(looks)]
+    sns.boxplot(
+        drawn,
+        x="pcc",
+        y="predictor",
+        hue="predictor",
+        order=list(looks),
+        hue_order=list(looks),
+        palette={name: look.colour for name, look in looks.items()},
+        saturation=1,
+        width=0.7,
+        linewidth=0.5,
+        linecolor="black",
+        showmeans=True,
+        medianprops={"linewidth": 1.0},
+        meanprops=MEAN,
+        flierprops=OUTLIER,
+        legend=False,
+        ax=ax,
+    )
+    for box, look in zip(ax.patches, style.looks_of(looks, drawn["predictor"]).values(), strict=True):
+        box.set_hatch(look.hatch)
     ax.axvline(0, color="black", linewidth=0.5, zorder=0)
-    for place, (predictor, look) in enumerate(looks.items()):
-        if predictor not in present:
-            continue
-        ax.boxplot(
-            pcc[predictor].to_numpy(),
-            positions=[place],
-            widths=0.7,
-            orientation="horizontal",
-            patch_artist=True,
-            showmeans=True,
-            boxprops={"facecolor": look.colour, "hatch": look.hatch, "linewidth": 0.5},
-            medianprops={"color": "black", "linewidth": 1.0},
-            meanprops={"marker": "D", "markersize": 2.2, "markerfacecolor": "white", "markeredgecolor": "black"}
-            | {"markeredgewidth": 0.4},
-            whiskerprops={"linewidth": 0.5},
-            capprops={"linewidth": 0.5},
-            flierprops={"marker": "o", "markersize": 1.2, "markerfacecolor": "0.3", "markeredgewidth": 0},
-        )
-    ax.set_yticks(range(len(looks)), list(looks))
-    ax.set_ylim(len(looks) - 0.4, -0.6)
-    ax.tick_params(axis="y", length=0)
+    ax.set(xlabel="", ylabel="")
+    style.name_rows(ax, looks)
 
 
-def _label_edges(axes, n_slides: int) -> None:
-    """Tick labels and the axis' name under the lowest panel of each column, also where the last band is not full."""
+def _label_lowest(axes: np.ndarray, n_slides: int) -> None:
+    """Label the x axis under the lowest panel of each column, also above an empty place."""
     columns = axes.shape[1]
     for column in range(columns):
         last = 2 * ((n_slides - 1 - column) // columns) + 1

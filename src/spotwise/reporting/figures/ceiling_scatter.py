@@ -1,4 +1,4 @@
-"""The correlation of each gene against the noise ceiling: how much of what can be predicted is predicted."""
+"""Scatter plots of each gene's PCC against its noise ceiling."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
 from spotwise.evaluation.averages import mean_table
@@ -24,25 +23,26 @@ POINTS = {
     "HVG": {"markersize": 1.8, "markeredgewidth": 0},
 }
 EXPLANATION = (
-    "○ HEG, ● HVG: a gene's PCC against its noise ceiling, which a predictor of the true rates would reach (line). "
-    "Per cent: mean PCC of these genes, as in Table 1, as a share of the mean of NoiseCeiling."
+    "○ HEG, ● HVG: PCC of a gene against its noise ceiling, which a predictor of the true rates would reach (line). "
+    "Percentages: mean PCC of these genes, as in Table 1, divided by the mean of NoiseCeiling."
 )
 
 
-def noise_ceiling(
+def draw_ceiling(
     scores: pd.DataFrame, looks: Mapping[str, style.Look], top: int, pdf: str | os.PathLike, png: str | os.PathLike
 ) -> None:
-    """Draw the PCC of the top HEG and HVG against their noise ceiling: a panel per predictor, the line of identity.
+    """Draw the PCC of the top HEG and HVG against their noise ceiling.
 
-    Over a panel stands the share of the ceiling that is reached (`ceiling_shares`).
+    Each predictor has a panel with the line of identity. Its title gives the share of the ceiling that is reached
+    (`ceiling_shares`).
 
     Parameters
     ----------
     scores
-        Rows of one cohort and protocol with `SCORE_COLUMNS`, those of `NoiseCeiling` among them. A gene's PCC
-        is averaged over seeds, slides and folds.
+        Rows of one cohort and protocol with `SCORE_COLUMNS`, including those of `NoiseCeiling`. The PCC of a
+        gene is averaged over seeds, slides and folds.
     looks
-        Predictors in display order, with their looks (`style.predictor_looks`). Those without scores are left out.
+        Predictors in display order with their looks (`style.predictor_looks`). Those without scores are left out.
     top
         Size of the HEG and HVG lists.
     pdf, png
@@ -51,48 +51,45 @@ def noise_ceiling(
     Raises
     ------
     ValueError
-        The scores are of more than one cohort or protocol, or hold no `NoiseCeiling`.
+        If the scores cover more than one cohort or protocol, or lack `NoiseCeiling`.
     """
     style.require_one(scores, "cohort", "protocol")
-    present = set(scores["predictor"])
-    if CEILING not in present:
+    if CEILING not in set(scores["predictor"]):
         raise ValueError(f"no scores of {CEILING}")
-    shown = [name for name in looks if name in present]
+    looks = style.looks_of(looks, scores["predictor"])
     masks = gene_sets(scores, (top,))
     genes = {kind: gene_means(scores[masks[f"{kind}_top{top}"]]) for kind in POINTS}
     shares = ceiling_shares(scores, top)
-    rows, columns = style.panel_grid(len(shown))
+    rows, columns = style.panel_grid(len(looks))
     side = (style.PAGE_WIDTH - AXIS_WIDTH) / columns
-    names = {predictor: style.title(predictor, side) for predictor in shown}
+    names = {predictor: style.title(predictor, side) for predictor in looks}
     titles = TITLE_LINE * (2 + max(name.count("\n") for name in names.values()))
+    size = style.PAGE_WIDTH, rows * (side + titles) + FOOT_HEIGHT
     with style.page():
-        fig = Figure(figsize=(style.PAGE_WIDTH, rows * (side + titles) + FOOT_HEIGHT), layout="constrained")
-        fig.suptitle(f"{scores['cohort'].iloc[0]}, {scores['protocol'].iloc[0]} protocol")
-        axes = fig.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        for ax, predictor in zip(axes.flat, shown, strict=False):
-            for kind, points in genes.items():
-                _draw_genes(ax, points[CEILING], points[predictor], looks[predictor].colour, POINTS[kind])
+        fig, axes = style.panels(size, (rows, columns), style.cohort_title(scores), sharex=True, sharey=True)
+        for ax, (predictor, look) in zip(axes.flat, looks.items(), strict=False):
+            for kind, pcc in genes.items():
+                _draw_genes(ax, pcc[CEILING], pcc[predictor], look.colour, POINTS[kind])
             reached = ", ".join(f"{sign} {_percent(shares.at[predictor, kind])}" for kind, sign in SIGNS.items())
             ax.set_title(f"{names[predictor]}\n{reached}")
-        for ax in axes.flat[len(shown) :]:
-            ax.set_visible(False)
-        style.label_edges(axes, len(shown), "noise ceiling", "PCC")
+        style.hide_empty(axes)
+        style.label_edges(axes, len(looks), "noise ceiling", "PCC")
         style.foot(fig, EXPLANATION)
         style.save(fig, pdf, png)
 
 
 def ceiling_shares(scores: pd.DataFrame, top: int) -> pd.DataFrame:
-    """Mean PCC as in Table 1, as a share of that of `NoiseCeiling`; NaN where the ceiling is 0.
+    """Divide the mean PCC of each predictor by that of `NoiseCeiling`.
 
     Parameters
     ----------
     scores, top
-        As in `noise_ceiling`.
+        As in `draw_ceiling`. Means are those of Table 1.
 
     Returns
     -------
     DataFrame
-        Indexed by predictor: HEG, HVG.
+        Columns HEG and HVG, indexed by predictor. NaN where the ceiling is 0.
     """
     means = mean_table(scores, [top]).set_index("predictor")[[f"{kind}_top{top}" for kind in POINTS]]
     ceiling = means.loc[CEILING]

@@ -1,4 +1,4 @@
-"""Domains of a tissue over the slide: its labels, and what was found in each space, in the colours of the labels."""
+"""Maps of labels and of the domains found in each space, in the colours of the labels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 
 import pandas as pd
-import scipy  # loads a subpackage when it is used
+import scipy
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -16,9 +16,9 @@ from spotwise.reporting.figures import spot_plot, style
 from spotwise.reporting.figures.spot_plot import Section
 
 MAX_COLUMNS = 4
-PANELS_SHARE = 0.97  # of the figure's width: there is no colour bar
-# Any two differ by at least 15 CIELAB units under normal vision, deuteranopia and protanopia, and each from the faded
-# tissue; pink, the tissue's own colour, comes late
+PANELS_SHARE = 0.97  # of the figure's width, as there is no colour bar
+# Any two differ by at least 15 CIELAB units under normal vision, deuteranopia and protanopia, and each by 12 from the
+# faded tissue. Pink, the colour of the tissue, comes late.
 DOMAIN_COLOURS = (
     "#0072B2",
     "#E69F00",
@@ -33,19 +33,19 @@ DOMAIN_COLOURS = (
     "#4B2D4B",
     "#0078F0",
 )
-LATER_SHADES = (0.5, -0.4)  # from the 13th colour on: share of white mixed in, or of black where negative
+LATER_SHADES = (0.5, -0.4)  # from the 13th colour on; share of white mixed in, or of black where negative
 UNLABELLED, NO_LABEL = style.UNDEFINED, "no label"
-LEGEND_ROW, LEGEND_HANDLE = 3.5 * style.MM, 8 * style.MM  # height of a row; width of a marker with its gaps
+LEGEND_ROW, LEGEND_HANDLE = 3.5 * style.MM, 8 * style.MM  # height of a row, width of a marker with its gaps
 LEGEND_SIZE = 6
 
 
 def palette(names: Iterable[Hashable]) -> dict:
-    """Give each name a colour by its place."""
+    """Assign a colour to each name by its place."""
     return dict(zip(names, _colours(), strict=False))
 
 
 def _colours() -> Iterator[str]:
-    """The colours of domains in order, without end."""
+    """Yield the colours of domains in order, without end."""
     yield from DOMAIN_COLOURS
     for shade in cycle(LATER_SHADES):
         for colour in DOMAIN_COLOURS:
@@ -53,30 +53,30 @@ def _colours() -> Iterator[str]:
 
 
 def free_colours(used: Iterable[str]) -> Iterator[str]:
-    """The colours of domains in order, without those that are in use."""
+    """Yield the colours of domains in order, except those in use."""
     used = {*used}
     return (colour for colour in _colours() if colour not in used)
 
 
 def classes_of(labels: Iterable[pd.Series]) -> list[str]:
-    """All classes of some slides' labels, sorted: with a `palette` of them a class has one colour on all slides."""
+    """Return the sorted classes of some slides' labels."""
     return sorted(set().union(*(series.dropna() for series in labels)))
 
 
 def match_domains(domains: pd.Series, classes: pd.Series) -> dict:
-    """Pair domains with classes, one to one, so that as many spots as can be agree (the Hungarian method).
+    """Match domains to classes one to one by the Hungarian method.
 
-    For colours only: no score may know it.
+    The matching maximises the number of agreeing spots. It serves colours only and must enter no score.
 
     Parameters
     ----------
     domains, classes
-        Domain and class of each spot, both by barcode; NaN where there is none.
+        Domain and class of each spot by barcode, NaN where there is none.
 
     Returns
     -------
     dict
-        Domain -> class; without the domains that are left over or share no spot with the class left for them.
+        Domain -> class, without domains that are left over or share no spot with the class left for them.
     """
     shared = pd.crosstab(domains, classes.reindex(domains.index))
     pairs = zip(*scipy.optimize.linear_sum_assignment(shared.to_numpy(), maximize=True), strict=True)
@@ -85,12 +85,12 @@ def match_domains(domains: pd.Series, classes: pd.Series) -> dict:
 
 @dataclass(frozen=True)
 class Colouring:
-    """The colours of a slide's domains: those of the classes that they match best.
+    """Colours of a slide's domains, taken from the classes that they match.
 
     Attributes
     ----------
     classes
-        Class of each spot by barcode, NaN where it has none: its label, or on a slide without labels its domain in the
+        Class of each spot by barcode: its label (NaN for none), or on a slide without labels its domain in the
         reference space.
     colours
         Class -> colour.
@@ -100,22 +100,22 @@ class Colouring:
     colours: Mapping[Hashable, str]
 
     def of_classes(self) -> list[str]:
-        """(N,) colours of the spots by their class."""
+        """Return the (N,) colours of the spots by class."""
         return list(self.classes.map(self.colours).fillna(UNLABELLED))
 
     def by_domain(self, domains: pd.Series) -> dict:
-        """Domain -> colour: the one of its class (`match_domains`), or one that no class has."""
+        """Map each domain to the colour of its class, or to a free colour."""
         matched = match_domains(domains, self.classes)
         free = free_colours(self.colours.values())
         numbers = sorted(domains.unique())
         return {domain: self.colours[matched[domain]] if domain in matched else next(free) for domain in numbers}
 
     def of_domains(self, domains: pd.Series) -> list[str]:
-        """(N,) colours of the spots by their domain."""
+        """Return the (N,) colours of the spots by domain."""
         return list(domains.map(self.by_domain(domains)))
 
     def legend(self, drawn: Iterable[Sequence[str]]) -> dict[str, str]:
-        """Name -> colour for all that some panels show, of which ``drawn`` are the spots' colours."""
+        """Map names to colours for the spots' colours ``drawn`` in some panels."""
         present = set().union(*drawn)
         named = {str(name): colour for name, colour in self.colours.items()} | {NO_LABEL: UNLABELLED}
         unmatched = [c for c in islice(_colours(), len(named) + len(present)) if c in present - {*named.values()}]
@@ -124,7 +124,7 @@ class Colouring:
 
 
 def colouring(reference: pd.Series, labels: pd.Series | None, classes: Sequence[str] = ()) -> Colouring:
-    """How to colour the domains of a slide.
+    """Choose the colours of a slide's domains.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def colouring(reference: pd.Series, labels: pd.Series | None, classes: Sequence[
     labels
         Known domains by barcode, NaN where there is none; None for a slide without labels.
     classes
-        All classes of the cohort's labels (`classes_of`).
+        All classes of the cohort's labels (`classes_of`), so that a class has one colour on all slides.
     """
     if labels is not None:
         return Colouring(labels.reindex(reference.index), palette(classes))
@@ -142,17 +142,20 @@ def colouring(reference: pd.Series, labels: pd.Series | None, classes: Sequence[
 
 
 def select(table: pd.DataFrame, space: str, seed: int, refined: bool = False) -> pd.DataFrame:
-    """Rows of a slide's ``domains.parquet`` or ``domain_scores.tsv``: k-means in one space from one seed."""
+    """Select the rows of k-means in one space from one seed.
+
+    ``table`` is a slide's ``domains.parquet`` or ``domain_scores.tsv``.
+    """
     wanted = {"space": space, "seed": seed, "clustering": "kmeans", "refined": refined}
     return table[(table[list(wanted)] == list(wanted.values())).all(axis=1)]
 
 
 def domains_in(table: pd.DataFrame, space: str, seed: int, refined: bool = False) -> pd.Series:
-    """(N,) k-means domains of a slide in one space by barcode, from its ``domains.parquet``."""
+    """Return the (N,) k-means domains of a slide in one space by barcode."""
     return select(table, space, seed, refined).set_index("barcode")["domain"]
 
 
-def domain_map(
+def draw_domains(
     section: Section,
     table: pd.DataFrame,
     scores: pd.DataFrame,
@@ -164,22 +167,24 @@ def domain_map(
     pdf: str | os.PathLike,
     png: str | os.PathLike,
 ) -> None:
-    """Draw the slide, its labels, and the k-means domains of each space at the spots' true size.
+    """Draw the slide, its labels and the k-means domains of each space.
+
+    Spots have their true size.
 
     Parameters
     ----------
     section
-        The slide with the spots of the reference's domains, in their order.
+        The slide with the spots of the reference space's domains, in their order.
     table, scores
         The slide's ``domains.parquet`` and ``domain_scores.tsv``.
     spaces
-        In display order, the reference first: its refined domains follow its raw ones.
+        Spaces in display order, the reference first. Its refined domains follow its raw ones.
     seed
-        The seed to draw.
+        Seed of the domains to draw.
     labels, classes
-        As for `colouring`. ARI is shown where there are labels, the number of domains where there are none.
+        As for `colouring`. Titles give the ARI if there are labels, else the number of domains.
     heading
-        Over the figure.
+        Title of the figure.
     pdf, png
         Files to write.
     """
@@ -195,22 +200,19 @@ def domain_map(
 
 
 def _draw(section: Section, panels, legend: Mapping[str, str], heading: str, pdf, png) -> None:
-    """``panels`` are titles with the (N,) colours of the spots; the slide comes before them where there is one."""
+    """Draw the slide, if there is one, and panels of a title and the (N,) colours of the spots."""
     tissue, extent = section.tissue()
     pictures = [] if section.thumbnail is None else [("H&E\n", None)]
     rows, columns = style.wrap(len(pictures) + len(panels), MAX_COLUMNS)
     width, height = spot_plot.panel_size(section.window, rows, columns, PANELS_SHARE)
     rasterise = len(section.centres) * len(panels) > spot_plot.RASTER_ABOVE
     with style.page():
-        fig = Figure(figsize=(width, height + legend_height(legend, width)), layout="constrained")
-        fig.suptitle(heading)
-        grid = fig.subplots(rows, columns, squeeze=False)
+        fig, grid = style.panels((width, height + legend_height(legend, width)), (rows, columns), heading)
         for ax, (title, colours) in zip(grid.flat, [*pictures, *panels], strict=False):
             spot_plot.frame(ax, tissue if colours is None else spot_plot.faded(tissue), extent, section.window, title)
             if colours is not None:
                 spot_plot.draw_spots(ax, section, rasterise, facecolors=colours)
-        for ax in grid.flat[len(pictures) + len(panels) :]:
-            ax.set_visible(False)
+        style.hide_empty(grid)
         if section.um_per_px is not None:
             spot_plot.draw_scale_bar(grid.flat[0], section.um_per_px)
         draw_legend(fig, legend)
@@ -218,7 +220,7 @@ def _draw(section: Section, panels, legend: Mapping[str, str], heading: str, pdf
 
 
 def draw_legend(fig: Figure, legend: Mapping[str, str]) -> None:
-    """Name the colours under a figure of constrained layout, in as many columns as fit."""
+    """Draw a legend of colours under a figure, in as many columns as fit."""
     handles = [
         Line2D([], [], linestyle="", marker="o", markersize=4, color=colour, label=style.plain(name))
         for name, colour in legend.items()
@@ -227,7 +229,7 @@ def draw_legend(fig: Figure, legend: Mapping[str, str]) -> None:
 
 
 def legend_height(legend: Mapping[str, str], width: float) -> float:
-    """Inches that `draw_legend` takes under a figure of ``width`` inches."""
+    """Return the height of `draw_legend` in inches for a figure of ``width`` inches."""
     return -(-len(legend) // _columns(legend, width)) * LEGEND_ROW
 
 

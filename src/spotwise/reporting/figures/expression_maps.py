@@ -1,4 +1,4 @@
-"""Figs. 5-7 and Supplementary Figs. 1-3: the expression of a gene over the slide, truth beside prediction."""
+"""Maps of the true and predicted expression of genes (Figs. 5-7, Supplementary Figs. 1-3)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from anndata import AnnData
-from matplotlib.figure import Figure
 
 from spotwise.constants import OBSERVED, PROVENANCE, SPATIAL
 from spotwise.errors import InputError
@@ -21,16 +20,16 @@ EXPRESSION_UNIT = "log expression\nabove mean"  # two lines fit a low colour bar
 
 
 def choose_genes(prediction_path: str | os.PathLike, wanted: Sequence[str], n: int) -> list[str]:
-    """Choose genes to draw: the wanted ones that this slide and panel have, filled up with its top HVG.
+    """Choose genes to draw: wanted ones first, then top HVG.
 
     Parameters
     ----------
     prediction_path
-        Any predictor's prediction of the slide.
+        Prediction of the slide by any predictor.
     wanted
-        Genes named in the config; those absent from the panel or not measured are passed over.
+        Genes named in the configuration. Those that the panel lacks or the slide does not measure are skipped.
     n
-        How many to return, if the panel has them. Wanted genes are never cut.
+        Number of genes to return, if the panel has as many. Wanted genes are always kept.
     """
     ranks = gene_ranks(read_prediction(prediction_path).var)["rank_var"]
     measured = ranks[ranks > 0].sort_values().index
@@ -39,7 +38,7 @@ def choose_genes(prediction_path: str | os.PathLike, wanted: Sequence[str], n: i
     return chosen + others[: max(0, n - len(chosen))]
 
 
-def expression_maps(
+def draw_expression_maps(
     prediction_paths: Mapping[str, str | os.PathLike],
     genes: Sequence[str],
     thumbnail_png: str | os.PathLike,
@@ -49,20 +48,20 @@ def expression_maps(
     pdf: str | os.PathLike,
     png: str | os.PathLike,
 ) -> None:
-    """Draw genes over the slide: a row per gene with the H&E image, the truth, then each predictor.
+    """Draw the true and predicted expression of genes over the slide.
 
-    Colours tell how far a spot is from the mean of its own map: the level of a whole slide, which predictions may miss
-    (Fig. 3), would else drown the pattern. All maps of a gene share one scale, the truth's 2nd to 98th percentile,
-    as predictions shrink towards the mean, and a scale of their own would hide that.
+    Each gene has a row with the H&E image, the truth and each predictor. Colours give the difference from the mean of
+    the same map, as predictions may miss the level of a whole slide (Fig. 3). All maps of a gene share one scale, the
+    truth's 2nd to 98th percentile: predictions shrink towards the mean, and their own scale would hide that.
 
     Parameters
     ----------
     prediction_paths
-        Predictor -> prediction file, in display order; all of one slide and fold.
+        Predictor -> prediction file, in display order, all of one slide and fold.
     genes
         Measured genes of the panel (`choose_genes`).
     thumbnail_png
-        The whole slide, small, in the slide's proportions.
+        The whole slide at low resolution, in its proportions.
     slide_size
         Width and height of the slide's level 0, pixels.
     um_per_px
@@ -75,14 +74,14 @@ def expression_maps(
     Raises
     ------
     InputError
-        A gene is not measured or not in the panel, or the files do not belong together.
+        If a gene is not measured or not in the panel, or the files do not belong together.
     """
     slide = read_slide(prediction_paths)
     first = next(iter(slide.values()))
     source = next(iter(prediction_paths.values()))
     measured = set(first.var_names[first.var["is_measured"].to_numpy(bool)])
     if missing := [gene for gene in genes if gene not in measured]:
-        raise InputError(source, "genes", ", ".join(missing), "genes that the panel holds and the slide measures")
+        raise InputError(source, "genes", ", ".join(missing), "genes of the panel that the slide measures")
 
     centres = np.asarray(first.obsm[SPATIAL], dtype=np.float64)
     section = Section(centres, spot_diameter_um / um_per_px, um_per_px, thumbnail_png, slide_size)
@@ -91,9 +90,8 @@ def expression_maps(
     rasterise = len(centres) * len(genes) * (1 + len(slide)) > RASTER_ABOVE
     width, height = spot_plot.panel_size(section.window, len(genes) * rows_per_gene, columns)
     with style.page():
-        fig = Figure(figsize=(width, height), layout="constrained")
-        fig.suptitle(style.run_title(first.uns[PROVENANCE]))
-        grid = fig.subplots(len(genes) * rows_per_gene, columns, squeeze=False)
+        heading = style.run_title(first.uns[PROVENANCE])
+        fig, grid = style.panels((width, height), (len(genes) * rows_per_gene, columns), heading)
         for row, gene in enumerate(genes):
             axes = grid[row * rows_per_gene : (row + 1) * rows_per_gene]
             truth = _column(first, gene, truth=True)
@@ -110,15 +108,14 @@ def expression_maps(
             for ax, (title, values) in zip(maps, panels, strict=False):
                 spot_plot.frame(ax, spot_plot.faded(tissue), extent, section.window, title)
                 drawn = spot_plot.draw_spots(ax, section, rasterise, array=values - values.mean(), norm=scale)
-            for ax in maps[len(panels) :]:
-                ax.set_visible(False)
             bar = spot_plot.draw_colour_bar(fig, drawn, axes)
             bar.set_label(EXPRESSION_UNIT, size=6)
             bar.ax.locator_params(nbins=4)
+        style.hide_empty(grid)
         style.save(fig, pdf, png)
 
 
 def _column(prediction: AnnData, gene: str, truth: bool = False) -> np.ndarray:
-    """(N,) expression of one gene."""
+    """Return the (N,) expression of one gene."""
     values = prediction.layers[OBSERVED] if truth else prediction.X
     return np.asarray(values[:, prediction.var_names.get_loc(gene)], dtype=np.float64)

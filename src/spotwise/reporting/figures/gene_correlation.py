@@ -1,14 +1,13 @@
-"""Fig. 4: how well a prediction keeps the correlations between genes."""
+"""Heatmaps of the correlation between genes, clustered on the truth (Fig. 4)."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
 
-import matplotlib
 import numpy as np
+import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
@@ -24,9 +23,9 @@ TITLE_HEIGHT = 10 * style.MM
 
 
 def cluster_order(correlation: np.ndarray) -> np.ndarray:
-    """Order in which genes that vary together stand together.
+    """Order genes by average linkage on 1 - r with optimal leaf ordering.
 
-    Average linkage on 1 - r with optimal leaf ordering.
+    seaborn's `clustermap` opens a figure of its own and orders one matrix; here all panels follow the truth.
 
     Parameters
     ----------
@@ -36,27 +35,28 @@ def cluster_order(correlation: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray
-        (G,) int; genes without a correlation come last.
+        (G,) int. Genes without a correlation come last.
     """
     defined = ~np.isnan(np.diag(correlation))
     genes = np.flatnonzero(defined)
-    if len(genes) > 2:  # two leaves have no order to choose
+    if len(genes) > 2:  # linkage needs no order for fewer
         distance = squareform(1 - correlation[np.ix_(genes, genes)], checks=False)
         genes = genes[leaves_list(linkage(distance, method="average", optimal_ordering=True))]
     return np.concatenate([genes, np.flatnonzero(~defined)])
 
 
-def gene_correlation(
+def draw_gene_correlation(
     prediction_paths: Mapping[str, str | os.PathLike], top: int, pdf: str | os.PathLike, png: str | os.PathLike
 ) -> None:
-    """Draw the gene-gene correlations of one slide: truth, then each predictor; top HEG above, top HVG below.
+    """Draw the correlations between the top genes of one slide.
 
-    The truth is clustered and its order is used in every panel. Each title gives the `similarity` to the truth.
+    The truth comes first, then each predictor; HEG are above, HVG below. All panels have the order of the clustered
+    truth. Titles give the `similarity` to the truth.
 
     Parameters
     ----------
     prediction_paths
-        Predictor -> prediction file, in display order; all of one slide and fold.
+        Predictor -> prediction file, in display order, all of one slide and fold.
     top
         Size of the HEG and HVG lists, ranked as in the scores.
     pdf, png
@@ -65,7 +65,7 @@ def gene_correlation(
     Raises
     ------
     InputError
-        The files do not belong together (`read_slide`), or the slide measures fewer than two panel genes.
+        If the files do not belong together (`read_slide`) or the slide measures fewer than two panel genes.
     """
     slide = read_slide(prediction_paths)
     first = next(iter(slide.values()))
@@ -75,36 +75,41 @@ def gene_correlation(
 
     rows, columns = style.panel_grid(1 + len(slide))
     side = PANELS_WIDTH / columns
+    size = style.PAGE_WIDTH, 2 * rows * (side + TITLE_HEIGHT) + TITLE_HEIGHT / 2
+    heading = f"{style.run_title(first.uns[PROVENANCE])}: correlation between genes, {first.n_obs} spots"
     with style.page():
-        height = 2 * rows * (side + TITLE_HEIGHT) + TITLE_HEIGHT / 2
-        fig = Figure(figsize=(style.PAGE_WIDTH, height), layout="constrained")
-        fig.suptitle(f"{style.run_title(first.uns[PROVENANCE])}: correlation between genes, {first.n_obs} spots")
-        colours = matplotlib.colormaps["RdBu_r"].with_extremes(bad=style.UNDEFINED)
-        grid = fig.subplots(2 * rows, columns, squeeze=False)
+        fig, grid = style.panels(size, (2 * rows, columns), heading)
         for block, (kind, rank) in enumerate((("HEG", "rank_mean"), ("HVG", "rank_var"))):
             genes = np.flatnonzero(ranks[rank].between(1, top))
             axes = grid[block * rows : (block + 1) * rows].ravel()
             truth = gene_gene_correlation(first.layers[OBSERVED][:, genes])
             order = cluster_order(truth)
-            _draw_matrix(axes[0], truth[np.ix_(order, order)], f"Truth\n{len(genes)} {kind}", colours)
+            _draw_matrix(axes[0], truth[np.ix_(order, order)], f"Truth\n{len(genes)} {kind}")
             for ax, (predictor, prediction) in zip(axes[1:], slide.items(), strict=False):
                 matrix = gene_gene_correlation(prediction.X[:, genes])
                 title = f"{style.title(predictor, side)}\nr = {style.number(similarity(matrix, truth))}"
-                _draw_matrix(ax, matrix[np.ix_(order, order)], title, colours)
-            for ax in axes[1 + len(slide) :]:
-                ax.set_visible(False)
-        bar = fig.colorbar(
-            grid[0, 0].images[0], ax=grid, location="right", fraction=0.03, aspect=40, shrink=0.6, ticks=[-1, 0, 1]
-        )
+                _draw_matrix(ax, matrix[np.ix_(order, order)], title)
+        style.hide_empty(grid)
+        drawn = grid[0, 0].collections[0]
+        bar = fig.colorbar(drawn, ax=grid, location="right", fraction=0.03, aspect=40, shrink=0.6, ticks=[-1, 0, 1])
         bar.set_label("Pearson correlation\n(grey: constant gene)")
         bar.outline.set_linewidth(0.5)
         style.save(fig, pdf, png)
 
 
-def _draw_matrix(ax: Axes, matrix: np.ndarray, title: str, colours) -> None:
-    ax.imshow(matrix, vmin=-1, vmax=1, cmap=colours, interpolation="none")
-    ax.set(xticks=[], yticks=[])
-    ax.set_title(title)
-    ax.spines[:].set_visible(False)
+def _draw_matrix(ax: Axes, matrix: np.ndarray, title: str) -> None:
+    sns.heatmap(
+        matrix,
+        vmin=-1,
+        vmax=1,
+        cmap="RdBu_r",
+        cbar=False,
+        square=True,
+        xticklabels=False,
+        yticklabels=False,
+        rasterized=True,
+        ax=ax,
+    )
+    ax.set(title=title, facecolor=style.UNDEFINED)  # NaN cells are transparent
     if np.isnan(matrix).all():
         ax.text(0.5, 0.5, "constant", transform=ax.transAxes, ha="center", va="center")

@@ -1,4 +1,4 @@
-"""Fig. 2: how the correlation spreads over genes in each cohort, and which predictors differ from the reference."""
+"""Box plots of the PCC per gene in each cohort, with significance against a reference (Fig. 2)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from spotwise.evaluation.gene_sets import gene_sets
 from spotwise.reporting.figures import style
@@ -18,39 +17,39 @@ MAX_COHORTS_PER_BAND = 6
 BOX_HEIGHT = 3.1 * style.MM  # room for one line of 6 pt
 TITLES_HEIGHT = 10 * style.MM
 FOOT_HEIGHT = 16 * style.MM
-NAMES_WIDTH, PANEL_WIDTH = 30 * style.MM, 75 * style.MM  # of a figure with room to spare
+NAMES_WIDTH, PANEL_WIDTH = 30 * style.MM, 75 * style.MM  # of a figure with few cohorts
 MARK_WIDTH = 6 * style.MM  # of ``▲***``
 
-STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))  # corrected p below which a difference is marked
+STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))  # upper bounds of the corrected p value
 BETTER, WORSE = "▲", "▼"
 MARK_COLOURS = {BETTER: "black", WORSE: "#B2182B"}
 REFERENCE_BAND = "#EFEFEF"
 
 
 def stars(p: float) -> str:
-    """Stars for a corrected p value; none from .05 on, and none where it is NaN."""
+    """Return the stars of a corrected p value, none from 0.05 on or for NaN."""
     return next((mark for level, mark in STARS if p < level), "")
 
 
 def marks(comparisons: pd.DataFrame, cohort: str, protocol: str, gene_set: str, reference: str) -> dict[str, str]:
-    """What to write beside the predictors that differ from the reference: a triangle up or down, and stars.
+    """Return the marks of the predictors that differ from the reference.
 
-    The test looks at ranks, and the table at means: where the two point different ways there is no mark.
+    The test compares ranks and the tables compare means. Where the two disagree on the direction, there is no mark.
 
     Parameters
     ----------
     comparisons
-        Rows with cohort, protocol, gene_set, first, second, p_holm, and difference and effect_size, both positive where
-        the first is better.
+        Rows with cohort, protocol, gene_set, first, second, p_holm, difference and effect_size. The last two are
+        positive where the first is better.
     cohort, protocol, gene_set
-        Which of them.
+        Rows to use.
     reference
-        The predictor that all others are compared with; it may stand first or second.
+        The predictor that the others are compared with, first or second of a pair.
 
     Returns
     -------
     dict
-        Predictor -> mark, e.g. ``▲***`` where it is better than the reference, ``▼*`` where it is worse.
+        Predictor -> mark, such as ``▲***`` if it is better than the reference and ``▼*`` if it is worse.
     """
     rows = comparisons[
         comparisons["cohort"].eq(cohort)
@@ -67,7 +66,7 @@ def marks(comparisons: pd.DataFrame, cohort: str, protocol: str, gene_set: str, 
     return found
 
 
-def overview(
+def draw_overview(
     scores: pd.DataFrame,
     comparisons: pd.DataFrame,
     looks: Mapping[str, style.Look],
@@ -77,44 +76,44 @@ def overview(
     png: str | os.PathLike,
     cohorts: Sequence[str] = (),
 ) -> None:
-    """Draw the PCC of the top HEG (upper panel) and HVG (lower panel) of every cohort as boxes, one per predictor.
+    """Draw box plots of the PCC of the top HEG and HVG per cohort.
+
+    Each cohort has a column of two panels, HEG above HVG, with a box per predictor.
 
     Parameters
     ----------
     scores
-        Rows of one protocol with `SCORE_COLUMNS`. A gene's PCC is averaged over seeds, then over the slides on
-        whose list it stands, then over folds.
+        Rows of one protocol with `SCORE_COLUMNS`. The PCC of a gene is averaged over seeds, then over the
+        slides whose list holds it, then over folds.
     comparisons
-        `tables/comparisons.csv`: what decides the marks (`marks`).
+        `tables/comparisons.csv`, which decides the `marks`.
     looks
-        Predictors from top to bottom, with their looks (`style.predictor_looks`). Those without scores are left out.
+        Predictors from top to bottom with their looks (`style.predictor_looks`). Those without scores are left out.
     reference
-        The predictor that is compared with the others; its row is shaded and its mean drawn through the panel.
+        The predictor that the others are compared with. Its row is shaded and its mean drawn as a line.
     top
         Size of the HEG and HVG lists.
     pdf, png
         Files to write.
     cohorts
-        Display order, as in the config.
+        Display order, as in the configuration.
 
     Raises
     ------
     ValueError
-        The scores are of more than one protocol.
+        If the scores cover more than one protocol.
     """
     style.require_one(scores, "protocol")
     protocol = scores["protocol"].iloc[0]
     looks = style.looks_of(looks, scores["predictor"])
-    present = set(scores["cohort"])
-    cohorts = [name for name in dict.fromkeys([*cohorts, *scores["cohort"]]) if name in present]
+    cohorts = style.in_order(scores["cohort"], cohorts)
     masks = gene_sets(scores, (top,))
     bands, columns = style.wrap(len(cohorts), MAX_COHORTS_PER_BAND)
+    width = min(style.PAGE_WIDTH, NAMES_WIDTH + columns * PANEL_WIDTH)
+    height = bands * 2 * (TITLES_HEIGHT + len(looks) * BOX_HEIGHT) + FOOT_HEIGHT
     with style.page():
-        width = min(style.PAGE_WIDTH, NAMES_WIDTH + columns * PANEL_WIDTH)
-        height = bands * 2 * (TITLES_HEIGHT + len(looks) * BOX_HEIGHT) + FOOT_HEIGHT
-        fig = Figure(figsize=(width, height), layout="constrained")
-        fig.suptitle(f"PCC per gene, {protocol} protocol")
-        axes = fig.subplots(2 * bands, columns, sharex=True, sharey=True, squeeze=False)
+        heading = f"PCC per gene, {protocol} protocol"
+        fig, axes = style.panels((width, height), (2 * bands, columns), heading, sharex=True, sharey=True)
         for place, cohort in enumerate(cohorts):
             band, column = divmod(place, columns)
             for row, kind in enumerate(("HEG", "HVG")):
@@ -129,20 +128,19 @@ def overview(
                 if row == 1:
                     ax.tick_params(axis="x", labelbottom=True)
                     ax.set_xlabel("PCC per gene")
-        for ax in axes.flat:
-            ax.set_visible(ax.has_data())
+        style.hide_empty(axes)
         style.leave_room(axes[0, 0], MARK_WIDTH)
         style.foot(fig, _explanation(reference))
         style.save(fig, pdf, png)
 
 
 def read_comparisons(path: str | os.PathLike) -> pd.DataFrame:
-    """Read ``comparisons.csv``, in which a cohort or a predictor may be called ``null``."""
+    """Read ``comparisons.csv``, in which a cohort or predictor may be named ``null``."""
     return pd.read_csv(path, keep_default_na=False, na_values=[""])
 
 
 def gene_means(scores: pd.DataFrame) -> pd.Series:
-    """PCC by predictor and gene: averaged over seeds, then slides, then folds, as in the comparisons."""
+    """Average the PCC by predictor and gene over seeds, then slides, then folds."""
     slides = scores.groupby(["predictor", "gene", "fold", "sample"])["pcc"].mean()
     return slides.groupby(["predictor", "gene", "fold"]).mean().groupby(["predictor", "gene"]).mean()
 
@@ -158,7 +156,7 @@ def _draw_cohort(ax: Axes, pcc: pd.Series, looks: Mapping[str, style.Look], refe
 def _explanation(reference: str) -> str:
     levels = ", ".join(f"{mark} p < {level:g}".replace(" ", "\u00a0") for level, mark in reversed(STARS))
     return (
-        f"{BETTER} better, {WORSE} worse than {reference} (reference: shaded, its mean dashed) by Wilcoxon's signed-"
-        f"rank test over the genes: {levels} after Holm's correction; no mark: no such difference. Line in a box: "
-        "median; diamond: mean."
+        f"{BETTER} better, {WORSE} worse than {reference} (shaded; dashed line: its mean) by Wilcoxon's signed-rank "
+        f"test over the genes: {levels} after Holm's correction; no mark: no such difference. Line in a box: median; "
+        "diamond: mean."
     )

@@ -1,4 +1,4 @@
-"""How much of a predictor's correlation is lost when the patient is new, not only the slide."""
+"""Mean PCC of each predictor under both protocols."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from spotwise.constants import PAPER, PATIENT
 from spotwise.evaluation.averages import slide_means
@@ -19,16 +18,16 @@ ROW_HEIGHT = 2.5 * style.MM  # room for one line of 6 pt
 TITLES_HEIGHT, FOOT_HEIGHT = 10 * style.MM, 14 * style.MM
 GAP_WIDTH = 7 * style.MM  # of ``+0.12``
 EXPLANATION = (
-    "● paper, ○ patient protocol: mean PCC over the slides that both test, each counting the same, and over seeds. "
-    "At the right: paper minus patient."
+    "● paper, ○ patient protocol: mean PCC over seeds and over the slides that both test, equally weighted. Right: "
+    "paper minus patient."
 )
 
 
 def slide_gaps(scores: pd.DataFrame, top: int) -> pd.DataFrame:
-    """Mean PCC of every predictor under both protocols, over the same slides.
+    """Average the PCC of every predictor under both protocols over the same slides.
 
-    Table 1 averages folds, and a fold of `patient` may hold several slides: its two averages weigh the slides
-    differently. Here each slide counts the same on either side.
+    Table 1 averages folds, and a fold of `patient` may hold several slides, so its two means weigh slides differently.
+    Here every slide has equal weight.
 
     Parameters
     ----------
@@ -40,7 +39,7 @@ def slide_gaps(scores: pd.DataFrame, top: int) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        cohort, predictor, gene_set, paper, patient, gap (paper minus patient); cohorts with one protocol are left out.
+        cohort, predictor, gene_set, paper, patient, gap (paper minus patient). Cohorts with one protocol are left out.
     """
     sets = gene_set_columns([top])
     keys = ["cohort", "predictor", "sample", "protocol"]
@@ -50,7 +49,7 @@ def slide_gaps(scores: pd.DataFrame, top: int) -> pd.DataFrame:
     return means.assign(gap=means[PAPER] - means[PATIENT]).rename_axis(columns=None).reset_index()
 
 
-def protocol_gap(
+def draw_protocol_gap(
     scores: pd.DataFrame,
     looks: Mapping[str, style.Look],
     top: int,
@@ -58,39 +57,40 @@ def protocol_gap(
     png: str | os.PathLike,
     cohorts: Sequence[str] = (),
 ) -> None:
-    """Draw the mean PCC of every predictor under both protocols: a filled and an open point, joined by a line.
+    """Draw the mean PCC of every predictor under both protocols.
+
+    A filled point (paper) and an open point (patient) are joined by a line.
 
     Parameters
     ----------
     scores
         Rows of both protocols with `SCORE_COLUMNS`.
     looks
-        Predictors from top to bottom, with their looks (`style.predictor_looks`). Those without scores are left out.
+        Predictors from top to bottom with their looks (`style.predictor_looks`). Those without scores are left out.
     top
         Size of the HEG and HVG lists.
     pdf, png
         Files to write.
     cohorts
-        Display order, as in the config.
+        Display order, as in the configuration.
 
     Raises
     ------
     ValueError
-        No cohort has slides that both protocols test.
+        If no cohort has slides that both protocols test.
     """
     gaps = slide_gaps(scores, top).set_index(["cohort", "gene_set", "predictor"]).sort_index()
     if gaps.empty:
         raise ValueError("no cohort has slides that both protocols test")
     present = set(gaps.index.get_level_values("cohort"))
-    cohorts = [name for name in dict.fromkeys([*cohorts, *scores["cohort"]]) if name in present]
+    cohorts = [name for name in style.in_order(scores["cohort"], cohorts) if name in present]
     looks = style.looks_of(looks, gaps.index.get_level_values("predictor"))
     sets = gene_set_columns([top])
     bands, per_band = style.wrap(len(cohorts), MAX_COHORTS_PER_BAND)
     shape = (bands * len(sets), per_band) if len(cohorts) > 1 else (1, len(sets))
+    height = shape[0] * (TITLES_HEIGHT + len(looks) * ROW_HEIGHT) + FOOT_HEIGHT
     with style.page():
-        height = shape[0] * (TITLES_HEIGHT + len(looks) * ROW_HEIGHT) + FOOT_HEIGHT
-        fig = Figure(figsize=(style.PAGE_WIDTH, height), layout="constrained")
-        axes = fig.subplots(*shape, sharex=True, sharey=True, squeeze=False)
+        fig, axes = style.panels((style.PAGE_WIDTH, height), shape, sharex=True, sharey=True)
         for place, cohort in enumerate(cohorts):
             band, column = divmod(place, per_band)
             panels = axes[band * len(sets) : (band + 1) * len(sets), column] if len(cohorts) > 1 else axes[0]
@@ -99,8 +99,7 @@ def protocol_gap(
                 _draw_gaps(ax, gaps.loc[cohort, gene_set], looks)
                 ax.set_title(f"{cohort}\n{style.gene_set_title(gene_set)}")
             panels[len(scored) - 1].tick_params(axis="x", labelbottom=True)
-        for ax in axes.flat:
-            ax.set_visible(ax.has_data())
+        style.hide_empty(axes)
         for ax in axes[-1]:
             ax.set_xlabel("mean PCC")
         style.leave_room(axes[0, 0], GAP_WIDTH)
@@ -119,13 +118,11 @@ def _draw_gaps(ax: Axes, gaps: pd.DataFrame, looks: Mapping[str, style.Look]) ->
             ax.plot(row[protocol], place, **_point(protocol, look.colour))
         gap = style.number(row["gap"])
         style.write_at_edge(ax, place, gap if gap.startswith(("−", "0.00")) else f"+{gap}", GAP_WIDTH)
-    ax.set_yticks(range(len(looks)), list(looks))
-    ax.set_ylim(len(looks) - 0.4, -0.6)
-    ax.tick_params(axis="y", length=0)
+    style.name_rows(ax, looks)
 
 
 def _point(protocol: str, colour: str) -> dict:
-    """Filled for `paper`, open for `patient`."""
+    """Return the marker of a protocol, filled for `paper` and open for `patient`."""
     face = colour if protocol == PAPER else "white"
     return {"marker": "o", "markersize": 3.2, "markerfacecolor": face, "markeredgecolor": colour} | {
         "markeredgewidth": 0.8,

@@ -1,4 +1,4 @@
-"""The spots of a slide over its picture: panels of one slide that lie beside each other at one scale."""
+"""Panels of spots over the picture of their slide, side by side at one scale."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import scipy  # loads a subpackage when it is used
+import scipy
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import EllipseCollection
@@ -27,33 +27,33 @@ from spotwise.reporting.figures import style
 MAX_COLUMNS = 6
 PANELS_SHARE = 0.9  # of the figure's width; the rest is for the colour bars
 COLOURS = "viridis"
-PERCENTILES = (2, 98)  # of the values: one outlier spot must not set the scale
-THUMBNAIL_WHITE = 0.55  # share of white over the tissue, so that the spots carry the colour
-RASTER_ABOVE = 2000  # spots per figure from which a PDF of circles is a burden to open
+PERCENTILES = (2, 98)  # of the values, so that outlier spots do not set the scale
+THUMBNAIL_WHITE = 0.55  # share of white over the tissue, so that the spots stand out
+RASTER_ABOVE = 2000  # spots per figure above which a PDF of circles opens slowly
 SCALE_BARS_UM = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 SCALE_BAR_SHARE = 0.3  # of the panel's width, at most
 SCALE_BAR_DROP = 1.8 * style.MM
 MIN_PANEL_WIDTH = 26 * style.MM  # room for the name of a predictor
 TITLES_HEIGHT = 9 * style.MM
-DIAMETER_SHARE = 0.5  # of the spots' distance, where no file tells their size: that of Spatial Transcriptomics
+DIAMETER_SHARE = 0.5  # of the spots' pitch where their size is unknown, as in Spatial Transcriptomics
 
 
 @dataclass(frozen=True)
 class Section:
-    """A slide as it is drawn: its spots and its picture.
+    """Spots and picture of a slide.
 
     Attributes
     ----------
     centres
         (N, 2) x and y of the spots, pixels of the slide's level 0.
     diameter
-        Of a spot, pixels of level 0.
+        Diameter of a spot, pixels of level 0.
     um_per_px
-        Microns per pixel of level 0; None where that is not known, which leaves the scale bar out.
+        Microns per pixel of level 0; None if unknown, and then there is no scale bar.
     thumbnail
-        The whole slide, small, in the slide's proportions; None where there is no slide.
+        The whole slide at low resolution, in its proportions; None without a slide.
     slide_size
-        Width and height of the slide's level 0, pixels; None where there is no slide.
+        Width and height of the slide's level 0, pixels; None without a slide.
     """
 
     centres: np.ndarray
@@ -64,13 +64,19 @@ class Section:
 
     @property
     def window(self) -> tuple[float, float, float, float]:
-        """Left, right, bottom, top of the spots with a margin of one diameter, level-0 px; y runs down."""
+        """Left, right, bottom and top of the spots with a margin of one diameter.
+
+        In pixels of level 0; y runs down.
+        """
         margin = 1.5 * self.diameter
         (left, top), (right, bottom) = self.centres.min(axis=0) - margin, self.centres.max(axis=0) + margin
         return left, right, bottom, top
 
     def tissue(self) -> tuple[np.ndarray, list[float]]:
-        """The thumbnail under the window, values in 0 to 1, and its extent in level-0 px; white without a slide."""
+        """Return the thumbnail under the window and its extent in pixels of level 0.
+
+        Values lie in 0 to 1. Without a slide the picture is white.
+        """
         left, right, bottom, top = self.window
         if self.thumbnail is None:
             return np.ones((1, 1, 3)), [left, right, bottom, top]
@@ -90,26 +96,26 @@ def read_section(
     thumbnail_png: str | os.PathLike | None = None,
     metadata_json: str | os.PathLike | None = None,
 ) -> Section:
-    """Read where some spots of a slide lie and what lies under them.
+    """Read the places of some spots of a slide and its picture.
 
     Parameters
     ----------
     lognorm_h5ad
         Any AnnData with the slide's spots and ``obsm["spatial"]``.
     qc_json
-        With ``um_per_px``, null where that is not known.
+        File with ``um_per_px``, null if unknown.
     barcodes
-        The spots to draw, in order.
+        Spots to draw, in order.
     thumbnail_png, metadata_json
-        The slide's picture and HEST's metadata (slide and spot size); None for a sample without a slide. Spots are then
-        drawn with half their distance as diameter.
+        Picture of the slide and HEST metadata (slide and spot size); None for a sample without a slide, whose spots are
+        drawn with half their pitch as diameter.
 
     Raises
     ------
     InputError
-        A barcode is not among the slide's spots, or the metadata lacks the slide's size.
+        If a barcode is not among the slide's spots, or the metadata lacks the slide's size.
     """
-    import anndata  # half a second: not for those who only take colours
+    import anndata  # takes half a second, which modules that only need colours save
 
     content = anndata.read_h5ad(lognorm_h5ad, backed="r")
     rows = rows_of(barcodes, content.obs_names, lognorm_h5ad)
@@ -125,24 +131,27 @@ def read_section(
 
 
 def rows_of(barcodes: Sequence[str], known, source: str | os.PathLike) -> np.ndarray:
-    """(N,) rows of ``barcodes`` in the index ``known`` of the file ``source``; `InputError` where one is missing."""
+    """Return the (N,) rows of ``barcodes`` in the index of the file ``source``.
+
+    Raises `InputError` if one is missing.
+    """
     rows = known.get_indexer(barcodes)
     if (rows < 0).any():
         missing = [str(barcode) for barcode in np.asarray(barcodes)[rows < 0]]
-        raise InputError(source, "obs", f"no spot {missing[0]}", "the spots that the domains were found among")
+        raise InputError(source, "obs", f"no spot {missing[0]}", "the spots of the domains")
     return rows
 
 
 def faded(tissue: np.ndarray) -> np.ndarray:
-    """The picture under a veil of white."""
+    """Mix white into a picture."""
     return THUMBNAIL_WHITE + (1 - THUMBNAIL_WHITE) * tissue
 
 
 def panel_size(window: tuple[float, ...], rows: int, columns: int, share: float = PANELS_SHARE) -> tuple[float, float]:
-    """Page-wide figure whose panels have the window's proportions; narrower where that would be too tall for a page.
+    """Return the size in inches of a figure whose panels have the window's proportions.
 
-    Panels stay as wide as their titles, though: with many predictors the figure is longer than a page. ``share`` of the
-    figure's width is for the panels.
+    The figure is as wide as a page, or narrower if it would be taller than one. Panels stay as wide as their titles, so
+    a figure of many predictors may be longer than a page. ``share`` of the width is for the panels.
     """
     left, right, bottom, top = window
     aspect = (bottom - top) / (right - left)
@@ -156,22 +165,25 @@ def panel_size(window: tuple[float, ...], rows: int, columns: int, share: float 
 
 
 def colour_scale(values: np.ndarray) -> Normalize:
-    """A scale over the 2nd to 98th percentile of ``values``."""
+    """Return a scale over the 2nd to 98th percentile of ``values``."""
     low, high = np.percentile(values, PERCENTILES)
-    if low == high:  # a gene that nearly all spots lack
+    if low == high:  # a gene missing from nearly all spots
         low, high = values.min(), values.max()
     return Normalize(low, high if high > low else low + 1)
 
 
 def frame(ax: Axes, tissue: np.ndarray, extent: list[float], window: tuple[float, ...], title: str) -> None:
-    """Make a panel of the slide: its picture under the window, no axes."""
+    """Draw the picture under the window, without axes."""
     ax.imshow(tissue, extent=extent)
     ax.set(title=title, xlim=window[:2], ylim=window[2:], xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
 
 
 def draw_spots(ax: Axes, section: Section, rasterise: bool, **paint) -> EllipseCollection:
-    """Draw the spots at their true size; ``paint`` is ``array`` with ``norm``, or ``facecolors``."""
+    """Draw the spots at their true size.
+
+    ``paint`` is ``array`` with ``norm``, or ``facecolors``.
+    """
     n_spots = len(section.centres)
     spots = EllipseCollection(
         np.full(n_spots, section.diameter),
@@ -189,7 +201,7 @@ def draw_spots(ax: Axes, section: Section, rasterise: bool, **paint) -> EllipseC
 
 
 def draw_colour_bar(fig: Figure, drawn: ScalarMappable, axes: np.ndarray) -> Colorbar:
-    """A colour bar beside a grid of panels, not longer than two of its rows."""
+    """Draw a colour bar beside a grid of panels, at most two rows long."""
     rows = len(axes)
     shown = min(rows, 2)
     bar = fig.colorbar(
@@ -200,7 +212,7 @@ def draw_colour_bar(fig: Figure, drawn: ScalarMappable, axes: np.ndarray) -> Col
 
 
 def draw_scale_bar(ax: Axes, um_per_px: float) -> None:
-    """A bar of a round length at the foot of the panel, outside the tissue."""
+    """Draw a bar of a round length below the panel."""
     left, right = ax.get_xlim()
     room = SCALE_BAR_SHARE * (right - left) * um_per_px
     length = max([um for um in SCALE_BARS_UM if um <= room], default=SCALE_BARS_UM[0])

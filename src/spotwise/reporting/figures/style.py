@@ -1,4 +1,9 @@
-"""One look for every figure: sizes, type, colours that stay with their method, files of stable bytes."""
+"""Shared style of all figures: sizes, fonts, one colour per method, reproducible files.
+
+Panels are drawn with seaborn's axes-level functions on matplotlib figures. Figure-level functions such as `relplot`
+open their figures through pyplot, which keeps them in memory, and cannot lay out a title, legends and a footnote
+together.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +36,7 @@ MM = 1 / 25.4  # inch
 COLUMN_WIDTH, PAGE_WIDTH, PAGE_HEIGHT = 85 * MM, 180 * MM, 240 * MM
 
 RC = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so every machine sets the same text
+    "font.family": "DejaVu Sans",  # ships with matplotlib: the same text on every machine
     "font.size": 7,
     "axes.titlesize": 7,
     "axes.labelsize": 7,
@@ -49,16 +54,16 @@ RC = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "legend.frameon": False,
-    "pdf.fonttype": 42,  # text stays text for whoever edits the figure
+    "pdf.fonttype": 42,  # text stays editable
     "figure.dpi": 100,
 }
 PNG_DPI = 300
-TICK_WIDTH = 6 * MM  # of a tick label and the gap beside it
-TITLE_SHARE = 0.94  # of the place of a panel, which the titles beside it must not touch
+TICK_WIDTH = 6 * MM  # of a tick label and its gap
+TITLE_SHARE = 0.94  # of a panel's width with its gap: neighbouring titles must not touch
 FOOT_CHARACTER = 3.5  # mean width of a character of 6 pt, points
 
-# The paper's Fig. 2 has CMRCNet green, BLEEP orange, HisToGene blue and STNet pink; kept, in tones that stay apart
-# under deuteranopia (at least 15 CIELAB units between any two).
+# As in the paper's Fig. 2, CMRCNet is green, BLEEP orange, HisToGene blue and STNet pink. Any two colours differ by at
+# least 15 CIELAB units, also under deuteranopia.
 METHOD_COLOURS = {
     "CMRCNet": "#009E73",
     "CMRCNet-paper": "#1E5A2A",
@@ -75,21 +80,21 @@ METHOD_COLOURS = {
 SPARE_COLOURS = ("#5879FD", "#F0645A", "#A3E0B8", "#F7C9DD")
 LIGHTEST_CONTROL, DARKEST_CONTROL = 0.82, 0.45
 
-# Methods that share a colour, in order. The first is plain; numbers of hatches and of shades have no common divisor, so
-# that no two of the next 36 agree in both.
+# For methods that share a colour, in order; the first is plain. The numbers of hatches and shades have no common
+# divisor, so no two of the next 36 methods agree in both.
 METHOD_HATCHES = ("\\\\\\\\\\", "-----", "ooo", "|||||", "+++++", "OO", "\\\\\\---", "---...", "\\\\\\ooo")
 METHOD_SHADES = (0.35, -0.3, 0.6, -0.5)  # share of white mixed in, or of black where negative
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p", "h", "d")
 
-# predictors of one method, in order: share of white mixed in, and hatch
+# Predictors of one method, in order: share of white mixed in, and hatch
 VARIANTS = ((0.0, ""), (0.35, "/////"), (0.6, "....."), (0.75, "xxxxx"))
 
-UNDEFINED = "#BDBDBD"  # where a correlation does not exist
+UNDEFINED = "#BDBDBD"  # where a correlation is not defined
 
 
 @dataclass(frozen=True)
 class Look:
-    """How a method or predictor is drawn wherever it appears: the fill of boxes and bars, the marker of points."""
+    """Colour, hatch and marker of a method or predictor in every figure."""
 
     colour: str
     hatch: str
@@ -97,29 +102,28 @@ class Look:
 
 
 def page() -> AbstractContextManager:
-    """Context in which every figure is drawn and saved."""
+    """Return the context in which every figure is drawn and saved."""
     return matplotlib.rc_context(RC)
 
 
 def method_looks(methods: Sequence[str], controls: Sequence[str] = ()) -> dict[str, Look]:
-    """Fix a look for every method, and a grey for every control.
+    """Assign a look to every method and a grey to every control.
 
     Parameters
     ----------
     methods
-        All methods of the run, in the config's order. Published methods keep their colour whatever stands beside them.
-        A method named after one of them (``CMRCNet-mask30``) takes its colour in another shade, with a hatch and a
-        marker of its own. Others take the spare colours in this order; from the first again, told apart in the same
-        way, when there are more of them than spare colours.
+        All methods of the run in the order of the configuration. Published methods always keep their colour. A method
+        named after one of them (``CMRCNet-mask30``) takes a shade of that colour, with its own hatch and marker. All
+        others take the spare colours in turn, in shades once these are used up.
     controls
-        All controls of the run, in the config's order, light to dark.
+        All controls of the run in the order of the configuration, from light to dark.
     """
     spare, holders = cycle(SPARE_COLOURS), Counter()
     looks = {}
     for name in dict.fromkeys(methods):
         family = _family(name)
         colour = METHOD_COLOURS[family] if family else next(spare)
-        # the plain look of a published method stays its own, whether it is among the methods or not
+        # the plain look is reserved for the published method, even if the run lacks it
         place = 0 if family == name else holders[colour] + bool(family)
         holders[colour] += family != name
         looks[name] = _look_of_holder(colour, place)
@@ -130,13 +134,13 @@ def method_looks(methods: Sequence[str], controls: Sequence[str] = ()) -> dict[s
 
 
 def _family(method: str) -> str | None:
-    """The published method that ``method`` is, or is a variant of by its name."""
+    """Return the published method that a name stands for or is derived from."""
     published = [name for name in METHOD_COLOURS if method == name or method.startswith(f"{name}-")]
     return max(published, key=len, default=None)
 
 
 def _look_of_holder(colour: str, place: int) -> Look:
-    """Look of the method at a ``place`` among those that share a colour; the first, 0, has it plain."""
+    """Return the look of the method at a place among those that share a colour."""
     if place == 0:
         return Look(colour, "", MARKERS[0])
     shade = METHOD_SHADES[(place - 1) % len(METHOD_SHADES)]
@@ -145,15 +149,15 @@ def _look_of_holder(colour: str, place: int) -> Look:
 
 
 def predictor_looks(predictors: Mapping[str, Sequence[str]], drawn: Sequence[str] | None = None) -> dict[str, Look]:
-    """Give every predictor its method's look, told apart from the method's other predictors by lightness and hatch.
+    """Assign each predictor its method's look, varied by lightness and hatch.
 
     Parameters
     ----------
     predictors
-        Every predictor of the run -> its method and kind (`METHOD` or `CONTROL`), in display order. All
-        of them, whatever is drawn, so that a look is the same in every figure.
+        Predictor -> method and kind, in display order. Always all predictors of the run, so that a look is the same in
+        every figure.
     drawn
-        Which of them to return, in this order; default: all.
+        Predictors to return, in this order; all by default.
     """
     kinds = dict(predictors.values())
     controls = [method for method, kind in kinds.items() if kind == CONTROL]
@@ -178,13 +182,13 @@ def darken(colour: str, black: float) -> str:
 
 
 def wrap(n_panels: int, max_columns: int) -> tuple[int, int]:
-    """Rows and columns of a grid for ``n_panels``, as even as ``max_columns`` allows."""
+    """Return rows and columns of an even grid of at most ``max_columns``."""
     rows = ceil(n_panels / max_columns)
     return rows, ceil(n_panels / rows)
 
 
 def title(name: str, width: float) -> str:
-    """Break a predictor's name after hyphens, so that it fits over a panel that has ``width`` inches with its gap."""
+    """Break a predictor's name at hyphens to fit a panel of ``width`` inches."""
     lines = [""]
     for part in re.split("(?<=-)(?=[A-Za-z])", name):  # a number stays with its word
         if lines[-1] and text_width(lines[-1] + part, RC["axes.titlesize"]) > TITLE_SHARE * width:
@@ -194,59 +198,106 @@ def title(name: str, width: float) -> str:
 
 
 def text_width(text: str, size: float) -> float:
-    """Width in inches of a line set in ``size`` points."""
+    """Return the width in inches of a line of text set in ``size`` points."""
     return TextPath((0, 0), text, size=size, prop=FontProperties(family=RC["font.family"])).get_extents().width / 72
 
 
 def plain(name: str) -> str:
-    """A name from data as text: between two dollar signs matplotlib would read mathematics."""
+    """Escape dollar signs, which matplotlib would read as mathematics."""
     return name.replace("$", r"\$")
 
 
 def gene_set_title(name: str) -> str:
-    """Write a gene set (`gene_sets.gene_set_columns`) for a heading: ``top 50 HEG``, ``marker genes``."""
+    """Format a gene set for a heading, such as ``top 50 HEG`` or ``marker genes``."""
     kind, _, size = name.partition("_top")
     return f"top {size} {kind}" if size else f"{kind} genes"
 
 
 def panel_grid(n_panels: int) -> tuple[int, int]:
-    """Rows and columns of a grid of small panels over the page: 6 beside each other, 8 where there are many."""
+    """Return rows and columns of a grid of small panels across the page."""
     return wrap(n_panels, 6 if n_panels <= 18 else 8)
 
 
 def number(value: float) -> str:
-    """A correlation as text: two decimals, a true minus sign, a dash where there is none."""
+    """Format a correlation with two decimals and a minus sign, NaN as a dash."""
     rounded = round(float(value), 2) + 0.0  # no minus at a rounded zero
     return "–" if np.isnan(value) else f"{rounded:.2f}".replace("-", "−")
 
 
 def run_title(run: Mapping[str, object]) -> str:
-    """Write the slide and protocol of a prediction (its `constants.RUN_FIELDS`) for a figure's heading."""
+    """Format the slide, cohort and protocol of a prediction for a heading."""
     return f"{run['sample']} ({run['cohort']}, {run['protocol']} protocol)"
 
 
+def cohort_title(scores: pd.DataFrame) -> str:
+    """Format the cohort and protocol of some scores for a heading."""
+    return f"{scores['cohort'].iloc[0]}, {scores['protocol'].iloc[0]} protocol"
+
+
 def require_one(scores: pd.DataFrame, *columns: str) -> None:
-    """Raise `ValueError` unless each of these columns holds one value: a figure of one slide must not mix two."""
+    """Raise `ValueError` unless each of these columns holds a single value."""
     for column in columns:
         if (n := scores[column].nunique()) != 1:
-            raise ValueError(f"a figure of one {column} was given scores of {n}")
+            raise ValueError(f"the figure shows one {column}, but the scores hold {n}")
 
 
 def looks_of(looks: Mapping[str, Look], drawn: Iterable[str]) -> dict[str, Look]:
-    """The looks of the predictors that there is something to draw of, in their order."""
+    """Return the looks of the predictors that occur in ``drawn``, in order."""
     present = set(drawn)
     return {name: look for name, look in looks.items() if name in present}
 
 
+def in_order(present: Iterable[str], order: Sequence[str]) -> list[str]:
+    """Return the distinct names in the given order, unlisted ones last."""
+    present = dict.fromkeys(present)
+    return [name for name in dict.fromkeys([*order, *present]) if name in present]
+
+
+def panels(
+    size: tuple[float, float], shape: tuple[int, int], heading: str = "", **shared: bool
+) -> tuple[Figure, np.ndarray]:
+    """Create a figure of constrained layout with a grid of panels.
+
+    Parameters
+    ----------
+    size
+        Width and height in inches.
+    shape
+        Rows and columns.
+    heading
+        Title of the figure.
+    shared
+        ``sharex`` and ``sharey`` of `Figure.subplots`.
+    """
+    fig = Figure(figsize=size, layout="constrained")
+    if heading:
+        fig.suptitle(heading)
+    return fig, fig.subplots(*shape, squeeze=False, **shared)
+
+
+def hide_empty(axes: np.ndarray) -> None:
+    """Hide the panels of a grid in which nothing is drawn."""
+    for ax in axes.flat:
+        ax.set_visible(ax.has_data())
+
+
+def name_rows(ax: Axes, names: Iterable[str]) -> None:
+    """Label the rows of a panel from top to bottom."""
+    names = list(names)
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.4, -0.6)
+    ax.tick_params(axis="y", length=0)
+
+
 def write_at_edge(ax: Axes, place: float, text: str, width: float, colour: str = "black") -> None:
-    """Write beside row ``place`` of a panel, in a column of ``width`` inches at its right edge."""
+    """Write a text beside row ``place``, in a column of ``width`` inches at the right edge."""
     column = ax.get_yaxis_transform() + ScaledTranslation(-width, 0, ax.figure.dpi_scale_trans)
     ax.text(1, place, text, transform=column, va="center_baseline", size=6, color=colour)
 
 
 def leave_room(ax: Axes, width: float) -> None:
-    """Widen an axis to the right by a column of ``width`` inches, for `write_at_edge`; shared axes follow."""
-    ax.figure.draw_without_rendering()  # the layout decides how wide panels are
+    """Extend an x axis by a column of ``width`` inches for `write_at_edge`."""
+    ax.figure.draw_without_rendering()  # the layout sets the width of the panels
     panel_width = ax.get_window_extent().width / ax.figure.dpi
     left, right = ax.get_xlim()
     share = width / panel_width
@@ -255,9 +306,9 @@ def leave_room(ax: Axes, width: float) -> None:
 
 
 def label_edges(axes: np.ndarray, n_panels: int, x: str, y: str) -> None:
-    """Name the axes of a grid with shared axes at its left and under the lowest panel of each column.
+    """Label shared axes at the left and under the lowest panel of each column.
 
-    The last row may not be full: panels over its empty places then carry the tick labels.
+    If the last row is not full, the panels above its empty places carry the tick labels.
     """
     columns = axes.shape[1]
     for ax in axes.flat[max(0, n_panels - columns) : n_panels]:
@@ -268,16 +319,16 @@ def label_edges(axes: np.ndarray, n_panels: int, x: str, y: str) -> None:
 
 
 def foot(fig: Figure, text: str) -> None:
-    """Write what a reader must know under a figure of constrained layout, in lines as long as the figure is wide."""
+    """Write a footnote under a figure, wrapped to its width."""
     fig.supxlabel(textwrap.fill(text, int(fig.get_figwidth() * 72 / FOOT_CHARACTER)), size=6)
 
 
 def save(fig: Figure, pdf: str | os.PathLike, png: str | os.PathLike) -> None:
-    """Write a figure as vector PDF and as PNG of 300 dpi, atomically.
+    """Write a figure as PDF and as PNG of 300 dpi, atomically.
 
-    Dates and versions are kept out of the files: the same figure gives the same bytes.
+    The files hold no dates or versions, so the same figure gives the same bytes.
     """
-    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells of each table of a font that it drops
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it logs every font table that it drops
     with page():
         for path, options in (
             (pdf, {"metadata": {"CreationDate": None, "Producer": None, "Creator": None}}),

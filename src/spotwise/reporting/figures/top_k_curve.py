@@ -1,4 +1,4 @@
-"""Mean correlation against K, the number of retrieved spots, from one spot to the whole bank."""
+"""Curves of the mean PCC against K, the number of retrieved spots."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from spotwise.reporting.figures import style
 MAX_METHODS_PER_ROW = 4
 ROW_HEIGHT, FOOT_HEIGHT = 56 * style.MM, 12 * style.MM
 EXPLANATION = (
-    "Thick: mean over folds, at the K that all of them have; thin: each fold, up to its whole bank, where each spot "
-    "gets the same prediction, which scores 0. Dotted: the K that predictors of this run use."
+    "Thick: mean over folds, where all folds have this K; thin: each fold, up to its whole bank, where all spots get "
+    "the same prediction, which scores 0. Dotted: values of K that predictors of this run use."
 )
 
 
-def neighbour_curves(
+def draw_top_k_curves(
     sweeps: pd.DataFrame,
     looks: Mapping[str, style.Look],
     configured: Sequence[int],
@@ -29,7 +29,9 @@ def neighbour_curves(
     pdf: str | os.PathLike,
     png: str | os.PathLike,
 ) -> None:
-    """Draw the mean PCC of each gene set against K: a thick line per retrieval method, a thin one per fold.
+    """Draw the mean PCC of each gene set against K.
+
+    Each retrieval method has a thick line for the mean and a thin line per fold.
 
     Parameters
     ----------
@@ -38,7 +40,7 @@ def neighbour_curves(
     looks
         Method -> look (`style.method_looks`), in display order. Methods without rows are left out.
     configured
-        The K that predictors of the run use; marked by dotted lines.
+        Values of K that predictors of the run use, marked by dotted lines.
     top
         Size of the HEG and HVG lists.
     pdf, png
@@ -47,16 +49,15 @@ def neighbour_curves(
     Raises
     ------
     ValueError
-        The rows are of more than one cohort or protocol.
+        If the rows cover more than one cohort or protocol.
     """
     style.require_one(sweeps, "cohort", "protocol")
-    present = set(sweeps["method"])
-    shown = [name for name in looks if name in present]
+    shown = list(style.looks_of(looks, sweeps["method"]))
     sets = gene_set_columns([top])
     rows, per_row = style.wrap(len(shown), MAX_METHODS_PER_ROW)
     with style.page():
         fig = Figure(figsize=(style.PAGE_WIDTH, rows * ROW_HEIGHT + FOOT_HEIGHT), layout="constrained")
-        fig.suptitle(f"{sweeps['cohort'].iloc[0]}, {sweeps['protocol'].iloc[0]} protocol")
+        fig.suptitle(style.cohort_title(sweeps))
         panels = []
         for row, part in enumerate(fig.subfigures(rows, 1, squeeze=False)[:, 0]):
             axes = part.subplots(1, len(sets))
@@ -76,12 +77,12 @@ def neighbour_curves(
 
 
 def fold_curves(sweep: pd.DataFrame, sets: Sequence[str]) -> pd.DataFrame:
-    """One method's mean PCC by fold and K: over the slides of the fold and over seeds."""
+    """Average one method's PCC by fold and K over slides and seeds."""
     return sweep.groupby(["fold", "k", "bank"])[list(sets)].mean().reset_index()
 
 
 def mean_curve(folds: pd.DataFrame) -> pd.DataFrame:
-    """Mean over folds at each K that all folds have."""
+    """Average over folds at each K that all folds have."""
     common = folds.groupby("k").filter(lambda rows: len(rows) == folds["fold"].nunique())
     return common.groupby("k").mean().reset_index()
 

@@ -1,4 +1,4 @@
-"""UMAP of a joint space: one slide by domain, label and gene; a cohort by slide, label and domain."""
+"""UMAP plots of a joint space, for one slide or for a cohort."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from spotwise.reporting.figures import spot_plot, style
 from spotwise.reporting.figures.domain_map import Colouring, colouring, draw_legend, free_colours, legend_height
@@ -16,10 +15,10 @@ from spotwise.reporting.figures.variable_gene_maps import UNIT, deviations
 
 MAX_COLUMNS = 4
 PANEL_HEIGHT, HEADING = 44 * style.MM, 8 * style.MM
-AREA, SMALLEST, LARGEST = 1500, 0.5, 10  # of a point in points squared: less where there are many
+AREA, SMALLEST, LARGEST = 1500, 0.5, 10  # total area of the points, and limits of one, in points squared
 
 
-def slide_umap(
+def draw_slide_umap(
     umap: pd.DataFrame,
     domains: pd.Series,
     colours: Colouring,
@@ -30,24 +29,24 @@ def slide_umap(
     pdf: str | os.PathLike,
     png: str | os.PathLike,
 ) -> None:
-    """Draw the spots of a slide as UMAP lays them out, by domain, by label, and by the expression of genes.
+    """Draw the UMAP of a slide, coloured by domain, label and genes.
 
     Parameters
     ----------
     umap
-        barcode, umap1, umap2: the spots.
+        barcode, umap1, umap2 of the N spots.
     domains
-        (N,) domains of the same space by barcode.
+        (N,) domains in the same space by barcode.
     colours
-        `domains.colouring` of the slide.
+        `domain_map.colouring` of the slide.
     labelled
-        Whether its classes are labels, which have a panel then.
+        Whether the classes of ``colours`` are labels, which then have a panel.
     expression
-        (N, G) log-normalised expression by barcode, a column for each gene to draw.
+        (N, G) log-normalised expression by barcode, with a column for each gene to draw.
     space
         Name of the space.
     heading
-        Over the figure.
+        Title of the figure.
     pdf, png
         Files to write.
     """
@@ -60,9 +59,7 @@ def slide_umap(
     rows, columns = style.wrap(len(panels) + values.shape[1], MAX_COLUMNS)
     height = rows * PANEL_HEIGHT + HEADING + legend_height(legend, style.PAGE_WIDTH)
     with style.page():
-        fig = Figure(figsize=(style.PAGE_WIDTH, height), layout="constrained")
-        fig.suptitle(heading)
-        grid = fig.subplots(rows, columns, squeeze=False)
+        fig, grid = style.panels((style.PAGE_WIDTH, height), (rows, columns), heading)
         axes = iter(grid.flat)
         for title, drawn in panels:
             _scatter(next(axes), umap, title, color=drawn)
@@ -70,8 +67,7 @@ def slide_umap(
             scale = spot_plot.colour_scale(values)
         for gene, column in zip(expression.columns, values.T, strict=True):
             points = _scatter(next(axes), umap, style.plain(gene), c=column, cmap=spot_plot.COLOURS, norm=scale)
-        for ax in axes:
-            ax.set_visible(False)
+        style.hide_empty(grid)
         if values.size:
             bar = spot_plot.draw_colour_bar(fig, points, grid)
             bar.set_label(UNIT, size=6)
@@ -79,7 +75,7 @@ def slide_umap(
         style.save(fig, pdf, png)
 
 
-def cohort_umap(
+def draw_cohort_umap(
     umap: pd.DataFrame,
     domains: Mapping[str, pd.Series],
     labels: Mapping[str, pd.Series],
@@ -89,22 +85,22 @@ def cohort_umap(
     pdf: str | os.PathLike,
     png: str | os.PathLike,
 ) -> None:
-    """Draw the spots of all slides of a cohort as UMAP lays them out: by slide, and where there are labels by these.
+    """Draw the UMAP of a cohort, coloured by slide, label and domain.
 
-    Domains are found slide by slide: only their match with labels gives them colours that slides share, and so a panel.
+    Domains are found slide by slide. They have a panel only if labels give them colours that the slides share.
 
     Parameters
     ----------
     umap
         sample, barcode, umap1, umap2.
     domains, labels
-        Slide -> domains in the space, and labels, by barcode; no labels for a cohort without.
+        Slide -> domains in the space and labels, by barcode; empty ``labels`` for a cohort without.
     classes
         All classes of the labels.
     space
         Name of the space.
     heading
-        Over the figure.
+        Title of the figure.
     pdf, png
         Files to write.
     """
@@ -118,13 +114,12 @@ def cohort_umap(
     panels = [("Slides", list(umap["sample"].map(slides)))]
     panels += [("Labels", by_label), (f"Domains in {space}", by_domain)] if labels else []
     legend = {f"slide {name}": colour for name, colour in slides.items()} | named
-    mixed = np.random.default_rng(0).permutation(len(umap))  # slides one after the other would hide each other
+    mixed = np.random.default_rng(0).permutation(len(umap))  # in order, the last slide would hide the others
     width = style.PAGE_WIDTH if labels else style.COLUMN_WIDTH
     height = width / len(panels) + HEADING + legend_height(legend, width)
     with style.page():
-        fig = Figure(figsize=(width, height), layout="constrained")
-        fig.suptitle(heading)
-        for ax, (title, drawn) in zip(fig.subplots(1, len(panels), squeeze=False).flat, panels, strict=True):
+        fig, grid = style.panels((width, height), (1, len(panels)), heading)
+        for ax, (title, drawn) in zip(grid.flat, panels, strict=True):
             _scatter(ax, umap.iloc[mixed], title, color=np.array(drawn)[mixed])
         draw_legend(fig, legend)
         style.save(fig, pdf, png)

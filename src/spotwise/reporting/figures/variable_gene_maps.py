@@ -1,4 +1,4 @@
-"""The genes that vary most over the slide, each drawn where it is high and low."""
+"""Maps of the most spatially variable genes of a slide."""
 
 from __future__ import annotations
 
@@ -6,23 +6,22 @@ import os
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from spotwise.reporting.figures import spot_plot, style
 from spotwise.reporting.figures.spot_plot import Section
 
 MAX_COLUMNS = 4
 UNIT = "standard deviations\nabove the mean"
-SMALLEST_Q = 0.001  # what is smaller is called so
+SMALLEST_Q = 0.001  # smaller values are printed as an upper bound
 
 
 def deviations(values: np.ndarray) -> np.ndarray:
-    """(N, G) distance of each value from its column's mean in the column's standard deviations; 0 where it has none."""
+    """Standardise the columns of an (N, G) array; constant columns become 0."""
     spread = values.std(axis=0)
     return (values - values.mean(axis=0)) / np.where(spread > 0, spread, 1)
 
 
-def variable_gene_maps(
+def draw_variable_genes(
     section: Section,
     genes: pd.DataFrame,
     expression: pd.DataFrame,
@@ -30,18 +29,20 @@ def variable_gene_maps(
     pdf: str | os.PathLike,
     png: str | os.PathLike,
 ) -> None:
-    """Draw genes over the slide, at the spots' true size, in standard deviations above their means.
+    """Draw genes over the slide in standard deviations above their mean.
+
+    Spots have their true size.
 
     Parameters
     ----------
     section
         The slide with its N spots.
     genes
-        gene, moran_i and q of each gene to draw, in order: the first rows of ``variable_genes.tsv``, say.
+        gene, moran_i and q of each gene to draw, in order, such as the first rows of ``variable_genes.tsv``.
     expression
-        (N, G) log-normalised expression, with a column for each of them.
+        (N, G) log-normalised expression with a column for each of them.
     heading
-        Over the figure.
+        Title of the figure.
     pdf, png
         Files to write.
     """
@@ -52,9 +53,7 @@ def variable_gene_maps(
     rows, columns = style.wrap(len(pictures) + len(genes), MAX_COLUMNS)
     rasterise = values.size > spot_plot.RASTER_ABOVE
     with style.page():
-        fig = Figure(figsize=spot_plot.panel_size(section.window, rows, columns), layout="constrained")
-        fig.suptitle(heading)
-        grid = fig.subplots(rows, columns, squeeze=False)
+        fig, grid = style.panels(spot_plot.panel_size(section.window, rows, columns), (rows, columns), heading)
         axes = iter(grid.flat)
         for title in pictures:
             spot_plot.frame(next(axes), tissue, extent, section.window, title)
@@ -63,8 +62,7 @@ def variable_gene_maps(
             title = f"{style.plain(row.gene)}\nI = {style.number(row.moran_i)}, {q_text(row.q)}"
             spot_plot.frame(ax, spot_plot.faded(tissue), extent, section.window, title)
             drawn = spot_plot.draw_spots(ax, section, rasterise, array=column, norm=scale)
-        for ax in axes:
-            ax.set_visible(False)
+        style.hide_empty(grid)
         if section.um_per_px is not None:
             spot_plot.draw_scale_bar(grid.flat[0], section.um_per_px)
         bar = spot_plot.draw_colour_bar(fig, drawn, grid)
@@ -73,7 +71,7 @@ def variable_gene_maps(
 
 
 def q_text(q: float) -> str:
-    """A corrected p-value for print: ``q = 0.012``, ``q < 0.001``, ``q –`` where there is none."""
+    """Format a corrected p value, such as ``q = 0.012`` or ``q < 0.001``."""
     if np.isnan(q):
         return "q –"
     return f"q < {SMALLEST_Q}" if q < SMALLEST_Q else f"q = {q:.3f}"

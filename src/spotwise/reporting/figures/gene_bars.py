@@ -1,43 +1,45 @@
-"""Supplementary Figs. 4-6: the correlation of each of the top genes on one slide, per predictor."""
+"""Bar charts of the PCC of each top gene on one slide (Supplementary Figs. 4-6)."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
 from spotwise.evaluation.gene_sets import gene_sets
 from spotwise.reporting.figures import style
 
 HIGHEST_ROW, LOWEST_ROW = 9 * style.MM, 4 * style.MM
-NAMES_HEIGHT = 18 * style.MM  # of genes, set upright
+NAMES_HEIGHT = 18 * style.MM  # of vertical gene names
 FOOT_HEIGHT = 8 * style.MM
-MOST_NAMES = 65  # that fit the page beside each other
+MOST_NAMES = 65  # that fit side by side on the page
 LISTS = {"HEG": ("rank_mean", "mean expression"), "HVG": ("rank_var", "variance")}
-EXPLANATION = "×: constant in the prediction, or in the truth, of at least one seed; it counts as 0."
+EXPLANATION = "×: constant in the prediction or in the truth for at least one seed; counts as 0."
 CONSTANT = {"marker": "x", "markersize": 2.5, "markeredgewidth": 0.6, "color": "black", "linestyle": "none"}
 
 
-def gene_bars(
+def draw_gene_bars(
     scores: pd.DataFrame,
     looks: Mapping[str, style.Look],
     top: int,
     pdf: str | os.PathLike,
     png: str | os.PathLike,
 ) -> None:
-    """Draw the PCC of each top HEG and of each top HVG of one slide as a bar: genes by rank, a row per predictor.
+    """Draw the PCC of the top HEG and HVG of one slide as bars.
+
+    Genes are ordered by rank. Each predictor has a row.
 
     Parameters
     ----------
     scores
         Rows of one slide and protocol with `SCORE_COLUMNS`. Seeds are averaged.
     looks
-        Predictors from top to bottom, with their looks (`style.predictor_looks`). Those without scores are left out.
+        Predictors from top to bottom with their looks (`style.predictor_looks`). Those without scores are left out.
     top
         Size of the HEG and HVG lists.
     pdf, png
@@ -46,24 +48,22 @@ def gene_bars(
     Raises
     ------
     ValueError
-        The scores are of more than one slide or protocol.
+        If the scores cover more than one slide or protocol.
     """
     style.require_one(scores, "cohort", "protocol", "sample")
     looks = style.looks_of(looks, scores["predictor"])
     row_height = np.clip(((style.PAGE_HEIGHT - FOOT_HEIGHT) / 2 - NAMES_HEIGHT) / len(looks), LOWEST_ROW, HIGHEST_ROW)
+    height = 2 * (len(looks) * row_height + NAMES_HEIGHT) + FOOT_HEIGHT
     masks = gene_sets(scores, (top,))
     with style.page():
-        height = 2 * (len(looks) * row_height + NAMES_HEIGHT) + FOOT_HEIGHT
-        fig = Figure(figsize=(style.PAGE_WIDTH, height), layout="constrained")
+        fig, grid = style.panels((style.PAGE_WIDTH, height), (2 * len(looks), 1), sharey=True)
         fig.get_layout_engine().set(h_pad=0.6 * style.MM, hspace=0)
-        grid = fig.subplots(2 * len(looks), 1, sharey=True, squeeze=False)[:, 0]
         for block, (kind, (rank, quantity)) in enumerate(LISTS.items()):
-            axes = grid[block * len(looks) : (block + 1) * len(looks)]
+            axes = grid[block * len(looks) : (block + 1) * len(looks), 0]
             genes = scores[masks[f"{kind}_top{top}"]]
             names = list(genes.drop_duplicates("gene").sort_values(rank)["gene"])
             for ax, (predictor, look) in zip(axes, looks.items(), strict=True):
-                rows = genes[genes["predictor"].eq(predictor)].groupby("gene")[["pcc", "is_constant"]].mean()
-                _draw_bars(ax, rows.reindex(names), look)
+                _draw_bars(ax, genes[genes["predictor"].eq(predictor)], names, look)
                 ax.set_ylabel(predictor, rotation=0, ha="right", va="center", size=6)
             heading = f"{style.run_title(scores.iloc[0])}: PCC of {len(names)} {kind}"
             axes[0].set_title(f"{heading}, highest {quantity} first")
@@ -73,17 +73,28 @@ def gene_bars(
         style.save(fig, pdf, png)
 
 
-def _draw_bars(ax: Axes, genes: pd.DataFrame, look: style.Look) -> None:
-    places = np.arange(len(genes))
-    ax.bar(places, genes["pcc"], width=0.75, color=look.colour, hatch=look.hatch, edgecolor="black", linewidth=0.3)
-    constant = genes["is_constant"].gt(0).to_numpy()
-    ax.plot(places[constant], np.zeros(constant.sum()), **CONSTANT)
+def _draw_bars(ax: Axes, genes: pd.DataFrame, names: Sequence[str], look: style.Look) -> None:
+    """Draw a bar per gene, averaged over seeds, and a cross where a gene is constant."""
+    sns.barplot(
+        genes,
+        x="gene",
+        y="pcc",
+        order=names,
+        errorbar=None,
+        width=0.75,
+        color=look.colour,
+        saturation=1,
+        hatch=look.hatch,
+        edgecolor="black",
+        linewidth=0.3,
+        ax=ax,
+    )
+    constant = np.flatnonzero(np.isin(names, genes.loc[genes["is_constant"], "gene"]))
+    ax.plot(constant, np.zeros(len(constant)), **CONSTANT)
     ax.axhline(0, color="black", linewidth=0.5)
-    ax.set(xlim=(-0.7, len(genes) - 0.3), xticks=[])
+    ax.set(xlabel="", xlim=(-0.7, len(names) - 0.3), xticks=[])
     ax.yaxis.set_major_locator(MultipleLocator(0.5))
-    ax.yaxis.set_major_formatter(
-        lambda pcc, _: f"{pcc:g}".replace("-", "−") if pcc else ""
-    )  # 0 is the line that bars start from
+    ax.yaxis.set_major_formatter(lambda pcc, _: f"{pcc:g}".replace("-", "−") if pcc else "")  # bars start from 0
     ax.grid(axis="y", color="0.85", linewidth=0.4)
     ax.set_axisbelow(True)
     ax.spines["bottom"].set_visible(False)
