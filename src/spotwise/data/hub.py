@@ -1,18 +1,17 @@
 """Samples from the Hugging Face hub, at one commit and with verified hashes.
 
-huggingface_hub transfers the files, tenacity repeats what failed. The library compares only lengths, so that every file
-is compared here with the hash that the hub states before it gets its name in the data folder. Until then it lies in
-``<data>/.partial/<sample>/``, where the next attempt finds it. A file that was cut off by the end of the process starts
-again from its first byte, as the library resumes only within one process.
+huggingface_hub transfers the files and tenacity repeats failed requests. The library compares lengths only. Here every
+file is compared with the hash that the hub states, before it gets its name in the data folder. Until then it lies in
+``<data>/.partial/<sample>/``, where the next attempt finds it. The library resumes a file within one process only:
+after a kill, the file that was on its way starts again.
 
-What is set in huggingface_hub, and why (by its ``constants``, as its variables count only before its first import):
+Settings of huggingface_hub (by its ``constants``, as its variables are read only at its first import):
 
-* no Xet transfer, which writes to the user's home;
-* no telemetry, which asks the hub for more than the files and caches the answer in the user's home;
-* no messages below errors, as they quote signed addresses, which give access to whoever reads them. The same holds for
-  its HTTP client;
-* for each call ``force_download``, as the library would otherwise accept damaged files of the user's cache, and
-  ``token=False`` for no token, as it would otherwise search the user's home for one.
+* No Xet transfer: it writes to the user's home.
+* No telemetry: it makes further requests and caches their answers in the user's home.
+* No warnings, and no log of its HTTP client: they quote signed addresses, which grant access to anyone.
+* ``force_download``: otherwise damaged files of the user's cache are accepted.
+* ``token=False`` for no token: otherwise the user's home is searched for one.
 """
 
 from __future__ import annotations
@@ -38,8 +37,7 @@ from huggingface_hub.utils import parse_ratelimit_headers
 from spotwise.data.credentials import TOKEN_VARIABLE, token_from_environment
 from spotwise.data.manifest import difference, manifest_path, new_record, read_manifest
 from spotwise.errors import InputError, SetupError
-from spotwise.runtime.files import atomic, write_json
-from spotwise.runtime.provenance import sha256
+from spotwise.runtime.files import atomic, sha256, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +67,7 @@ class RetryPolicy:
     Attributes
     ----------
     attempts
-        Requests in all. Within one of them, the library itself takes up a lost transfer up to five times in a row.
+        Requests in all. Within each, the library resumes a lost transfer up to five times in a row.
     first_wait, longest_wait
         Seconds before the second attempt, doubled from there up to the longest.
     longest_pause
@@ -123,7 +121,7 @@ def fetch_sample(
     root
         The data folder, in HEST's layout.
     token
-        Access token; ``None`` for that of ``HF_TOKEN``, which is read only if the hub is needed; ``""`` for none.
+        Access token; ``None`` for that of ``HF_TOKEN``, read only if the hub is needed; ``""`` for none.
     endpoint
         Address of the hub or a mirror; ``None`` for the library's (``HF_ENDPOINT``).
     policy
@@ -131,15 +129,14 @@ def fetch_sample(
 
     Returns
     -------
-    The manifest, as :func:`~spotwise.data.manifest.read_manifest` reads it.
+    The manifest, see :func:`~spotwise.data.manifest.read_manifest`.
 
     Raises
     ------
     InputError
         If the revision is no commit, or the repository lacks it or a file.
     SetupError
-        If the token is missing or has no access, the hub fails, a file arrives damaged, or the disk is full or
-        read-only.
+        If the token has no access, the hub fails, a file arrives damaged, or the disk is full or read-only.
     """
     if not COMMIT.fullmatch(revision):
         raise InputError(repo, "revision", repr(revision), "a commit: 40 hex digits (branches and tags can move)")
@@ -358,4 +355,4 @@ def _fault(error: BaseException) -> tuple[str, bool]:
         return f"status {status}", status in (408, 429) or status >= 500
     if type(error) is OSError:  # the library has no class of its own for a wrong length
         return "contents of another size than stated (a login page or a proxy may answer)", error.errno is None
-    return FAULTS.get(name, name), name in FAULTS and name != "TooManyRedirects"
+    return FAULTS.get(name, name), isinstance(error, errors.HTTPError) and name != "TooManyRedirects"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from spotwise.data.credentials import token_from_environment
 from spotwise.errors import InputError
-from spotwise.runtime.provenance import sha256
+from spotwise.runtime.files import sha256
 
 FIELDS = {"path": str, "size": int, "sha256": str, "etag": str, "commit": str, "modified_ns": int}
 REMEDY = "delete the manifest, and its files are compared with the hub again"
