@@ -31,7 +31,7 @@ LEAVE = "\nimport os\nos._exit(0)"
 # What the training job does beside reading data before its first step: model, optimiser, random generators
 BUILD = f"""
 import torch
-from spotwise.models.base import Sizes
+from spotwise.models.description import Sizes
 from spotwise.training.loop import Run
 options = {DEMO["methods"]["CMRCNet"]["options"]}
 Run(Sizes(200, 13), "CMRCNet", options, TrainingOptions("cpu"), 0, torch.device("cpu"), fresh=True)

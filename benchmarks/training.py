@@ -23,10 +23,11 @@ from benchmarks.timing import ROOT, Ratio, in_turns
 from spotwise.config import read_config
 from spotwise.constants import IMAGES, TRAIN
 from spotwise.data.folds import Fold
-from spotwise.models.base import Sizes
 from spotwise.models.batch import Batch
+from spotwise.models.description import Sizes
+from spotwise.models.images import IMAGENET_MEAN, IMAGENET_STD
 from spotwise.runtime import devices
-from spotwise.training.dataset import IMAGENET_MEAN, IMAGENET_STD, Spots
+from spotwise.training.dataset import Spots
 from spotwise.training.loop import Run, TrainingOptions
 
 PX, SLIDE = 224, "S"

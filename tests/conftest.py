@@ -57,6 +57,23 @@ def patch_files(tmp_path):
 
 
 @pytest.fixture
+def embedded(fold, tmp_path):
+    """Embedding files whose features follow the expression, one row per patch, in the patches' order."""
+    rng = np.random.default_rng(5)
+    link = rng.normal(size=(len(fold.genes), 8))
+    files = {}
+    for slide in ("A", "B", "C", "D"):
+        rows = np.flatnonzero(fold.sample == slide)
+        embedding = rng.normal(size=(fold.patch[rows].max() + 3, 8))
+        embedding[fold.patch[rows]] = fold.expression[rows] @ link + 0.1 * rng.normal(size=(len(rows), 8))
+        files[slide] = tmp_path / f"{slide}-embedded.h5"
+        with h5py.File(files[slide], "w") as file:
+            file["embedding"] = embedding.astype(np.float32)
+            file.attrs.update(encoder="made up", pretrained=True)
+    return files
+
+
+@pytest.fixture
 def kept(monkeypatch):
     """Figures in place of their files."""
     from spotwise.reporting.figures import style
@@ -64,3 +81,23 @@ def kept(monkeypatch):
     figures = []
     monkeypatch.setattr(style, "save", lambda fig, pdf, png: figures.append(fig))
     return figures
+
+
+@pytest.fixture
+def no_hub(monkeypatch):
+    """Fail a test that asks for published weights."""
+    import timm
+
+    from spotwise.models import encoders
+
+    create = timm.create_model
+
+    def without_weights(name, pretrained=False, **settings):
+        assert not pretrained, "published weights were asked for"
+        return create(name, pretrained=False, **settings)
+
+    def refuse(*_, **__):
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.setattr(encoders.timm, "create_model", without_weights)
+    monkeypatch.setattr(encoders.huggingface_hub, "get_session", refuse)

@@ -94,7 +94,7 @@ def test_every_example_configuration_is_accepted(path):
 def test_every_trained_method_of_an_example_can_be_built(path):
     import torch
 
-    from spotwise.models.base import Sizes
+    from spotwise.models.description import Sizes
 
     config = content(path)
     prepare(config)

@@ -2,18 +2,18 @@
 
 from pathlib import Path
 
-from spotwise.inference.embeddings import build_bank
+from spotwise.data.folds import read_fold
+from spotwise.inference.embeddings import embed_fold
+from spotwise.inference.retrieval import write_embeddings
 from spotwise.runtime.job import job
 
 with job(snakemake.log[0]):
-    build_bank(
-        Path(snakemake.input.fold),
+    bank, queries = embed_fold(
+        Path(snakemake.input.weights).parent,
+        read_fold(snakemake.input.fold),
         dict(zip(snakemake.params.samples, map(Path, snakemake.input.patches), strict=True)),
-        snakemake.params.model,
-        snakemake.params.options,
-        Path(snakemake.input.weights),
         snakemake.params.device,
         snakemake.params.threads,
-        Path(snakemake.output.bank),
-        Path(snakemake.output.queries),
     )
+    write_embeddings(snakemake.output.bank, bank)
+    write_embeddings(snakemake.output.queries, queries)

@@ -7,16 +7,12 @@ from spotwise.structure.joint import embed_joint
 
 with job(snakemake.log[0]):
     embed_joint(
+        Path(snakemake.input.weights).parent,
         Path(snakemake.input.fold),
         Path(snakemake.input.patches),
         snakemake.wildcards.sample,
-        snakemake.params.model,
-        snakemake.params.options,
-        Path(snakemake.input.weights),
-        Path(snakemake.input.summary),
         snakemake.params.device,
         snakemake.params.threads,
         snakemake.wildcards.space,
-        int(snakemake.wildcards.seed),
         Path(snakemake.output.space),
     )

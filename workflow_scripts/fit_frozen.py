@@ -12,6 +12,5 @@ with job(snakemake.log[0]):
         snakemake.params.model,
         snakemake.params.options,
         snakemake.params.threads,
-        Path(snakemake.output.weights),
-        Path(snakemake.output.summary),
+        Path(snakemake.output.weights).parent,
     )

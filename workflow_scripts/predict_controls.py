@@ -1,7 +1,7 @@
 """Predict one test slide by every control: without its image, or, for the bounds, from its truth."""
 
 from spotwise.data.folds import read_fold
-from spotwise.evaluation.noise_ceiling import read_ceiling
+from spotwise.inference.prediction import read_ceiling
 from spotwise.inference.prediction_files import write_prediction
 from spotwise.models.registry import load
 from spotwise.runtime.job import job

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from spotwise.data.folds import read_fold
 from spotwise.inference.prediction_files import write_prediction
-from spotwise.inference.regression import predict
+from spotwise.inference.regression import predict_slides
 from spotwise.runtime.job import job
 
 with job(snakemake.log[0]):
@@ -16,18 +16,14 @@ with job(snakemake.log[0]):
         snakemake.output.prediction,
         fold,
         snakemake.wildcards.sample,
-        predict(
+        predict_slides(
+            Path(snakemake.input.weights).parent,
             read_fold(snakemake.input.bank_fold),
-            snakemake.wildcards.sample,
-            Path(snakemake.input.patches),
-            snakemake.params.model,
-            snakemake.params.options,
-            Path(snakemake.input.weights),
-            trained,
+            {snakemake.wildcards.sample: Path(snakemake.input.patches)},
+            dict(embeddings),
             snakemake.params.device,
             snakemake.params.threads,
-            dict(embeddings),
-        ),
+        )[snakemake.wildcards.sample],
         {
             "predictor": snakemake.wildcards.predictor,
             "method": snakemake.params.method,

@@ -19,8 +19,6 @@ with job(snakemake.log[0]):
         seed=int(snakemake.wildcards.seed),
         code=snakemake.params.code,
         state_root=Path(snakemake.params.state),
-        weights=Path(snakemake.output.weights),
-        history=Path(snakemake.output.history),
-        summary=Path(snakemake.output.summary),
+        model=Path(snakemake.output.weights).parent,
         embeddings=dict(zip(snakemake.params.embedded, map(Path, snakemake.input.embeddings), strict=True)),
     )

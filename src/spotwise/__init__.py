@@ -4,4 +4,14 @@ The package computes; the workflow (``Snakefile``, ``rules/``, ``workflow_script
 Importing ``spotwise`` alone imports nothing heavy.
 """
 
+from importlib import import_module
+
 __version__ = "0.1.0"
+__all__ = ["__version__", "load_model"]
+
+
+def __getattr__(name: str) -> object:
+    """Import :func:`load_model` when it is first used."""
+    if name == "load_model":
+        return import_module("spotwise.inference.trained_models").load_model
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,7 +8,7 @@ from scipy import sparse
 
 from spotwise.data.genes import normalise
 from spotwise.evaluation.gene_metrics import pearson_per_gene
-from spotwise.evaluation.noise_ceiling import noise_ceiling, read_ceiling, thin
+from spotwise.evaluation.noise_ceiling import noise_ceiling, thin
 
 
 def slide(counts):
@@ -125,11 +125,3 @@ def test_only_the_spots_that_are_scored_count():
     assert on_tissue["ceiling"].mean() < everywhere["ceiling"].mean() - 0.2
     target = float(np.median(counts.X.toarray().sum(axis=1)))
     pd.testing.assert_frame_equal(on_tissue, noise_ceiling(counts[:200], target, repeats=3))
-
-
-def test_a_table_is_read_for_the_genes_of_a_panel(tmp_path):
-    path = tmp_path / "ceiling.tsv"
-    pd.DataFrame({"gene": ["NA", "B", "A"], "r_half": [0.1, 0.2, 0.3], "ceiling": [0.4, 0.5, 0.6]}).to_csv(
-        path, sep="\t", index=False
-    )
-    np.testing.assert_array_equal(read_ceiling(path, ["A", "absent", "B", "NA"]), [0.6, np.nan, 0.5, 0.4])

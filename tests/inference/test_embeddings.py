@@ -7,46 +7,35 @@ import timm
 import torch
 from safetensors.torch import save_model
 
+import savedmodel
+from savedmodel import RETRIEVAL
 from spotwise.constants import BARCODES, IMAGES, TEST
-from spotwise.data.folds import write_fold
 from spotwise.errors import InputError
 from spotwise.inference import embeddings
-from spotwise.inference.embeddings import build_bank, embed_patches
-from spotwise.inference.retrieval import read_embeddings
-from spotwise.models import encoders, pathology
-from spotwise.models.base import Sizes
+from spotwise.inference.embeddings import embed_fold, embed_patches
+from spotwise.models import pathology
+from spotwise.models.description import Sizes
+from spotwise.models.images import resize
 from spotwise.models.pathology import ClassTokenAndPatchMean, Published
-from spotwise.models.registry import build, restore
-from spotwise.training.dataset import Spots, resize
+from spotwise.models.registry import build
+from spotwise.training.dataset import Spots
 
-VIT = {"image_size": 32, "patch_size": 16, "encoder_dim": 16, "encoder_depth": 1, "encoder_heads": 2}
-VIT |= {"embedding_dim": 16}
-METHODS = {
-    "CMRCNet": {**VIT, "gene_tokens": 2, "attention_heads": 2, "fusion_heads": 2},
-    "BLEEP": {**VIT, "encoder": "vit", "pretrained": "no"},
-}
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(params=METHODS)
+@pytest.fixture(params=RETRIEVAL)
 def trained(request, tmp_path, fold):
-    """A method that was moved away from its initialisation, and its weights on disk."""
+    """A method that was moved away from its initialisation, and its folder."""
     torch.manual_seed(0)
-    model = build(request.param, Sizes.of(fold), METHODS[request.param])
+    model = build(request.param, Sizes.of(fold), RETRIEVAL[request.param])
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    save_model(model, str(tmp_path / "weights.safetensors"))
-    return request.param, model.eval(), tmp_path / "weights.safetensors"
+    return model.eval(), savedmodel.save(tmp_path / "model", request.param, RETRIEVAL[request.param], model, fold)
 
 
-def banked(trained, fold, files, folder):
-    name, _, weights = trained
-    write_fold(folder / "fold.h5", fold)
-    tested = {slide: files[slide] for slide in ("C", "D")}  # patches of training slides are not needed
-    bank, queries = folder / "bank.safetensors", folder / "queries.safetensors"
-    build_bank(folder / "fold.h5", tested, name, METHODS[name], weights, "cpu", 1, bank, queries)
-    return read_embeddings(bank), read_embeddings(queries)
+def banked(trained, fold, files):
+    return embed_fold(trained[1], fold, {slide: files[slide] for slide in ("C", "D")}, "cpu", 1)
 
 
 def unit(rows):
@@ -55,11 +44,11 @@ def unit(rows):
 
 @pytest.mark.parametrize("at_once", [7, 128])
 def test_the_bank_is_training_expression_and_the_queries_are_test_patches(
-    trained, fold, patch_files, tmp_path, monkeypatch, at_once
+    trained, fold, patch_files, monkeypatch, at_once
 ):
     monkeypatch.setattr(embeddings, "AT_ONCE", at_once)
-    bank, queries = banked(trained, fold, patch_files, tmp_path)
-    model = trained[1]
+    bank, queries = banked(trained, fold, patch_files)
+    model = trained[0]
     rows = fold.rows(TEST)
     with torch.inference_mode():
         expression = model.embed_expression(torch.from_numpy(fold.expression[fold.bank])).numpy()
@@ -73,56 +62,17 @@ def test_the_bank_is_training_expression_and_the_queries_are_test_patches(
     assert len({row.tobytes() for row in queries.unit.round(3)}) == len(rows)
 
 
-def test_the_bank_holds_no_tested_spot_and_every_row_has_length_1(trained, fold, patch_files, tmp_path):
-    bank, queries = banked(trained, fold, patch_files, tmp_path)
+def test_the_bank_holds_no_tested_spot_and_every_row_has_length_1(trained, fold, patch_files):
+    bank, queries = banked(trained, fold, patch_files)
     assert not set(fold.barcode[bank.row]) & set(fold.barcode[fold.role == TEST])
     assert set(fold.sample[bank.row]) == {"A", "B"}
     assert set(fold.sample[queries.row]) == {"C", "D"}
-    for embeddings in (bank, queries):
-        assert embeddings.unit.dtype == np.float32
-        np.testing.assert_allclose(np.linalg.norm(embeddings.unit, axis=1), 1, atol=1e-6)
+    for embedded in (bank, queries):
+        assert embedded.unit.dtype == np.float32
+        np.testing.assert_allclose(np.linalg.norm(embedded.unit, axis=1), 1, atol=1e-6)
 
 
-def test_a_restored_method_embeds_as_the_trained_one(trained, fold):
-    name, model, weights = trained
-    torch.manual_seed(99)
-    back = restore(name, Sizes.of(fold), METHODS[name], weights)
-    assert not back.training
-    images, expression = torch.randn(4, 3, 32, 32), torch.randn(4, len(fold.genes))
-    with torch.inference_mode():
-        assert torch.equal(back.embed_images(images), model.embed_images(images))
-        assert torch.equal(back.embed_expression(expression), model.embed_expression(expression))
-
-
-@pytest.fixture
-def _no_hub(monkeypatch):
-    """Whoever asks for published weights is caught."""
-    create = timm.create_model
-
-    def without_weights(name, pretrained=False, **settings):
-        assert not pretrained, "published weights were asked for"
-        return create(name, pretrained=False, **settings)
-
-    def refuse(*_, **__):
-        raise AssertionError("the hub was asked")
-
-    monkeypatch.setattr(encoders.timm, "create_model", without_weights)
-    monkeypatch.setattr(encoders.huggingface_hub, "get_session", refuse)
-
-
-@pytest.mark.usefixtures("_no_hub")
-@pytest.mark.parametrize("pretrained", ["required", "when_reachable"])
-def test_restoring_asks_for_no_published_weights(tmp_path, pretrained):
-    settings = {"encoder": "resnet10t", "embedding_dim": 16}
-    model = build("BLEEP", Sizes(5), {**settings, "pretrained": "no"})
-    save_model(model, str(tmp_path / "weights.safetensors"))
-    back = restore("BLEEP", Sizes(5), {**settings, "pretrained": pretrained}, tmp_path / "weights.safetensors")
-    images = torch.randn(2, 3, 64, 64)
-    with torch.inference_mode():
-        assert torch.equal(back.embed_images(images), model.eval().embed_images(images))
-
-
-@pytest.mark.usefixtures("_no_hub")
+@pytest.mark.usefixtures("no_hub")
 @pytest.mark.parametrize("at_once", [5, 128])
 @pytest.mark.parametrize(
     ("encoder", "mean", "std"),
@@ -158,7 +108,7 @@ def small(monkeypatch):
     return encoder.build().eval()
 
 
-@pytest.mark.usefixtures("_no_hub")
+@pytest.mark.usefixtures("no_hub")
 def test_patches_are_shown_in_the_size_and_colours_that_the_encoder_knows(small, patch_files, tmp_path):
     """By weights from a file, which are the encoder's published ones as far as the file says."""
     save_model(small, str(tmp_path / "small.safetensors"))

@@ -12,8 +12,8 @@ import torch
 from spotwise.constants import BARCODES, IMAGES, PAPER, PATIENT, TEST, TRAIN, VAL
 from spotwise.data.folds import Fold
 from spotwise.errors import InputError
-from spotwise.models.base import Sizes
 from spotwise.models.batch import Batch, Context, Exemplars
+from spotwise.models.description import Sizes
 from spotwise.models.egn import EGN, AttentivePool, EGNOptions, batch_correlation
 from spotwise.training.dataset import Spots
 

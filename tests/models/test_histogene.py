@@ -14,8 +14,8 @@ from torch.nn import functional
 from spotwise.constants import IMAGES, TEST
 from spotwise.data.folds import Fold
 from spotwise.errors import InputError
-from spotwise.models.base import Sizes
 from spotwise.models.batch import Batch
+from spotwise.models.description import Sizes
 from spotwise.models.histogene import HisToGene, HisToGeneOptions
 from spotwise.training.dataset import Spots
 

@@ -9,8 +9,8 @@ from scipy import stats
 from torch import nn
 
 from spotwise.errors import InputError
-from spotwise.models.base import Sizes
 from spotwise.models.batch import Batch
+from spotwise.models.description import Sizes
 from spotwise.models.losses import NCE_EPSILON, noise_contrastive
 from spotwise.models.micnet import MicNet, MicNetOptions, Warp, paired_spearman, warp, warped
 from spotwise.models.registry import build

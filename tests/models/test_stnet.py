@@ -12,10 +12,10 @@ from torch import nn
 from spotwise.errors import InputError
 from spotwise.models import stnet
 from spotwise.models.batch import Batch
+from spotwise.models.images import turn
 from spotwise.models.layers import stages
 from spotwise.models.registry import check_options
 from spotwise.models.stnet import STNet, STNetOptions
-from spotwise.training.dataset import turn
 
 SMALL = {"image_size": 32, "growth_rate": 4, "blocks": "2-2-2"}
 GENES = 7

@@ -9,7 +9,7 @@ from scipy import sparse
 from spotwise.constants import TRAIN, VAL
 from spotwise.data.folds import Slide, content_hash
 from spotwise.errors import InputError
-from spotwise.models.base import Sizes
+from spotwise.models.description import Sizes
 from spotwise.structure.inputs import assemble_inputs, scale
 
 

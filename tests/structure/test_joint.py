@@ -12,12 +12,13 @@ from sklearn.metrics import adjusted_rand_score
 
 from spotwise.constants import BARCODES, IMAGES
 from spotwise.data.folds import Slide, read_fold, write_fold
-from spotwise.models.base import Sizes
+from spotwise.models.description import Sizes
+from spotwise.models.images import normalise
 from spotwise.models.registry import build, restore
 from spotwise.structure.inputs import assemble_inputs
 from spotwise.structure.joint import embed_joint, measured
 from spotwise.structure.spaces import read_space
-from spotwise.training.dataset import Spots, normalise
+from spotwise.training.dataset import Spots
 from spotwise.training.loop import TrainingOptions, train
 
 N, GENES, PX = 80, 30, 32
@@ -58,17 +59,14 @@ def toy(tmp_path_factory):
     write_fold(folder / "S.h5", assemble_inputs({"S": slide}, {"S": "P"}, "c", 0.2))
     train(
         folder / "S.h5", {"S": folder / "patches.h5"}, "MicNet", MICNET, OPTIONS, 0, "1", folder / "state",
-        folder / "weights.safetensors", folder / "history.tsv", folder / "summary.json",
+        folder,
     )  # fmt: skip
     embed(folder, folder / "space.h5")
     return folder, domain
 
 
 def embed(folder, output, fold="S.h5"):
-    embed_joint(
-        folder / fold, folder / "patches.h5", "S", "MicNet", MICNET, folder / "weights.safetensors",
-        folder / "summary.json", "cpu", 1, "Mine", 3, output,
-    )  # fmt: skip
+    embed_joint(folder, folder / fold, folder / "patches.h5", "S", "cpu", 1, "Mine", output)
 
 
 def agreement(embedding, domain):
@@ -90,7 +88,7 @@ def test_two_planted_domains_are_found_in_the_joint_space(toy):
 def test_a_space_is_both_halves_of_every_spot_at_length_one(toy):
     folder, _ = toy
     space, fold = read_space(folder / "space.h5"), read_fold(folder / "S.h5")
-    assert (space.name, space.seed, space.halves, space.pretrained) == ("Mine", 3, (8, 8), False)
+    assert (space.name, space.seed, space.halves, space.pretrained) == ("Mine", 0, (8, 8), False)
     assert space.barcode.tolist() == fold.barcode.tolist()  # those to validate on, too
     model = restore("MicNet", Sizes.of(fold), MICNET, folder / "weights.safetensors")
     with h5py.File(folder / "patches.h5") as file:

@@ -50,15 +50,9 @@ def trained(folder, seed, shuffled):
         total_counts=counts.sum(axis=1),
     )
     write_fold(folder / "S.h5", assemble_inputs({"S": slide}, {"S": "P"}, "c", 0.2))
-    weights, summary = folder / "weights.safetensors", folder / "summary.json"
-    train(
-        folder / "S.h5", {"S": folder / "patches.h5"}, "MicNet", MICNET, OPTIONS, seed, "1", folder / "state",
-        weights, folder / "history.tsv", summary,
-    )  # fmt: skip
-    embed_joint(
-        folder / "S.h5", folder / "patches.h5", "S", "MicNet", MICNET, weights, summary, "cpu", 1, "Mine", seed,
-        folder / "space.h5",
-    )  # fmt: skip
+    patches = folder / "patches.h5"
+    train(folder / "S.h5", {"S": patches}, "MicNet", MICNET, OPTIONS, seed, "1", folder / "state", folder)
+    embed_joint(folder, folder / "S.h5", patches, "S", "cpu", 1, "Mine", folder / "space.h5")
     joint, image_half, expression_half = (part.embedding for part in read_space(folder / "space.h5").parts())
     spaces = {"colour": images.mean(axis=(1, 2)), "joint": joint, "image": image_half, "expression": expression_half}
     return SimpleNamespace(

@@ -14,9 +14,10 @@ from scipy.stats import chisquare
 from spotwise.constants import IMAGES, TEST
 from spotwise.errors import InputError, SetupError
 from spotwise.models.batch import Context
+from spotwise.models.images import augment, normalise, turn
 from spotwise.runtime.memory import Free
 from spotwise.training import dataset, loop
-from spotwise.training.dataset import Spots, augment, choose_place, normalise, turn
+from spotwise.training.dataset import Spots, choose_place
 from spotwise.training.loop import _hash_of
 
 CPU = torch.device("cpu")

@@ -1,201 +1,22 @@
-"""Claims about methods on frozen features: the ridge regression, and what is fitted and predicted of a fold."""
+"""Claims about methods on frozen features: what is fitted of a fold."""
 
 import json
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import h5py
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from sklearn.decomposition import PCA
-from sklearn.linear_model import Ridge as Regression
-from sklearn.model_selection import GridSearchCV, LeaveOneGroupOut
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from spotwise.constants import TEST
 from spotwise.data.features import features_of, pretrained
-from spotwise.errors import InputError, SetupError
+from spotwise.data.folds import write_fold
+from spotwise.errors import SetupError
+from spotwise.models.description import read_description
 from spotwise.models.registry import load, options
-from spotwise.models.ridge import Ridge, RidgeOptions
-from spotwise.training.frozen import fit, predict
+from spotwise.training.frozen import fit
 
-N, D, G = 120, 15, 6
-OPTIONS = RidgeOptions(n_alphas=7)
-
-
-@pytest.fixture
-def world():
-    """Features on very different scales, expression that follows a few of them, three slides with batch effects."""
-    rng = np.random.default_rng(0)
-    latent = rng.normal(size=(N, 4))
-    features = latent @ rng.normal(size=(4, D)) + 0.5 * rng.normal(size=(N, D))
-    features = (features * 10.0 ** rng.uniform(-2, 2, D) + 3).astype(np.float32)
-    slide = np.repeat(np.array(["A", "B", "C"], dtype=object), N // 3)
-    effect = {"A": 0, "B": 0.3, "C": -0.2}
-    expression = latent @ rng.normal(size=(4, G)) + 0.5 * rng.normal(size=(N, G))
-    expression += np.array([effect[one] for one in slide])[:, None]
-    return features, expression.astype(np.float32), slide, rng.uniform(0, 1e4, size=(N, 2))
-
-
-def predicted(options, weights, features):
-    """By what was fitted; the training spots' expression is withheld, as a regression does not need it."""
-    return Ridge(options).predict(weights, features, None)
-
-
-@pytest.mark.parametrize("components", [0, 3, 4, 256])
-def test_a_fit_equals_sklearns_search_over_the_whole_pipeline(world, components):
-    """Scaler and components fitted inside each inner training part: the search refits all three steps."""
-    features, expression, slide, _ = world
-    search = GridSearchCV(
-        make_pipeline(StandardScaler(), PCA(components if 0 < components < D else D, svd_solver="full"), Regression()),
-        {"ridge__alpha": np.logspace(0, 6, 7)},
-        cv=LeaveOneGroupOut(),
-        scoring="neg_mean_squared_error",
-    ).fit(features.astype(np.float64), expression, groups=slide)
-    options = replace(OPTIONS, components=components)
-    weights, report = Ridge(options).fit(*world)
-    np.testing.assert_allclose(report["inner_mse"], -search.cv_results_["mean_test_score"], rtol=1e-6)
-    assert report["alpha"] == pytest.approx(search.best_params_["ridge__alpha"])
-    assert report["components"] == (components if 0 < components < D else D)
-    assert report["ridge_protocol"] == "grouped"
-    assert {name: value.shape for name, value in weights.items()} == {"weights": (D, G), "bias": (G,)}
-    assert predicted(options, weights, features).dtype == np.float32
-    np.testing.assert_allclose(predicted(options, weights, features), search.predict(features), atol=5e-5)
-
-
-def test_there_are_never_more_components_than_spots(world):
-    few = np.arange(0, N, 13)
-    options = RidgeOptions(components=256)
-    weights, report = Ridge(options).fit(*(array[few] for array in world))
-    assert report["components"] == len(few) < D
-    pipeline = make_pipeline(StandardScaler(), Regression(report["alpha"]))
-    expected = pipeline.fit(world[0][few].astype(np.float64), world[1][few]).predict(world[0])
-    np.testing.assert_allclose(predicted(options, weights, world[0]), expected, atol=5e-5)
-
-
-def test_the_hest_protocol_equals_the_benchmarks_steps(world):
-    features, expression, *_ = world
-    options = RidgeOptions(protocol="hest", components=4)
-    weights, report = Ridge(options).fit(*world)
-    assert report["alpha"] == 100 / 12800
-    assert report["ridge_protocol"] == "hest"
-    assert "inner_mse" not in report
-    standard = (features - features.mean(axis=0, dtype=np.float64)) / features.std(axis=0, dtype=np.float64)
-    _, _, axes = np.linalg.svd(standard, full_matrices=False)
-    scores = standard @ axes[:4].T
-    slopes = np.linalg.solve(scores.T @ scores + np.eye(4) * 100 / 12800, scores.T @ expression)
-    benchmark = Regression(100 / 12800, solver="lsqr", fit_intercept=False, max_iter=1000).fit(scores, expression)
-    found = predicted(options, weights, features)
-    np.testing.assert_allclose(found, benchmark.predict(scores), atol=5e-5)
-    np.testing.assert_allclose(found, scores @ slopes, atol=2e-3)  # LSQR stops at a tolerance of 1e-4
-
-
-def test_predictions_of_the_hest_protocol_lack_the_mean_and_correlate_nonetheless(world):
-    features, expression, slide, spatial = world
-    raised = expression + np.float32(100)
-    hest = predicted(
-        RidgeOptions(), Ridge(RidgeOptions(protocol="hest")).fit(features, raised, slide, spatial)[0], features
-    )
-    honest = predicted(RidgeOptions(), Ridge(RidgeOptions()).fit(features, raised, slide, spatial)[0], features)
-    np.testing.assert_allclose(hest.mean(axis=0), 0, atol=1e-3)
-    np.testing.assert_allclose(honest.mean(axis=0), raised.mean(axis=0), rtol=1e-5)
-    assert min(np.corrcoef(hest[:, gene], raised[:, gene])[0, 1] for gene in range(G)) > 0.5
-
-
-def test_the_penalty_is_that_of_the_lowest_error_on_slides_left_out(world):
-    features, expression, slide, _ = world
-    alphas = np.logspace(0, 6, 7)
-    errors = np.zeros(7)
-    for one in "ABC":
-        held = slide == one
-        mean, spread = features[~held].mean(axis=0, dtype=np.float64), features[~held].std(axis=0, dtype=np.float64)
-        x, unseen = (features[~held] - mean) / spread, (features[held] - mean) / spread
-        y = expression[~held] - expression[~held].mean(axis=0, dtype=np.float64)
-        for number, alpha in enumerate(alphas):
-            slope = np.linalg.solve(x.T @ x + alpha * np.eye(D), x.T @ y)  # the normal equations
-            missed = expression[held] - (expression[~held].mean(axis=0, dtype=np.float64) + unseen @ slope)
-            errors[number] += np.mean(missed**2) / 3
-    _, report = Ridge(OPTIONS).fit(*world)
-    np.testing.assert_allclose(report["alphas"], alphas)
-    np.testing.assert_allclose(report["inner_mse"], errors, rtol=1e-6)
-    assert report["alpha"] == pytest.approx(alphas[errors.argmin()])
-
-
-def test_a_planted_signal_is_recovered():
-    rng = np.random.default_rng(1)
-    features, planted = rng.normal(size=(600, D)), rng.normal(size=(D, G))
-    slide = np.repeat(np.array(["A", "B", "C"], dtype=object), 200)
-    expression = features @ planted + 5 + 0.01 * rng.normal(size=(600, G))
-    weights, report = Ridge(RidgeOptions()).fit(features, expression, slide, np.zeros((600, 2)))
-    assert report["alpha"] == 1.0
-    np.testing.assert_allclose(weights["weights"], planted, atol=0.02)
-    np.testing.assert_allclose(weights["bias"], 5, atol=0.02)
-
-
-def test_noise_is_met_with_the_largest_penalties():
-    rng = np.random.default_rng(2)
-    slide = np.repeat(np.array(["A", "B", "C"], dtype=object), 100)
-    features, expression = rng.normal(size=(300, 40)), rng.normal(size=(300, G))
-    weights, report = Ridge(RidgeOptions()).fit(features, expression, slide, np.zeros((300, 2)))
-    assert report["alpha"] >= 1000
-    assert np.std(predicted(RidgeOptions(), weights, features), axis=0).max() < 0.05
-
-
-@pytest.mark.parametrize("value", [0.0, 0.1, 1234.567])
-def test_a_feature_constant_in_training_says_nothing_in_the_test(world, value):
-    features, *rest = world
-    weights, _ = Ridge(OPTIONS).fit(features, *rest)
-    with_constant = np.column_stack([features, np.full(N, value, dtype=np.float32)])
-    wider, _ = Ridge(OPTIONS).fit(with_constant, *rest)
-    unseen = with_constant.copy()
-    unseen[:, -1] = np.random.default_rng(3).normal(size=N) * 100
-    np.testing.assert_allclose(predicted(OPTIONS, wider, unseen), predicted(OPTIONS, weights, features), atol=1e-5)
-
-
-def test_the_scale_of_a_feature_does_not_matter(world):
-    features, *rest = world
-    weights, _ = Ridge(OPTIONS).fit(features, *rest)
-    rescaled, _ = Ridge(OPTIONS).fit(features * 256, *rest)
-    found, expected = predicted(OPTIONS, rescaled, features * 256), predicted(OPTIONS, weights, features)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-
-
-def test_the_only_training_slide_is_judged_by_blocks_of_it():
-    """A feature that is only the place: neighbours tell it, another block does not, so it must not be trusted."""
-    rng = np.random.default_rng(4)
-    corner = rng.integers(0, 2, size=(400, 2))
-    spatial = 1e4 * corner + rng.uniform(0, 3000, size=(400, 2))
-    region = 2 * corner[:, 0] + corner[:, 1]
-    features = np.eye(4)[region] + 0.01 * rng.normal(size=(400, 4))
-    expression = rng.normal(size=(4, G))[region] + 0.01 * rng.normal(size=(400, G))
-    one = np.full(400, "A", dtype=object)
-    by_blocks = Ridge(RidgeOptions()).fit(features, expression, one, spatial)[1]
-    by_chance = Ridge(RidgeOptions()).fit(features, expression, rng.integers(0, 4, 400).astype(str), spatial)[1]
-    assert by_chance["alpha"] == 1.0
-    assert min(by_chance["inner_mse"]) < 0.01
-    assert min(by_blocks["inner_mse"]) > 0.3
-    assert Ridge(RidgeOptions()).fit(features, expression, one, spatial)[1] == by_blocks
-
-
-# --- joined to a fold -------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def embedded(fold, tmp_path):
-    """Embedding files whose features follow the expression, one row per patch, in the patches' order."""
-    rng = np.random.default_rng(5)
-    link = rng.normal(size=(len(fold.genes), 8))
-    files = {}
-    for slide in ("A", "B", "C", "D"):
-        rows = np.flatnonzero(fold.sample == slide)
-        embedding = rng.normal(size=(fold.patch[rows].max() + 3, 8))
-        embedding[fold.patch[rows]] = fold.expression[rows] @ link + 0.1 * rng.normal(size=(len(rows), 8))
-        files[slide] = tmp_path / f"{slide}-embedded.h5"
-        with h5py.File(files[slide], "w") as file:
-            file["embedding"] = embedding.astype(np.float32)
-            file.attrs["pretrained"] = True
-    return files
+METHODS = {"Ridge": {"n_alphas": 5}, "KNNImage": {"k": 4}}
 
 
 def test_features_are_those_of_each_spots_patch(fold, embedded):
@@ -206,63 +27,41 @@ def test_features_are_those_of_each_spots_patch(fold, embedded):
             np.testing.assert_array_equal(joined[at], file["embedding"][fold.patch[row]])
 
 
-def shuffled(fold):
-    """The same spots in another order, slides and roles mixed."""
-    order = np.random.default_rng(6).permutation(len(fold.barcode))
-    values = {field.name: getattr(fold, field.name) for field in fields(fold)}
-    return replace(
-        fold, **{name: value[order] for name, value in values.items() if np.ndim(value) and len(value) == len(order)}
-    )
-
-
-METHODS = {"Ridge": {"n_alphas": 5}, "KNNImage": {"k": 4}}
-
-
 def run(fold, embedded, folder, method="Ridge"):
-    from spotwise.data.folds import write_fold
-
     folder.mkdir()
     write_fold(folder / "fold.h5", fold)
     trained = {slide: embedded[slide] for slide in ("A", "B")}  # none of a tested slide
-    weights, summary = folder / "weights.safetensors", folder / "summary.json"
-    fit(folder / "fold.h5", trained, method, METHODS[method], 1, weights, summary)
-    return json.loads(summary.read_text())
+    fit(folder / "fold.h5", trained, method, METHODS[method], 1, folder / "model")
+    return folder / "model"
+
+
+def summary_of(model):
+    return json.loads((model / "summary.json").read_text())
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_fitted_method_predicts_each_tested_slide_in_the_folds_order(fold, embedded, tmp_path, name):
-    fold = shuffled(fold)
-    summary = run(fold, embedded, tmp_path / "run", name)
-    bank = fold.bank
-    method = load(name)(options(name, METHODS[name]))
-    fitted, report = method.fit(
+def test_a_fit_on_a_fold_is_that_of_its_training_spots(fold, embedded, tmp_path, name):
+    model = run(fold, embedded, tmp_path / "run", name)
+    summary, description, bank = summary_of(model), read_description(model), fold.bank
+    fitted, report = load(name)(options(name, METHODS[name])).fit(
         features_of(fold, bank, embedded), fold.expression[bank], fold.sample[bank], fold.spatial[bank]
     )
-    assert {key: summary[key] for key in report} == report
+    assert {key: summary[key] for key in report} == description.fitted == report
     assert (summary["spots"], summary["genes"], summary["protocol"]) == (len(bank), len(fold.genes), fold.protocol)
-    for sample in ("C", "D"):
-        found = predict(fold, sample, embedded[sample], name, tmp_path / "run/weights.safetensors", summary)
-        features = features_of(fold, fold.rows(TEST, sample=sample), embedded)
-        np.testing.assert_allclose(found, method.predict(fitted, features, fold.expression[bank]), rtol=1e-6)
+    stored = load_file(model / "weights.safetensors")
+    assert stored.keys() == fitted.keys()
+    for entry, value in fitted.items():
+        np.testing.assert_allclose(stored[entry], value, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_nothing_of_a_tested_slide_decides_a_fit_or_a_prediction(fold, embedded, tmp_path, name):
+def test_nothing_of_a_tested_slide_decides_a_fit(fold, embedded, tmp_path, name):
     expression = fold.expression.copy()
     expression[fold.role == TEST] = np.nan
-    blind = replace(fold, expression=expression)
-    summary = run(fold, embedded, tmp_path / "run", name)
-    assert run(blind, embedded, tmp_path / "blind", name) == summary
-    stored = [tmp_path / folder / "weights.safetensors" for folder in ("run", "blind")]
-    seen, unseen = map(load_file, stored)
-    assert seen.keys() == unseen.keys()
-    for entry, value in seen.items():
-        np.testing.assert_array_equal(value, unseen[entry])
-    found = [
-        predict(which, "C", embedded["C"], name, weights, summary)
-        for which, weights in zip((fold, blind), stored, strict=True)
-    ]
-    np.testing.assert_array_equal(*found)
+    model = run(fold, embedded, tmp_path / "run", name)
+    blind = run(replace(fold, expression=expression), embedded, tmp_path / "blind", name)
+    for file in ("summary.json", "model.json", "weights.safetensors"):
+        assert (model / file).read_bytes() == (blind / file).read_bytes()
 
 
 def without_weights(path):
@@ -277,26 +76,6 @@ def test_features_say_whether_their_encoder_was_pretrained(embedded):
 
 
 def test_features_of_different_encoder_weights_are_not_mixed(fold, embedded, tmp_path):
-    summary = run(fold, embedded, tmp_path / "run")
-    without_weights(embedded["C"])
-    with pytest.raises(SetupError, match="other encoder weights than the training slides"):
-        predict(fold, "C", embedded["C"], "Ridge", tmp_path / "run/weights.safetensors", summary)
     without_weights(embedded["B"])
     with pytest.raises(SetupError, match=r"B-embedded\.h5: embedded without pretrained weights"):
         run(fold, embedded, tmp_path / "mixed")
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        {"n_alphas": 0},
-        {"n_blocks": 1},
-        {"smallest_alpha": 0.0},
-        {"largest_alpha": 0.1},
-        {"components": -1},
-        {"protocol": "HEST"},
-    ],
-)
-def test_options_that_make_no_sense_are_refused(given):
-    with pytest.raises(InputError, match="Ridge"):
-        RidgeOptions(**given)

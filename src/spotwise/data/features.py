@@ -27,6 +27,12 @@ def features_of(fold: Fold, rows: np.ndarray, embeddings: Mapping[str, Path]) ->
     return np.stack([parts[fold.sample[row]][fold.patch[row]] for row in rows])
 
 
+def encoder_name(embeddings: Mapping[str, Path]) -> str:
+    """Return the name of the encoder behind embedded patches by sample."""
+    with h5py.File(next(iter(embeddings.values()))) as file:
+        return str(file.attrs["encoder"])
+
+
 def pretrained(embeddings: Mapping[str, Path]) -> bool:
     """Whether the encoder of some slides' features had its published weights.
 

@@ -9,7 +9,6 @@ halves of Poisson counts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -74,9 +73,3 @@ def thin(counts: sparse.csr_matrix, rng: np.random.Generator) -> tuple[sparse.cs
     first.data = rng.binomial(counts.data.astype(np.int64), 0.5).astype(counts.dtype)
     second.data = counts.data - first.data
     return first, second
-
-
-def read_ceiling(path: str | Path, genes: Sequence[str]) -> np.ndarray:
-    """The ceilings (G,) of ``genes`` in ``ceiling.tsv``; NaN for a gene that the slide does not measure."""
-    table = pd.read_csv(path, sep="\t", keep_default_na=False)  # a gene may be called NA
-    return table.set_index("gene")["ceiling"].reindex(genes).to_numpy(np.float64)

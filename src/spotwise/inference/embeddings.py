@@ -11,15 +11,15 @@ import numpy as np
 import torch
 
 from spotwise.constants import BARCODES, IMAGES, TEST
-from spotwise.data.folds import read_fold
+from spotwise.data.folds import Fold
 from spotwise.data.slides import read_patches_index
 from spotwise.errors import InputError, SetupError
-from spotwise.inference.retrieval import Embeddings, write_embeddings
-from spotwise.models.base import Sizes
+from spotwise.inference.retrieval import Embeddings
+from spotwise.inference.trained_models import load_model
 from spotwise.models.encoders import frozen_encoder
-from spotwise.models.registry import restore
+from spotwise.models.images import normalise, resize
 from spotwise.runtime import devices, hdf5
-from spotwise.training.dataset import Spots, normalise, resize
+from spotwise.training.dataset import Spots
 
 logger = logging.getLogger(__name__)
 
@@ -27,42 +27,34 @@ AT_ONCE = 128  # spots per forward pass
 
 
 @devices.explain_out_of_memory(devices.FREE_GPU_MEMORY)
-def build_bank(
-    fold_path: Path,
-    patches: Mapping[str, Path],
-    method: str,
-    method_options: Mapping[str, object],
-    weights: Path,
-    device: str,
-    threads: int,
-    bank: Path,
-    queries: Path,
-) -> None:
+def embed_fold(
+    model: Path, fold: Fold, patches: Mapping[str, Path], device: str, threads: int
+) -> tuple[Embeddings, Embeddings]:
     """Embed the expression of all training spots and the patches of all test spots of a fold.
 
     Parameters
     ----------
-    fold_path, patches
-        ``fold.h5``, and ``patches.h5`` of the test slides by sample.
-    method, method_options, weights
-        The trained method.
+    model
+        Folder of a trained retrieval method.
+    fold, patches
+        The fold of the training, and ``patches.h5`` of its test slides by sample.
     device, threads
         As in training.
+
+    Returns
+    -------
     bank, queries
-        Outputs: embeddings of training expression and of test patches, each with its rows in ``fold.h5``.
+        Embeddings of training expression and of test patches, with their rows in ``fold``.
     """
     on = devices.choose(device)
     devices.make_deterministic(threads)
-    fold = read_fold(fold_path)
-    model = restore(method, Sizes.of(fold), method_options, weights).to(on)
+    network = load_model(model, on).method
     expression = torch.from_numpy(fold.expression[fold.bank])
     tested = fold.rows(TEST)
-    spots = Spots(fold, tested, patches, on, context=model.options.context, observed=False, scratch=bank.parent)
-    for path, row, embed in (
-        (bank, fold.bank, lambda index: model.embed_expression(expression[index].to(on))),
-        (queries, tested, lambda index: model.embed_images(spots.batch(index).images)),
-    ):
-        write_embeddings(path, Embeddings.of(in_batches(len(row), embed), row))
+    spots = Spots(fold, tested, patches, on, context=network.options.context, observed=False, scratch=model)
+    bank = in_batches(len(fold.bank), lambda index: network.embed_expression(expression[index].to(on)))
+    queries = in_batches(len(tested), lambda index: network.embed_images(spots.batch(index).images))
+    return Embeddings.of(bank, fold.bank), Embeddings.of(queries, tested)
 
 
 @devices.explain_out_of_memory(devices.FREE_GPU_MEMORY)

@@ -9,11 +9,8 @@ import numpy as np
 import torch
 
 from spotwise.constants import TEST
-from spotwise.data.features import pretrained
 from spotwise.data.folds import Fold
-from spotwise.errors import SetupError
-from spotwise.models.base import Sizes
-from spotwise.models.registry import restore
+from spotwise.inference.trained_models import TrainedModel, load_model
 from spotwise.runtime import devices
 from spotwise.training.dataset import Spots
 
@@ -21,56 +18,64 @@ AT_ONCE = 64  # spots per forward pass
 
 
 @devices.explain_out_of_memory(devices.FREE_GPU_MEMORY)
-def predict(
+def predict_slides(
+    model: Path,
     fold: Fold,
-    sample: str,
-    patches: Path,
-    method: str,
-    method_options: Mapping[str, object],
-    weights: Path,
-    trained: Mapping[str, object],
+    patches: Mapping[str, Path],
+    embeddings: Mapping[str, Path],
     device: str,
     threads: int,
-    embeddings: Mapping[str, Path] | None = None,
-) -> np.ndarray:
-    """Predicted expression (N, G) float32 of a test slide, whose measured expression is not read.
+) -> dict[str, np.ndarray]:
+    """Predict test slides, whose measured expression is not read.
 
     Parameters
     ----------
-    fold, sample, patches
-        The fold, its test slide, and the slide's ``patches.h5``.
-    method, method_options, weights, trained
-        The trained method, with the summary of its training.
-    device, threads
-        As in training.
+    model
+        Folder of a trained regression method.
+    fold, patches
+        The fold of the training, and ``patches.h5`` of its test slides by sample.
     embeddings
         Embedded patches of the fold's slides by sample, for methods that use the features of a frozen encoder.
+    device, threads
+        As in training.
 
-    Raises
-    ------
-    SetupError
-        When the frozen encoder had its published weights in training but not for this slide, or the other way round.
+    Returns
+    -------
+    dict
+        Expression (N, G) float32 by sample.
     """
-    if embeddings and pretrained(embeddings) != trained["pretrained_loaded"]:
-        raise SetupError(
-            f"{embeddings[sample]}: embedded with other encoder weights than in training; remove it, rerun"
-        )
     on = devices.choose(device)
     devices.make_deterministic(threads)
-    model = restore(method, Sizes.of(fold, embeddings), method_options, weights).to(on)
+    loaded = load_model(model, on)
+    loaded.check_encoder(embeddings)
+    return {
+        sample: _predict_slide(loaded, fold, sample, path, embeddings, on, scratch=model)
+        for sample, path in patches.items()
+    }
+
+
+def _predict_slide(
+    model: TrainedModel,
+    fold: Fold,
+    sample: str,
+    patches: Path,
+    embeddings: Mapping[str, Path],
+    device: torch.device,
+    scratch: Path,
+) -> np.ndarray:
     spots = Spots(
         fold,
         fold.rows(TEST, sample=sample),
         {sample: patches},
-        on,
-        context=model.options.context,
+        device,
+        context=model.method.options.context,
         observed=False,
         exemplar_rows=fold.bank,
         embeddings=embeddings,
-        scratch=weights.parent,
+        scratch=scratch,
     )
     predicted = np.full((len(spots), len(fold.genes)), np.nan, dtype=np.float32)
     with torch.inference_mode():
         for index in spots.fixed_batches(AT_ONCE):
-            predicted[index.numpy()] = model.predict(spots.batch(index)).float().cpu().numpy()
+            predicted[index.numpy()] = model.method.predict(spots.batch(index)).float().cpu().numpy()
     return predicted

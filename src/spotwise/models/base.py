@@ -2,49 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from spotwise.constants import TRAIN
-from spotwise.data.features import feature_width
-from spotwise.data.folds import Fold
 from spotwise.models.batch import Batch, Context
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """What a fold fixes of a network's shape.
-
-    Attributes
-    ----------
-    genes
-        Genes of the panel, G.
-    positions
-        Rows or columns of the largest array among the fold's slides, whichever are more.
-    features
-        Width of the frozen features, 0 for a method that uses none.
-    training
-        Training spots.
-    """
-
-    genes: int
-    positions: int = 0
-    features: int = 0
-    training: int = 0
-
-    @classmethod
-    def of(cls, fold: Fold, embeddings: Mapping[str, Path] | None = None) -> Sizes:
-        """Those of ``fold``; ``embeddings`` are embedded patches by sample, where the method uses any."""
-        return cls(
-            genes=len(fold.genes),
-            positions=int(fold.array.max()) + 1,
-            features=feature_width(next(iter(embeddings.values()))) if embeddings else 0,
-            training=len(fold.rows(TRAIN)),
-        )
+from spotwise.models.description import Sizes
 
 
 @dataclass(frozen=True)
@@ -70,6 +35,11 @@ class Method(nn.Module):
     """
 
     pretrained_loaded: bool | None = None
+
+    @property
+    def encoder_name(self) -> str | None:
+        """Name of the image encoder; ``None`` for one without a name."""
+        return getattr(self.options, "encoder", None)
 
     @classmethod
     def of(cls, sizes: Sizes, options: Options) -> Method:

@@ -21,9 +21,9 @@ from spotwise.errors import InputError
 from spotwise.models.base import Method, Options
 from spotwise.models.batch import Batch, Context
 from spotwise.models.encoders import from_hub, pretrained_or_random
+from spotwise.models.images import IMAGENET_MEAN, IMAGENET_STD
 from spotwise.models.layers import check_choices, check_divisors, stages
 from spotwise.models.losses import at_least_float32
-from spotwise.training.dataset import IMAGENET_MEAN, IMAGENET_STD
 
 # Where the weights are: a gated dataset. Neither its commit nor the file's hash is pinned, as neither could be checked
 # when this was written; a file of another layout is refused.
@@ -280,6 +280,11 @@ class CTransPath(Method):
         else:
             self.image_encoder = ctranspath_backbone(*options.shape)
         self.head = nn.Linear(self.image_encoder.head_hidden_size, n_genes)
+
+    @property
+    def encoder_name(self) -> str:
+        """Name of the image encoder."""
+        return "ctranspath"
 
     @torch.no_grad()
     def begin(self, expression: Tensor) -> None:

@@ -16,8 +16,9 @@ from timm.models.vision_transformer import Attention
 from torch import Tensor, nn
 from torch.nn import functional
 
-from spotwise.models.base import Method, Options, Sizes
+from spotwise.models.base import Method, Options
 from spotwise.models.batch import Batch, Context, Exemplars
+from spotwise.models.description import Sizes
 from spotwise.models.layers import check_divisors, check_sizes
 from spotwise.models.losses import at_least_float32
 

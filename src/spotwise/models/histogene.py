@@ -9,8 +9,9 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional
 
-from spotwise.models.base import Method, Options, Sizes
+from spotwise.models.base import Method, Options
 from spotwise.models.batch import Batch, Context
+from spotwise.models.description import Sizes
 from spotwise.models.layers import check_divisors, check_fractions, check_sizes
 
 MLP_RATIO = 2

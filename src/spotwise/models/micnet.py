@@ -25,8 +25,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from spotwise.errors import InputError
-from spotwise.models.base import Method, Options, Sizes
+from spotwise.models.base import Method, Options
 from spotwise.models.batch import Batch, Context
+from spotwise.models.description import Sizes
 from spotwise.models.encoders import timm_encoder
 from spotwise.models.layers import check_choices, check_fractions, check_sizes, is_timm_model, stages
 from spotwise.models.losses import at_least_float32, noise_contrastive

@@ -33,7 +33,9 @@ from typing import TYPE_CHECKING
 from spotwise.errors import InputError, one_of
 
 if TYPE_CHECKING:
-    from spotwise.models.base import Method, Sizes
+    from spotwise.models.base import Method
+    from spotwise.models.description import Sizes
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -100,9 +102,7 @@ def load(name: str) -> type:
 
 def options(name: str, given: Mapping[str, object]):
     """The options dataclass of a registered method, with the values of its configuration entry."""
-    return getattr(importlib.import_module(f"spotwise.models.{REGISTRY[name].module}"), f"{name}Options")(
-        **given
-    )
+    return getattr(importlib.import_module(f"spotwise.models.{REGISTRY[name].module}"), f"{name}Options")(**given)
 
 
 def build(name: str, sizes: Sizes, given: Mapping[str, object]) -> Method:

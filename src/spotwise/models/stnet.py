@@ -14,16 +14,14 @@ from spotwise.errors import InputError
 from spotwise.models.base import Method, Options
 from spotwise.models.batch import Batch, Context
 from spotwise.models.encoders import timm_encoder
+from spotwise.models.images import SYMMETRIES, turn
 from spotwise.models.layers import check_choices, check_sizes, stages
 from spotwise.models.losses import at_least_float32
-from spotwise.training.dataset import turn
 
 # DenseNet-121: its growth rate and blocks, and timm's name for the ImageNet weights that ST-Net starts from, which are
 # torchvision's; timm's plain `densenet121` has others.
 DENSENET_121 = (32, "6-12-24-16")
 WEIGHTS = "densenet121.tv_in1k"
-
-SYMMETRIES = 8  # of the square
 
 
 @dataclass(frozen=True)
@@ -115,6 +113,11 @@ class STNet(Method):
         self.head = nn.Linear(self.image_encoder.head_hidden_size, n_genes)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
+
+    @property
+    def encoder_name(self) -> str | None:
+        """Name of the weights in timm; ``None`` for another network than DenseNet-121."""
+        return WEIGHTS if self.options.published else None
 
     @torch.no_grad()
     def begin(self, expression: Tensor) -> None:

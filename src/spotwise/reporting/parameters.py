@@ -16,7 +16,7 @@ from torch import nn
 
 from spotwise.config import prepare
 from spotwise.errors import InputError, SetupError
-from spotwise.models.base import Sizes
+from spotwise.models.description import Sizes
 from spotwise.models.encoders import frozen_encoder
 from spotwise.models.registry import REGISTRY, build, load, without_pretraining
 

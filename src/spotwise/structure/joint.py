@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +12,7 @@ from spotwise.constants import TEST, TRAIN, VAL
 from spotwise.data.folds import Fold, read_fold
 from spotwise.inference.embeddings import in_batches
 from spotwise.inference.retrieval import unit_rows
-from spotwise.models.base import Sizes
-from spotwise.models.registry import restore
+from spotwise.inference.trained_models import load_model
 from spotwise.runtime import devices
 from spotwise.structure.spaces import Space, write_space
 from spotwise.training.dataset import Spots
@@ -25,60 +22,51 @@ logger = logging.getLogger(__name__)
 
 @devices.explain_out_of_memory(devices.FREE_GPU_MEMORY)
 def embed_joint(
-    fold_path: Path,
-    patches: Path,
-    sample: str,
-    method: str,
-    method_options: Mapping[str, object],
-    weights: Path,
-    summary: Path,
-    device: str,
-    threads: int,
-    space: str,
-    seed: int,
-    output: Path,
+    model: Path, fold: Path, patches: Path, sample: str, device: str, threads: int, space: str, output: Path
 ) -> None:
-    """Embed image and measured expression of each spot of one slide: both halves at length 1, side by side.
+    """Embed image and measured expression of each spot of one slide, both halves at length 1, side by side.
 
     Parameters
     ----------
-    fold_path, patches, sample
-        The fold that holds the slide's spots, their patches, and the slide. A retrieval method is asked about its test
-        slide, a clustering method about one it was trained on.
-    method, method_options, weights, summary
-        The trained method.
+    model
+        Folder of a trained clustering or retrieval method.
+    fold, patches, sample
+        The fold that holds the slide's spots, their patches, and the slide: of a retrieval method its test slide, of a
+        clustering method one that it was trained on.
     device, threads
         As in training.
-    space, seed
-        Name of the space and seed of the training, for the file.
+    space
+        Name of the space.
     output
-        The slide's file of :func:`spotwise.structure.spaces.write_space`.
+        File of the slide, see :func:`spotwise.structure.spaces.write_space`.
     """
     on = devices.choose(device)
     devices.make_deterministic(threads)
-    fold = read_fold(fold_path)
-    model = restore(method, Sizes.of(fold), method_options, weights).to(on)
-    rows = fold.rows(TRAIN, VAL, TEST, sample=sample)
+    content = read_fold(fold)
+    loaded = load_model(model, on)
+    loaded.description.check_panel(content, fold)
+    network = loaded.method
+    rows = content.rows(TRAIN, VAL, TEST, sample=sample)
     spots = Spots(
-        fold, rows, {sample: patches}, on, context=model.options.context, observed=False, scratch=output.parent
+        content, rows, {sample: patches}, on, context=network.options.context, observed=False, scratch=output.parent
     )
-    expression = torch.from_numpy(measured(fold, rows))
+    expression = torch.from_numpy(measured(content, rows))
     halves = [
         unit_rows(in_batches(len(rows), embed))
         for embed in (
-            lambda index: model.embed_images(spots.batch(index).images),
-            lambda index: model.embed_expression(expression[index].to(on)),
+            lambda index: network.embed_images(spots.batch(index).images),
+            lambda index: network.embed_expression(expression[index].to(on)),
         )
     ]
     write_space(
         output,
         Space(
             embedding=np.concatenate(halves, axis=1),
-            barcode=fold.barcode[rows],
+            barcode=content.barcode[rows],
             name=space,
-            seed=seed,
+            seed=loaded.description.seed,
             halves=(halves[0].shape[1], halves[1].shape[1]),
-            pretrained=json.loads(summary.read_text(encoding="utf-8"))["pretrained_loaded"],
+            pretrained=loaded.description.pretrained,
         ),
     )
 

@@ -8,27 +8,23 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import h5py
 import numpy as np
 import torch
-from torch.nn import functional
 
 from spotwise.constants import IMAGES
 from spotwise.data.features import features_of
 from spotwise.data.folds import Fold
 from spotwise.errors import InputError
 from spotwise.models.batch import Batch, Context, Exemplars, Neighbours
+from spotwise.models.images import augment, normalise, resize
 from spotwise.runtime.memory import Free, free_host, mapped
 from spotwise.training import neighbourhoods
 
 logger = logging.getLogger(__name__)
-
-# Mean and standard deviation of ImageNet's RGB in [0, 1], as the released code and timm's pretrained weights use them
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 AS_THEY_ARE = Context()
 READ_AT_ONCE = 256  # patches of 150 kB: about 40 MB a read
@@ -216,15 +212,6 @@ def _read_patches(
                     images[torch.from_numpy(here[inside]).to(images.device)] = block.to(images.device)
 
 
-def resize(images: np.ndarray, px: int) -> np.ndarray:
-    """(n, H, W, C) uint8 images at ``px`` x ``px``: bilinear, each new pixel over all that it covers."""
-    if images.shape[1:3] == (px, px):
-        return images
-    channels_first = torch.from_numpy(images).permute(0, 3, 1, 2).float()
-    small = functional.interpolate(channels_first, (px, px), mode="bilinear", antialias=True)
-    return small.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
-
-
 def _room(shape: tuple[int, ...], device: torch.device, memory: str, scratch: Path | None) -> torch.Tensor:
     """An unfilled uint8 tensor where patches are to live; the log says where and why."""
     size = math.prod(shape)
@@ -243,38 +230,3 @@ def choose_place(size: int, device: Free | None, host: Free) -> str:
     if device is not None and size < device.bytes / 2:
         return "device"
     return "host" if size < host.bytes / 2 else "map"
-
-
-def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Turn each image by one of the 8 symmetries of the square, all equally likely.
-
-    The released flips and rotations by 0, 90, 180 and -90 degrees have the same distribution. ``images`` is
-    (B, H, W, C) with H = W; the dice fall on the CPU, so that the same seed gives the same images on every device.
-    """
-    symmetry = torch.randint(8, (len(images),), generator=generator)
-    turned = torch.empty_like(images)
-    if images.device.type == "cpu":  # one by one, without copies of those alike, which a GPU turns together
-        for image, into, which in zip(images, turned, symmetry.tolist(), strict=True):
-            into.copy_(turn(image[None], which)[0])
-        return turned
-    for which in range(8):
-        here = (symmetry == which).nonzero()[:, 0].to(images.device)
-        turned[here] = turn(images[here], which)
-    return turned
-
-
-def turn(images: torch.Tensor, symmetry: int) -> torch.Tensor:
-    """(B, H, W, C) images under one of the 8 symmetries: bit 0 flips rows, bit 1 columns, bit 2 exchanges the two."""
-    axes = [axis for axis, bit in ((1, 1), (2, 2)) if symmetry & bit]
-    flipped = images.flip(axes) if axes else images
-    return flipped.transpose(1, 2) if symmetry & 4 else flipped
-
-
-def normalise(
-    images: torch.Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
-) -> torch.Tensor:
-    """(B, H, W, 3) uint8 to (B, 3, H, W) float32 around ``mean`` and ``std`` of the RGB values in [0, 1]."""
-    scaled = images.to(torch.float32).div_(255).flatten(2)
-    # along whole rows of pixels: a CPU is several times slower in runs of three
-    centre, spread = (torch.tensor(value, device=images.device).repeat(images.shape[2]) for value in (mean, std))
-    return scaled.sub_(centre).div_(spread).view(images.shape).permute(0, 3, 1, 2)

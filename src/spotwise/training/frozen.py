@@ -10,9 +10,10 @@ from safetensors.numpy import load_file, save_file
 from threadpoolctl import threadpool_limits
 
 from spotwise.constants import TEST
-from spotwise.data.features import features_of, pretrained
+from spotwise.data.features import encoder_name, features_of, pretrained
 from spotwise.data.folds import Fold, read_fold
 from spotwise.errors import SetupError
+from spotwise.models.description import WEIGHTS, Sizes, describe, write_description
 from spotwise.models.registry import load, options
 from spotwise.runtime.files import atomic, write_json
 
@@ -23,12 +24,11 @@ def fit(
     method: str,
     method_options: Mapping[str, object],
     threads: int,
-    weights: Path,
-    summary: Path,
+    model: Path,
 ) -> None:
-    """Fit a frozen method on all training spots of a fold, those held out for validation included.
+    """Fit a frozen method on all training spots of a fold, validation spots included.
 
-    Nothing is chosen on the validation spots: a frozen method chooses inside the training slides by itself.
+    Nothing is chosen on the validation spots, as a frozen method chooses inside the training slides.
 
     Parameters
     ----------
@@ -37,9 +37,9 @@ def fit(
     method, method_options
         Registered class and its options.
     threads
-        CPU threads, part of what fixes the bits.
-    weights, summary
-        Outputs: ``weights.safetensors`` and ``summary.json``.
+        CPU threads, which the last bits depend on.
+    model
+        Output folder for ``weights.safetensors``, ``model.json`` and ``summary.json``.
     """
     fold = read_fold(fold_path)
     rows = fold.bank
@@ -48,10 +48,14 @@ def fit(
         fitted, report = load(method)(options(method, method_options)).fit(
             features_of(fold, rows, embeddings), fold.expression[rows], fold.owner()[rows], fold.spatial[rows]
         )
-    with atomic(weights) as temporary:
+    with atomic(model / WEIGHTS) as temporary:
         save_file({name: np.ascontiguousarray(value) for name, value in fitted.items()}, temporary)
+    sizes = Sizes.of(fold, embeddings)
+    write_description(
+        model, describe(method, method_options, fold, sizes, encoder_name(embeddings), loaded, fitted=report)
+    )
     write_json(
-        summary,
+        model / "summary.json",
         {
             "method": method,
             "method_options": dict(method_options),

@@ -21,10 +21,11 @@ import torch
 from tqdm import tqdm
 
 from spotwise.constants import TRAIN, VAL
-from spotwise.data.features import pretrained
+from spotwise.data.features import encoder_name, pretrained
 from spotwise.data.folds import content_hash, read_fold
 from spotwise.errors import CollapseError
-from spotwise.models.base import Sizes
+from spotwise.models.description import WEIGHTS, Sizes, describe, write_description
+from spotwise.models.images import IMAGENET_MEAN, IMAGENET_STD
 from spotwise.models.registry import build, without_pretraining
 from spotwise.models.registry import options as method_options_of
 from spotwise.runtime import devices
@@ -118,9 +119,7 @@ def train(
     seed: int,
     code: str,
     state_root: Path,
-    weights: Path,
-    history: Path,
-    summary: Path,
+    model: Path,
     embeddings: Mapping[str, Path] | None = None,
 ) -> None:
     """Train ``method`` on a fold's training spots and keep the epoch that its validation finds best.
@@ -141,8 +140,9 @@ def train(
         Hash of the code that decides the result; part of the state's identity.
     state_root
         Folder for the resumable state, removed when the training is done.
-    weights, history, summary
-        Outputs: ``weights.safetensors``, ``history.tsv`` (one row per epoch) and ``summary.json``.
+    model
+        Output folder for ``weights.safetensors``, ``model.json`` (see :mod:`spotwise.models.description`),
+        ``history.tsv`` (a row per epoch) and ``summary.json`` (how the training went).
     embeddings
         Embedded patches by sample, for methods that use the features of a frozen encoder.
 
@@ -159,7 +159,8 @@ def train(
         devices.make_deterministic(options.threads)
         fold = read_fold(fold_path)
         context = method_options_of(method, method_options).context
-        features_pretrained = pretrained(embeddings) if embeddings else None
+        if embeddings:
+            pretrained(embeddings)  # refuses slides embedded with other weights, before the training
         training, validation = (
             Spots(
                 fold,
@@ -170,7 +171,7 @@ def train(
                 context,
                 exemplar_rows=fold.rows(TRAIN),
                 embeddings=embeddings,
-                scratch=weights.parent,
+                scratch=model,
             )
             for role in (TRAIN, VAL)
         )
@@ -195,10 +196,26 @@ def train(
         else:
             run.model.begin(training.expression)
         run.fit(training, validation, state)
-        state.publish_best(weights)
-        write_text(history, _as_tsv(run.history))
+        loaded = pretrained(embeddings) if embeddings else run.pretrained_loaded
+        state.publish_best(model / WEIGHTS)
+        write_description(
+            model,
+            describe(
+                method,
+                method_options,
+                fold,
+                sizes,
+                encoder_name(embeddings) if embeddings else run.model.encoder_name,
+                loaded,
+                patch_px=training.images.shape[1],
+                image_mean=IMAGENET_MEAN,
+                image_std=IMAGENET_STD,
+                seed=seed,
+            ),
+        )
+        write_text(model / "history.tsv", _as_tsv(run.history))
         write_json(
-            summary,
+            model / "summary.json",
             {
                 "method": method,
                 "method_options": dict(method_options),
@@ -212,7 +229,7 @@ def train(
                 "parameters": sum(p.numel() for p in run.model.parameters()),
                 "best_epoch": run.best_epoch,
                 "best_val_loss": run.best_loss,
-                "pretrained_loaded": features_pretrained if embeddings else run.pretrained_loaded,
+                "pretrained_loaded": loaded,
                 "started_times": run.attempt,
                 "device": devices.name(device),
                 "peak_gpu_memory_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,

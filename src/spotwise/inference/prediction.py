@@ -1,0 +1,216 @@
+"""Predictions of a fold's test slides: by a trained model, and by the controls."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from threadpoolctl import threadpool_limits
+
+from spotwise.constants import TEST
+from spotwise.data.features import features_of
+from spotwise.data.folds import Fold, read_fold
+from spotwise.inference.prediction_files import write_prediction
+from spotwise.inference.retrieval import retrieve, write_embeddings
+from spotwise.inference.trained_models import load_model
+from spotwise.models.description import read_description
+from spotwise.models.registry import load
+
+logger = logging.getLogger(__name__)
+
+# Predictor, test slide, its (N, G) expression, K and the number of spots averaged
+Prediction = tuple[str, str, np.ndarray, int, int]
+
+
+def predict_test_slides(
+    model: Path,
+    fold: Path,
+    training_fold: Path,
+    patches: Mapping[str, Path],
+    embeddings: Mapping[str, Path],
+    predictors: Sequence[Mapping[str, object]],
+    method: str,
+    seed: int,
+    device: str,
+    threads: int,
+    output: Path,
+    bank: Path | None = None,
+    queries: Path | None = None,
+) -> None:
+    """Predict every test slide of a fold by every predictor of a trained model.
+
+    Parameters
+    ----------
+    model
+        Folder of the trained model.
+    fold, training_fold
+        ``fold.h5`` with the truth of the test slides, and the fold that the model was trained on, which differs where
+        expression was corrected for batch effects.
+    patches
+        ``patches.h5`` of the test slides by sample; not read for a frozen method.
+    embeddings
+        Embedded patches by sample: of the test slides for a frozen method, of all slides of the fold for another method
+        that uses a frozen encoder, otherwise empty.
+    predictors
+        ``name``, ``k`` and ``matching`` (``average`` or ``weighted``) of each predictor. Only retrieval methods have
+        more than one, and only they read ``k`` and ``matching``.
+    method
+        Name of the method's configuration entry.
+    seed
+        Seed to note in the predictions.
+    device, threads
+        As in training.
+    output
+        Folder for ``{predictor}/{sample}.h5ad``.
+    bank, queries
+        Output files for the embeddings of a retrieval method, ``.safetensors``.
+
+    Raises
+    ------
+    InputError
+        When there is no model in the folder, or the fold has another panel.
+    SetupError
+        When the frozen encoder had other weights in training than for a test slide, or there is no GPU.
+    """
+    description = read_description(model)
+    truth, training = read_fold(fold), read_fold(training_fold)
+    description.check_panel(training, training_fold)
+    if description.kind == "frozen":
+        predictions = _by_frozen(model, training, embeddings, predictors, threads)
+    elif description.kind == "regression":
+        predictions = _by_regression(model, training, patches, embeddings, predictors, device, threads)
+    else:
+        predictions = _by_retrieval(model, training, patches, predictors, device, threads, bank, queries)
+    for predictor, sample, predicted, k, k_used in predictions:
+        write_prediction(
+            output / predictor / f"{sample}.h5ad",
+            truth,
+            sample,
+            predicted,
+            {
+                "predictor": predictor,
+                "method": method,
+                "kind": "method",
+                "k": k,
+                "k_used": k_used,
+                "seed": seed,
+                "note": description.note,
+            },
+        )
+
+
+def predict_by_controls(
+    fold: Path, ceilings: Mapping[str, Path], controls: Sequence[str], seed: int, output: Path
+) -> None:
+    """Predict every test slide of a fold by every control.
+
+    Parameters
+    ----------
+    fold
+        ``fold.h5``.
+    ceilings
+        ``ceiling.tsv`` of the test slides by sample, for the control ``NoiseCeiling``; otherwise empty.
+    controls
+        Registry keys.
+    seed
+        Seed of the random controls.
+    output
+        Folder for ``{control}/{sample}.h5ad``.
+    """
+    content = read_fold(fold)
+    for sample in _tested(content):
+        ceiling = read_ceiling(ceilings[sample], content.genes) if ceilings else None
+        for name in controls:
+            control = load(name)()
+            write_prediction(
+                output / name / f"{sample}.h5ad",
+                content,
+                sample,
+                control.predict(content, sample, seed, ceiling),
+                {
+                    "predictor": name,
+                    "method": name,
+                    "kind": "control",
+                    "k": 0,
+                    "k_used": 0,
+                    "seed": seed,
+                    "note": control.note(content, sample),
+                },
+            )
+
+
+def read_ceiling(path: str | Path, genes: Sequence[str]) -> np.ndarray:
+    """Read the ceilings (G,) of ``genes`` from ``ceiling.tsv``; NaN for a gene that the slide does not measure."""
+    table = pd.read_csv(path, sep="\t", keep_default_na=False)  # a gene may be called NA
+    return table.set_index("gene")["ceiling"].reindex(genes).to_numpy(np.float64)
+
+
+def _tested(fold: Fold) -> list[str]:
+    return list(dict.fromkeys(fold.sample[fold.rows(TEST)]))
+
+
+def _by_retrieval(
+    model: Path,
+    fold: Fold,
+    patches: Mapping[str, Path],
+    predictors: Sequence[Mapping[str, object]],
+    device: str,
+    threads: int,
+    bank: Path | None,
+    queries: Path | None,
+) -> Iterator[Prediction]:
+    from spotwise.inference.embeddings import embed_fold  # imports torch, which frozen methods and controls do without
+
+    banked, queried = embed_fold(model, fold, patches, device, threads)
+    for path, embeddings in ((bank, banked), (queries, queried)):
+        if path is not None:
+            write_embeddings(path, embeddings)
+    expression = fold.expression[banked.row]
+    for predictor in predictors:
+        name, k = predictor["name"], predictor["k"]
+        if k > len(banked.row):
+            logger.warning("%s: K = %d exceeds the bank of %d spots: all are averaged", name, k, len(banked.row))
+        for sample in _tested(fold):
+            of_slide = queried[np.flatnonzero(fold.sample[queried.row] == sample)]
+            weighted = predictor["matching"] == "weighted"
+            predicted, k_used = retrieve(of_slide, banked, expression, k, weighted, threads)
+            yield name, sample, predicted, k, k_used
+
+
+def _by_regression(
+    model: Path,
+    fold: Fold,
+    patches: Mapping[str, Path],
+    embeddings: Mapping[str, Path],
+    predictors: Sequence[Mapping[str, object]],
+    device: str,
+    threads: int,
+) -> Iterator[Prediction]:
+    from spotwise.inference.regression import predict_slides  # imports torch
+
+    of_slides = {sample: patches[sample] for sample in _tested(fold)}
+    for sample, predicted in predict_slides(model, fold, of_slides, embeddings, device, threads).items():
+        for predictor in predictors:
+            yield predictor["name"], sample, predicted, 0, 0
+
+
+def _by_frozen(
+    model: Path,
+    fold: Fold,
+    embeddings: Mapping[str, Path],
+    predictors: Sequence[Mapping[str, object]],
+    threads: int,
+) -> Iterator[Prediction]:
+    loaded = load_model(model)
+    fitted = loaded.description.fitted
+    for sample in _tested(fold):
+        of_slide = {sample: embeddings[sample]}
+        loaded.check_encoder(of_slide)
+        features = features_of(fold, fold.rows(TEST, sample=sample), of_slide)
+        with threadpool_limits(threads):
+            predicted = loaded.method.predict(loaded.weights, features, fold.expression[fold.bank])
+        for predictor in predictors:
+            yield predictor["name"], sample, predicted, fitted.get("k", 0), fitted.get("k_used", 0)

@@ -1,0 +1,101 @@
+"""Trained models, loaded from the folders that training writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from spotwise.data.features import pretrained
+from spotwise.errors import SetupError
+from spotwise.models.description import WEIGHTS, ModelDescription, read_description
+from spotwise.models.registry import load, options, restore
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A trained model and its description.
+
+    Attributes
+    ----------
+    description
+        What it is, which genes it predicts, and how its images are prepared.
+    method
+        The network, in evaluation mode; for a frozen method, the object that predicts from ``weights``.
+    weights
+        Arrays by name of a frozen method; ``None`` for a network, which holds its own.
+    """
+
+    description: ModelDescription
+    method: object
+    weights: Mapping[str, np.ndarray] | None = None
+
+    def check_encoder(self, embeddings: Mapping[str, Path]) -> None:
+        """Check that the features of slides come from the encoder weights of the training.
+
+        Parameters
+        ----------
+        embeddings
+            Embedded patches by sample.
+
+        Raises
+        ------
+        SetupError
+            When the encoder had its published weights in training but not for a slide, or the other way round.
+        """
+        for sample, path in embeddings.items():
+            if pretrained({sample: path}) != self.description.pretrained:
+                raise SetupError(
+                    f"{path}: embedded with other encoder weights than the training slides; remove it, rerun"
+                )
+
+
+def load_model(folder: str | Path, device: str | torch.device = "cpu") -> TrainedModel:
+    """Load a trained model from its folder.
+
+    Parameters
+    ----------
+    folder
+        The folder that holds ``model.json`` and ``weights.safetensors``.
+    device
+        Where a network is put.
+
+    Returns
+    -------
+    TrainedModel
+        Of any kind. Nothing is downloaded: all weights come from the folder.
+
+    Raises
+    ------
+    InputError
+        When the folder holds no trained model, or that of another version.
+
+    Examples
+    --------
+    Embed patches with a retrieval method, and predict expression with a regression method:
+
+    >>> import spotwise, torch
+    >>> from spotwise.models.batch import Batch
+    >>> from spotwise.models.images import normalise, resize
+    >>> model = spotwise.load_model("results/demo/models/demo/patient/CMRCNet/fold0/seed0")
+    >>> model.description.kind, len(model.description.genes)
+    ('retrieval', 120)
+    >>> images = normalise(torch.from_numpy(resize(patches, model.description.patch_px)))  # patches: (B, H, W, 3) uint8
+    >>> model.method.embed_images(images)  # (B, D)
+    >>> regression = spotwise.load_model("results/demo/models/demo/patient/STNet/fold0/seed0", device="cuda")
+    >>> regression.method.predict(Batch(images.cuda(), None))  # (B, G)
+    """
+    folder = Path(folder)
+    description = read_description(folder)
+    if description.kind == "frozen":
+        method = load(description.method)(options(description.method, description.options))
+        return TrainedModel(description, method, load_file(folder / WEIGHTS))
+    network = restore(description.method, description.sizes, description.options, folder / WEIGHTS)
+    return TrainedModel(description, network.to(device))

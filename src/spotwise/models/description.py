@@ -1,0 +1,181 @@
+"""The description of a trained model, ``model.json``, beside its ``weights.safetensors``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from spotwise import __version__
+from spotwise.constants import TRAIN
+from spotwise.data.features import feature_width
+from spotwise.data.folds import Fold
+from spotwise.errors import InputError
+from spotwise.models.registry import REGISTRY, resolved_options
+from spotwise.runtime.files import write_text
+
+DESCRIPTION, WEIGHTS = "model.json", "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of a network that a fold determines.
+
+    Attributes
+    ----------
+    genes
+        Genes of the panel, G.
+    positions
+        Rows or columns of the largest array among the fold's slides, whichever is larger.
+    features
+        Width of the frozen features, 0 for a method that uses none.
+    training
+        Training spots.
+    """
+
+    genes: int
+    positions: int = 0
+    features: int = 0
+    training: int = 0
+
+    @classmethod
+    def of(cls, fold: Fold, embeddings: Mapping[str, Path] | None = None) -> Sizes:
+        """Return the sizes of ``fold``, and of embedded patches by sample where the method uses any."""
+        return cls(
+            genes=len(fold.genes),
+            positions=int(fold.array.max()) + 1,
+            features=feature_width(next(iter(embeddings.values()))) if embeddings else 0,
+            training=len(fold.rows(TRAIN)),
+        )
+
+
+class ModelDescription(BaseModel):
+    """Everything that a reader of a trained model needs beside its weights.
+
+    Attributes
+    ----------
+    method, kind
+        Registry key and kind of the method.
+    options
+        All hyper-parameters of the method, defaults included.
+    sizes
+        Sizes of the network.
+    genes
+        Symbols of the panel, in the order of the predictions.
+    patch_px, image_mean, image_std
+        Side of the images in pixels, and the mean and standard deviation that normalise their RGB values in [0, 1].
+        ``None`` for a frozen method, which reads the features of its encoder.
+    encoder
+        Name of the image encoder, ``None`` for one without a name.
+    pretrained
+        Whether the encoder had its published weights, ``None`` where none were published.
+    cohort, protocol, fold, samples, seed
+        The fold, its training slides, and the seed of the training, ``None`` for a method without randomness.
+    fitted
+        What a frozen method reports of its fit.
+    spotwise
+        Version of spotwise.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: str
+    kind: str
+    options: dict[str, bool | int | float | str | None]
+    sizes: Sizes
+    genes: tuple[str, ...]
+    patch_px: int | None = None
+    image_mean: tuple[float, ...] | None = None
+    image_std: tuple[float, ...] | None = None
+    encoder: str | None
+    pretrained: bool | None
+    cohort: str
+    protocol: str
+    fold: int
+    samples: tuple[str, ...]
+    seed: int | None = None
+    fitted: dict[str, object] = {}
+    spotwise: str
+
+    @property
+    def note(self) -> str:
+        """The remark that tables print beside scores of the model."""
+        return "encoder without pretrained weights" if self.pretrained is False else ""
+
+    def check_panel(self, fold: Fold, path: str | Path) -> None:
+        """Check that a fold has the panel of the model.
+
+        Raises
+        ------
+        InputError
+            For other genes, or another order.
+        """
+        if tuple(fold.genes) != self.genes:
+            unknown = [gene for gene in fold.genes if gene not in self.genes]
+            found = f"{len(fold.genes)} genes, {unknown[0]} among them" if unknown else "other genes, or another order"
+            raise InputError(path, "genes", found, f"the {len(self.genes)} genes that the model was trained on")
+
+
+def describe(
+    method: str,
+    options: Mapping[str, object],
+    fold: Fold,
+    sizes: Sizes,
+    encoder: str | None,
+    pretrained: bool | None,
+    **facts: object,
+) -> ModelDescription:
+    """Describe a model that was trained on a fold.
+
+    Parameters
+    ----------
+    method, options
+        Registry key, and the options of its configuration entry.
+    fold, sizes
+        The fold, and the sizes of the network for it.
+    encoder, pretrained
+        As in :class:`ModelDescription`.
+    facts
+        Further attributes of :class:`ModelDescription`.
+    """
+    return ModelDescription(
+        method=method,
+        kind=REGISTRY[method].kind,
+        options=resolved_options(method, options),
+        sizes=sizes,
+        genes=tuple(fold.genes),
+        encoder=encoder,
+        pretrained=pretrained,
+        cohort=fold.cohort,
+        protocol=fold.protocol,
+        fold=fold.fold,
+        samples=tuple(dict.fromkeys(fold.sample[fold.bank])),
+        spotwise=__version__,
+        **facts,
+    )
+
+
+def write_description(folder: Path, description: ModelDescription) -> None:
+    """Write ``model.json`` into the folder of a trained model."""
+    write_text(folder / DESCRIPTION, description.model_dump_json(indent=2) + "\n")
+
+
+def read_description(folder: str | Path) -> ModelDescription:
+    """Read the ``model.json`` of a trained model.
+
+    Raises
+    ------
+    InputError
+        When there is no such file, or another version of spotwise wrote it.
+    """
+    path = Path(folder) / DESCRIPTION
+    if not path.is_file():
+        raise InputError(path, "file", "none", "the folder of a trained model")
+    try:
+        return ModelDescription.model_validate_json(path.read_text(encoding="utf-8"), strict=False)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"])) or "contents"
+        raise InputError(path, key, first["msg"], "a description by this version; train the model again") from None

@@ -1,0 +1,61 @@
+"""Claims about the description of a trained model."""
+
+import dataclasses
+import json
+
+import pytest
+
+from spotwise import __version__
+from spotwise.errors import InputError
+from spotwise.models.description import Sizes, describe, read_description, write_description
+
+
+@pytest.fixture
+def description(fold):
+    facts = {"patch_px": 32, "image_mean": (0.5, 0.5, 0.5), "image_std": (0.2, 0.2, 0.2), "seed": 3}
+    return describe("CMRCNet", {"gene_tokens": 4}, fold, Sizes.of(fold), None, None, **facts)
+
+
+def test_a_description_is_read_as_it_was_written(description, tmp_path):
+    write_description(tmp_path, description)
+    assert read_description(tmp_path) == description
+    first = (tmp_path / "model.json").read_bytes()
+    write_description(tmp_path, read_description(tmp_path))
+    assert (tmp_path / "model.json").read_bytes() == first
+
+
+def test_a_description_says_what_was_trained_on_what(description, fold, tmp_path):
+    write_description(tmp_path, description)
+    written = json.loads((tmp_path / "model.json").read_text())
+    assert written["genes"] == [f"G{gene:02d}" for gene in range(12)]
+    assert written["samples"] == ["A", "B"]
+    assert written["options"]["gene_tokens"] == 4
+    assert written["options"]["masked_fraction"] == 0.5  # the default
+    sizes = {"genes": 12, "positions": 6, "features": 0, "training": 50}
+    assert written["sizes"] == sizes == dataclasses.asdict(description.sizes)
+    given = [written[key] for key in ("method", "kind", "cohort", "protocol", "fold", "seed", "spotwise")]
+    assert given == ["CMRCNet", "retrieval", "c", "patient", 0, 3, __version__]
+
+
+def test_missing_weights_are_noted_only_where_weights_were_published(description):
+    for pretrained, note in ((True, ""), (None, ""), (False, "encoder without pretrained weights")):
+        assert description.model_copy(update={"pretrained": pretrained}).note == note
+
+
+def test_a_fold_of_another_panel_is_refused(description, fold):
+    description.check_panel(fold, "fold.h5")
+    for genes, found in (
+        (fold.genes[::-1], "other genes, or another order"),
+        (["X", *fold.genes[1:]], "12 genes, X among them"),
+    ):
+        with pytest.raises(InputError, match=rf"fold\.h5: genes: found {found}, expected the 12 genes"):
+            description.check_panel(dataclasses.replace(fold, genes=genes), "fold.h5")
+
+
+def test_a_description_with_a_key_of_another_version_is_refused(description, tmp_path):
+    write_description(tmp_path, description)
+    path = tmp_path / "model.json"
+    for change, key in (({"colour": "red"}, "colour"), ({"genes": 3}, "genes")):
+        path.write_text(json.dumps(json.loads(description.model_dump_json()) | change))
+        with pytest.raises(InputError, match=rf"model\.json: {key}: found .*train the model again"):
+            read_description(tmp_path)
