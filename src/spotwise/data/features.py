@@ -8,8 +8,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from spotwise.errors import SetupError
 from spotwise.data.folds import Fold
+from spotwise.errors import SetupError
 
 
 def feature_width(embedding: Path) -> int:
