@@ -35,6 +35,7 @@ DROPPED = "dropped"  # the connection closes before the first byte
 UNAVAILABLE = "unavailable"  # status 503
 UNAVAILABLE_BYTES = "unavailable bytes"  # status 503 for the contents, while the headers are served
 BUSY = "busy"  # status 429, and `retry_after`
+BUSY_BYTES = "busy bytes"  # so for the contents
 RATE_LIMITED = "rate limited"  # status 429 with the hub's own header, `retry_after` in it
 SILENT = "silent"  # no answer at all
 STALLED = "stalled"  # the first half of the file, then nothing
@@ -188,7 +189,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self.refuse(404, "EntryNotFound")
         if fault == SILENT:
             return self.fall_silent()
-        if fault == BUSY:
+        if fault == BUSY or (fault == BUSY_BYTES and self.command == "GET"):
             return self.answer(429, {"Retry-After": hub.retry_after} if hub.retry_after else {})
         if fault == RATE_LIMITED:
             return self.answer(429, {"RateLimit": f'"resolvers";r=0;t={hub.retry_after}'})

@@ -97,6 +97,13 @@ def test_the_hub_says_how_long_to_wait(hub, tmp_path, waits, fault):
     assert waits == [37, 37]
 
 
+def test_the_library_itself_waits_as_long_as_the_hub_asks_before_the_contents(hub, tmp_path, waits):
+    hub.retry_after = "37"
+    hub.faults[COUNTS] = (fakehub.BUSY_BYTES, 2)
+    fetch(hub, tmp_path, policy=RetryPolicy(attempts=1))
+    assert waits == [38, 38]  # the library adds a second
+
+
 @pytest.mark.parametrize("header", ["Wed, 21 Oct 2065 07:28:00 GMT", ""])
 def test_a_pause_that_is_no_number_is_ignored(hub, tmp_path, waits, header):
     hub.retry_after = header
@@ -133,6 +140,7 @@ FAULTS = {
     fakehub.UNAVAILABLE: (SetupError, "status 503 .* after 3 attempts"),
     fakehub.UNAVAILABLE_BYTES: (SetupError, "status 503 .* after 3 attempts"),
     fakehub.BUSY: (SetupError, r"the hub asks to wait 86400 s \(status 429\): start again after that"),
+    fakehub.BUSY_BYTES: (SetupError, r"the hub asks to wait 86400 s \(status 429\): start again after that"),
     fakehub.RATE_LIMITED: (SetupError, r"the hub asks to wait 86400 s \(status 429\): start again after that"),
     fakehub.SILENT: (SetupError, "no answer in time .* after 3 attempts"),
     fakehub.STALLED: (SetupError, "no answer in time .* after 3 attempts"),
