@@ -7,7 +7,6 @@ rule assemble_fold:
         lognorm=lambda wildcards: collect("<results>/samples/{sample}/lognorm.h5ad", sample=fold_samples(wildcards)),
         patches=fold_patches,
     output:
-        panel="<results>/folds/{cohort}/{protocol}/fold{fold}/panel.tsv",
         markers="<results>/folds/{cohort}/{protocol}/fold{fold}/markers.tsv",
         fold="<results>/folds/{cohort}/{protocol}/fold{fold}/fold.h5",
     log:

@@ -8,7 +8,6 @@ rule extract_patches:
         qc="<results>/samples/{sample}/qc.json",
     output:
         patches="<results>/samples/{sample}/patches.h5",
-        facts="<results>/samples/{sample}/patches.json",
     log:
         "<results>/logs/extract_patches/{sample}.log",
     benchmark:

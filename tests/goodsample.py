@@ -285,7 +285,7 @@ def _sample_jobs(settings, sample, outcome):
     outcome.qc[sample] = json.loads(made["qc"].read_text())
     if has_patches:
         return made | {"patches": files.patches}
-    cut_out = {"patches": folder / "patches.h5", "facts": folder / "patches.json"}
+    cut_out = {"patches": folder / "patches.h5"}
     inputs = {"slide": files.slide, "counts": made["counts"], "qc": made["qc"]}
     _job("extract_patches", outcome, inputs, cut_out, {}, sample=sample)
     return made | cut_out
@@ -296,7 +296,7 @@ def _fold_job(settings, samples, paths, outcome):
     ids = [*plan.train, *plan.test]
     inputs = {name: [str(paths[one][name]) for one in ids] for name in ("counts", "lognorm", "patches")}
     folder = Path("results/r/folds")
-    made = {"panel": folder / "panel.tsv", "markers": folder / "markers.tsv", "fold": folder / "fold.h5"}
+    made = {"markers": folder / "markers.tsv", "fold": folder / "fold.h5"}
     asked = {
         "samples": ids,
         "plan": vars(plan),

@@ -13,7 +13,7 @@ from benchmarks import correlation, demo, expression, large_bank, patches, plann
 from benchmarks.machine import Machine
 from benchmarks.table import AtLeast, AtMost, Limit, Row, markdown
 from benchmarks.timing import Ratio, Times, in_turns, peak_memory, total
-from spotwise.data.slides import extract_patches
+from spotwise.data.patches import extract_patches
 from spotwise.evaluation.gene_metrics import pearson_per_gene
 from spotwise.inference.retrieval import approximately_nearest, average, nearest
 

@@ -4,7 +4,7 @@ import anndata
 import pandas as pd
 
 from spotwise.constants import PAPER
-from spotwise.data.folds import assemble_fold, check_one_species, slide_of, write_fold
+from spotwise.data.folds import assemble_fold, check_one_species, spots_with_patches, write_fold
 from spotwise.data.genes import select_genes
 from spotwise.data.sample_sheet import FoldPlan
 from spotwise.runtime.files import write_table
@@ -29,13 +29,12 @@ with job(snakemake.log[0]) as logger:
         plan,
         snakemake.wildcards.cohort,
         snakemake.wildcards.protocol,
-        {sample: slide_of(anndata.read_h5ad(lognorm), patches, genes) for sample, lognorm, patches in files},
+        {sample: spots_with_patches(anndata.read_h5ad(lognorm), patches, genes) for sample, lognorm, patches in files},
         snakemake.params.patients,
         genes,
         panel.loc[panel["is_marker"], "gene"].tolist(),
         snakemake.params.validation_fraction,
     )
     logger.info("spots: %s", pd.Series(fold.role).value_counts().to_dict())
-    write_table(panel, snakemake.output.panel)
     write_table(markers, snakemake.output.markers)
     write_fold(snakemake.output.fold, fold)

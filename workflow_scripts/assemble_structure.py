@@ -2,14 +2,14 @@
 
 import anndata
 
-from spotwise.data.folds import slide_of, write_fold
+from spotwise.data.folds import spots_with_patches, write_fold
 from spotwise.runtime.job import job
 from spotwise.structure.inputs import assemble_inputs
 
 with job(snakemake.log[0]) as logger:
     files = zip(snakemake.params.samples, snakemake.input.counts, snakemake.input.patches, strict=True)
     fold = assemble_inputs(
-        {sample: slide_of(anndata.read_h5ad(counts), patches) for sample, counts, patches in files},
+        {sample: spots_with_patches(anndata.read_h5ad(counts), patches) for sample, counts, patches in files},
         snakemake.params.patients,
         snakemake.wildcards.cohort,
         snakemake.params.validation_fraction,

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from spotwise.constants import SPATIAL
 from spotwise.data import hest
-from spotwise.data.slides import extract_patches
-from spotwise.runtime.files import write_json
+from spotwise.data.patches import extract_patches
 from spotwise.runtime.job import job
 
 with job(snakemake.log[0]) as logger:
@@ -21,4 +20,3 @@ with job(snakemake.log[0]) as logger:
         threads=snakemake.threads,
     )
     logger.info("%s", facts)
-    write_json(snakemake.output.facts, facts)

@@ -11,9 +11,9 @@ import pytest
 from scipy import sparse
 
 from spotwise.constants import BARCODES, DROPPED, IMAGES, PAPER, PATIENT, SPATIAL, TEST, TOTAL_COUNTS, TRAIN, VAL
-from spotwise.errors import InputError
-from spotwise.data.folds import Slide, array_positions, assemble_fold, content_hash, read_fold, slide_of, write_fold
+from spotwise.data.folds import SlideSpots, assemble_fold, content_hash, read_fold, spots_with_patches, write_fold
 from spotwise.data.sample_sheet import FoldPlan, Sample, plan_folds
+from spotwise.errors import InputError
 
 PANEL = ["A", "B", "C", "D", "E"]
 SPOTS = {"S0": 40, "S1": 25, "S2": 30, "S3": 35}
@@ -28,7 +28,7 @@ def slide(sample, genes=PANEL, wide=False):
     spatial = rng.uniform(size=(n, 2)) * ([3000, 1000] if wide else [1000, 3000])
     value = {gene: 1 + PANEL.index(gene) if gene in PANEL else 99 for gene in genes}
     expression = [[1000 * int(sample[1:]) + 10 * spot + value[gene] for gene in genes] for spot in range(n)]
-    return Slide(
+    return SlideSpots(
         genes=np.array(genes, dtype=object),
         expression=sparse.csr_matrix(np.array(expression, dtype=np.float32)),
         barcode=np.array([f"{sample}-{spot}" for spot in range(n)], dtype=object),
@@ -197,7 +197,7 @@ def write_patches(path, labels, px=224):
 def test_spots_meet_their_patches_by_label(on_disk):
     lognorm, stored, path = on_disk
     write_patches(path, stored)
-    one = slide_of(lognorm, path)
+    one = spots_with_patches(lognorm, path)
     assert one.barcode.tolist() == ["s2", "s3", "s4", "s5", "s8", "s9"]  # s0, s7 without patch; s1, s6 dropped
     for at, label in enumerate(one.barcode):
         spot = lognorm.obs_names.get_loc(label)
@@ -210,9 +210,9 @@ def test_spots_meet_their_patches_by_label(on_disk):
 def test_the_order_of_the_patches_matters_for_nothing_but_their_rows(on_disk):
     lognorm, stored, path = on_disk
     write_patches(path, stored)
-    one = slide_of(lognorm, path)
+    one = spots_with_patches(lognorm, path)
     write_patches(path, stored[::-1])
-    other = slide_of(lognorm, path)
+    other = spots_with_patches(lognorm, path)
     assert other.barcode.tolist() == one.barcode.tolist()
     np.testing.assert_array_equal(other.patch, len(stored) - 1 - one.patch)
 
@@ -221,21 +221,21 @@ def test_a_patch_of_no_spot_is_refused(on_disk):
     lognorm, stored, path = on_disk
     write_patches(path, [*stored, "s77"])
     with pytest.raises(InputError, match=r"patches.h5: barcode: found 1 labels of no spot, e\.g\. s77"):
-        slide_of(lognorm, path)
+        spots_with_patches(lognorm, path)
 
 
 def test_a_slide_of_which_no_spot_has_a_patch_is_refused(on_disk):
     lognorm, _, path = on_disk
     write_patches(path, ["s1", "s6"])
     with pytest.raises(InputError, match="no barcode of the slide's spots, expected such as s0"):
-        slide_of(lognorm, path)
+        spots_with_patches(lognorm, path)
 
 
 def test_patches_of_another_size_are_refused(on_disk):
     lognorm, stored, path = on_disk
     write_patches(path, stored, px=256)  # HEST's own of before August 2024
     with pytest.raises(InputError, match=r"patches.h5: img: found \(256, 256\) px, expected 224 px"):
-        slide_of(lognorm, path)
+        spots_with_patches(lognorm, path)
 
 
 # --- the slides that choose evaluation genes --------------------------------------------------------------------------
@@ -337,26 +337,3 @@ def test_the_owner_is_the_patient_only_where_patients_are_left_out_and_several_t
         several = len({PATIENTS[sample] for sample in plan.train}) > 1
         assert fold.owner().tolist() == (fold.patient if several else fold.sample).tolist()
     assert all(fold.owner() is fold.sample for _, fold in folds(PAPER))
-
-
-# --- array positions --------------------------------------------------------------------------------------------------
-
-
-def placed(spatial, **obs):
-    n = len(spatial)
-    return anndata.AnnData(
-        np.zeros((n, 1)), obs=pd.DataFrame(obs, index=[f"{i}" for i in range(n)]), obsm={SPATIAL: spatial}
-    )
-
-
-def test_array_positions_are_those_of_the_file_counted_from_zero():
-    lognorm = placed(np.zeros((3, 2)), array_row=[5, 7, 5], array_col=[40, 40, 43])
-    assert array_positions(lognorm).tolist() == [[0, 0], [2, 0], [0, 3]]
-
-
-@pytest.mark.parametrize("columns", [{}, {"array_row": ["?"] * 24, "array_col": range(24)}])
-def test_array_positions_without_columns_of_numbers_count_the_steps_between_spots(columns):
-    row, column = (index.ravel() for index in np.indices((4, 6)))
-    jitter = np.random.default_rng(0).normal(0, 5, (24, 2))
-    lognorm = placed(np.stack([900 + 130 * column, 4000 + 130 * row], axis=1) + jitter, **columns)
-    assert array_positions(lognorm).tolist() == np.stack([row, column], axis=1).tolist()

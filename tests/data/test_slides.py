@@ -1,4 +1,4 @@
-"""Patches are what the slide shows around a spot, at the right scale; patch files are checked before use."""
+"""Pixel sizes are plausible, and thumbnails show the whole slide."""
 
 from __future__ import annotations
 
@@ -6,434 +6,22 @@ import logging
 import os
 import subprocess
 import sys
-from threading import Barrier, Event, get_ident
 
-import h5py
 import numpy as np
 import pytest
-import tifffile
 from PIL import Image
 
-from spotwise.data import slides, tiles
+from drawnslides import halved, texture, write_slide
+from spotwise.data import slides
 from spotwise.errors import InputError
-from spotwise.data.tiles import TiffTiles
 
 
-def write_slide(path, levels, um_per_px=None):
-    """Lossless tiled TIFF whose pyramid levels are the given (height, width, 3) arrays."""
-    resolution = {} if um_per_px is None else {"resolution": (1e4 / um_per_px,) * 2, "resolutionunit": "CENTIMETER"}
-    with tifffile.TiffWriter(path) as tiff:
-        for index, level in enumerate(levels):
-            tiff.write(
-                level,
-                photometric="rgb",
-                tile=(256, 256),
-                compression="adobe_deflate",
-                subfiletype=int(index > 0),
-                metadata=None,
-                **resolution,
-            )
-    return path
-
-
-def halved(image):
-    height, width = (edge // 2 * 2 for edge in image.shape[:2])
-    quarters = image[:height, :width].reshape(height // 2, 2, width // 2, 2, 3)
-    return quarters.mean(axis=(1, 3)).round().astype(np.uint8)
-
-
-def texture(height, width, seed=0):
-    rng = np.random.default_rng(seed)
-    coarse = Image.fromarray(rng.integers(0, 256, (height // 16, width // 16, 3), dtype=np.uint8))
-    smooth = np.asarray(coarse.resize((width, height)), dtype=int)
-    return np.clip(smooth + rng.integers(-30, 31, smooth.shape), 0, 255).astype(np.uint8)
-
-
-def images_by_barcode(path):
-    with h5py.File(path) as file:
-        return dict(zip(file["barcode"].asstr()[:, 0], file["img"][()], strict=True))
-
-
-def cubic_weights(n_source, start, size, n_target):
-    """(n_target, n_source) weights of Keys' cubic (a = -1/2), widened where it shrinks: the textbook formula."""
-    scale = max(1.0, size / n_target)
-    centres = start + (np.arange(n_target) + 0.5) * size / n_target
-    t = np.abs((np.arange(n_source) + 0.5 - centres[:, None]) / scale)
-    weights = np.where(t < 1, 1.5 * t**3 - 2.5 * t**2 + 1, np.where(t < 2, -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2, 0.0))
-    return weights / weights.sum(axis=1, keepdims=True)
-
-
-def reference_patch(level_image, downsample, centre, um_per_px):
-    """Pad the whole level with white, then weigh every pixel of it: slow and obvious."""
-    pad = 600
-    padded = np.pad(level_image.astype(float), ((pad, pad), (pad, pad), (0, 0)), constant_values=255)
-    size = round(112 / um_per_px)
-    x, y = ((np.floor(np.array(centre) - size / 2 + 0.5)) / downsample) + pad
-    rows = cubic_weights(padded.shape[0], y, size / downsample, 224)
-    columns = cubic_weights(padded.shape[1], x, size / downsample, 224)
-    across = np.einsum("hwc,jw->hjc", padded, columns, optimize=True)
-    across = np.clip(across.round(), 0, 255)  # Pillow holds 8 bits between its passes
-    return np.clip(np.einsum("ih,hjc->ijc", rows, across, optimize=True), 0, 255)
-
-
-@pytest.mark.parametrize(("um_per_px", "level"), [(0.25, 1), (0.274, 0), (0.5, 0), (0.6885, 0)])
-def test_patches_equal_a_slow_reference(tmp_path, um_per_px, level):
-    level_0 = texture(700, 900)
-    levels = [level_0, halved(level_0)]
-    slide = write_slide(tmp_path / "slide.tif", levels)
-    centres = np.array([[450.3, 350.8], [20.0, 690.0], [899.0, 0.0], [-40.0, 300.0]])
-    facts = slides.extract_patches(slide, centres, list("abcd"), um_per_px, tmp_path / "patches.h5")
-    patches = images_by_barcode(tmp_path / "patches.h5")
-    assert facts["level"] == level
-    for barcode, centre in zip("abcd", centres, strict=True):
-        difference = np.abs(patches[barcode] - reference_patch(levels[level], 2**level, centre, um_per_px))
-        assert difference.max() <= 1.0 + 1e-6  # the second pass rounds once more
-        assert difference.mean() < 0.3  # rounding alone gives 0.25
-
-
-@pytest.mark.parametrize(
-    ("um_per_px", "colour"),
-    [(0.6885, "red"), (0.5, "red"), (0.26, "red"), (0.25, "green"), (0.2, "green"), (0.125, "blue"), (0.06, "blue")],
-)
-def test_the_coarsest_level_that_resolves_the_target_is_read(tmp_path, um_per_px, colour):
-    red, green, blue = (np.full((n, n, 3), 255 * np.eye(3)[c], np.uint8) for c, n in enumerate((2401, 1200, 600)))
-    slide = write_slide(tmp_path / "slide.tif", [red, green, blue])
-    facts = slides.extract_patches(slide, [[1200, 1200]], ["a"], um_per_px, tmp_path / "patches.h5")
-    (patch,) = images_by_barcode(tmp_path / "patches.h5").values()
-    expected = ("red", "green", "blue").index(colour)
-    assert facts["level"] == expected
-    assert (patch.argmax(axis=2) == expected).all()
-
-
-@pytest.mark.parametrize("um_per_px", [0.1, 0.25, 0.37, 0.5, 0.9])
-def test_a_dot_at_the_spot_centre_lands_in_the_middle_of_its_patch(tmp_path, um_per_px):
-    y, x = np.mgrid[:1600, :1600] + 0.5
-    centre = np.array([801.6, 793.2])
-    radius = 6 / um_per_px
-    dot = np.hypot(x - centre[0], y - centre[1]) < radius
-    level_0 = np.repeat(np.where(dot, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
-    levels = [level_0, halved(level_0), halved(halved(level_0))]
-    slide = write_slide(tmp_path / "slide.tif", levels)
-    slides.extract_patches(slide, [centre], ["a"], um_per_px, tmp_path / "patches.h5")
-    (patch,) = images_by_barcode(tmp_path / "patches.h5").values()
-    darkness = 255.0 - patch[..., 0]
-    rows, columns = np.indices(darkness.shape) + 0.5
-    found = np.array([(columns * darkness).sum(), (rows * darkness).sum()]) / darkness.sum()
-    # the corner is an integer: half a pixel of level 0, which is um_per_px / 0.5 pixels of the patch
-    assert np.abs(found - 112).max() <= 0.5 * um_per_px / 0.5 + 0.1
-
-
-@pytest.mark.parametrize("um_per_px", [0.16, 0.25, 0.33, 0.5, 0.7, 1.0])
-def test_a_square_of_56_um_covers_half_the_patch_at_any_resolution(tmp_path, um_per_px):
-    level_0 = np.full((1400, 1400, 3), 255, np.uint8)
-    half = round(28 / um_per_px)
-    level_0[700 - half : 700 + half, 700 - half : 700 + half] = 0
-    slide = write_slide(tmp_path / "slide.tif", [level_0, halved(level_0)])
-    slides.extract_patches(slide, [[700, 700]], ["a"], um_per_px, tmp_path / "patches.h5")
-    (patch,) = images_by_barcode(tmp_path / "patches.h5").values()
-    darkness = 1 - patch[..., 0] / 255
-    rounding = um_per_px / 0.5  # the square and the patch are whole pixels of level 0
-    assert darkness[112].sum() == pytest.approx(112, abs=0.5 + rounding)
-    assert darkness[:, 112].sum() == pytest.approx(112, abs=0.5 + rounding)
-
-
-def test_glass_beyond_the_slide_is_white(tmp_path):
-    slide = write_slide(tmp_path / "slide.tif", [np.zeros((300, 300, 3), np.uint8)])
-    slides.extract_patches(slide, [[0, 150]], ["a"], 0.5, tmp_path / "patches.h5")
-    (patch,) = images_by_barcode(tmp_path / "patches.h5").values()
-    assert (patch[:, :112] == 255).all()
-    assert (patch[38 + 3 :, 112:] == 0).all()
-
-
-def test_patches_wholly_outside_the_slide_are_dropped_by_name(tmp_path, caplog):
-    slide = write_slide(tmp_path / "slide.tif", [texture(300, 400)])
-    centres = [[200, 150], [-112, 150], [-111, 150], [200, 412], [511, 411], [512, 150]]
-    with caplog.at_level(logging.WARNING):
-        facts = slides.extract_patches(slide, centres, list("abcdef"), 0.5, tmp_path / "patches.h5")
-    assert facts["dropped_outside_slide"] == ["b", "d", "f"]
-    assert "b, d, f" in caplog.text
-    assert list(images_by_barcode(tmp_path / "patches.h5")) == ["a", "c", "e"]
-
-
-def test_no_patch_on_the_slide_is_an_error_that_leaves_no_file(tmp_path):
-    slide = write_slide(tmp_path / "slide.tif", [texture(300, 400)])
-    with pytest.raises(InputError, match="all 1 patches outside"):
-        slides.extract_patches(slide, [[5000, 5000]], ["a"], 0.5, tmp_path / "out" / "patches.h5")
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    ("centres", "barcodes", "match"),
-    [
-        ([[1, 2, 3]], ["a"], "shape"),
-        (np.empty((0, 2)), [], "N > 0"),
-        ([[1, np.nan]], ["a"], "missing"),
-        ([[1, 2], [3, 4]], ["a"], "one for each"),
-        ([[1, 2], [3, 4]], ["a", "a"], "one for each"),
-    ],
-)
-def test_spots_that_do_not_fit_together_are_refused(tmp_path, centres, barcodes, match):
-    with pytest.raises(InputError, match=match):
-        slides.extract_patches(tmp_path / "slide.tif", centres, barcodes, 0.5, tmp_path / "patches.h5")
-
-
-def test_patch_file_has_the_schema_of_hest(tmp_path):
-    slide = write_slide(tmp_path / "slide.tif", [texture(700, 900)])
-    centres = np.array([[400.4, 300.0], [500.0, 350.6]])
-    slides.extract_patches(slide, centres, ["010x011", "010x012"], 0.274, tmp_path / "patches.h5")
-    with h5py.File(tmp_path / "patches.h5") as file:
-        assert set(file) == {"img", "coords", "barcode"}
-        assert (file["img"].shape, file["img"].dtype) == ((2, 224, 224, 3), np.uint8)
-        assert file["img"].chunks == (1, 224, 224, 3)
-        assert (file["coords"].shape, file["coords"].dtype) == ((2, 2), np.int64)
-        assert file["barcode"].shape == (2, 1)
-        assert h5py.check_string_dtype(file["barcode"].dtype).encoding == "utf-8"
-        for name in ("img", "coords"):
-            attrs = file[name].attrs
-            assert attrs["patch_size_src"] == 409  # 112 um / 0.274 um, HEST's own figure for the liver slides
-            assert attrs["patch_size_target"] == 224
-            assert attrs["downsample"] == pytest.approx(0.5 / 0.274)
-            assert attrs["pixel_size"] == 0.274
-    barcodes, coords, attrs = slides.read_patches_index(tmp_path / "patches.h5")
-    assert barcodes.tolist() == ["010x011", "010x012"]
-    assert np.abs(coords + attrs["patch_size_src"] / 2 - centres).max() <= 0.5
-
-
-def test_order_of_the_spots_changes_the_order_in_the_file_only(tmp_path):
-    slide = write_slide(tmp_path / "slide.tif", [texture(900, 900)])
-    rng = np.random.default_rng(1)
-    centres, barcodes = rng.uniform(0, 900, (12, 2)), np.array([f"s{n}" for n in range(12)])
-    shuffled = rng.permutation(12)
-    slides.extract_patches(slide, centres, barcodes, 0.5, tmp_path / "a.h5")
-    slides.extract_patches(slide, centres[shuffled], barcodes[shuffled], 0.5, tmp_path / "b.h5")
-    a, b = images_by_barcode(tmp_path / "a.h5"), images_by_barcode(tmp_path / "b.h5")
-    assert list(b) == barcodes[shuffled].tolist()
-    assert all(np.array_equal(a[barcode], b[barcode]) for barcode in barcodes)
-
-
-@pytest.mark.parametrize("compression", ["adobe_deflate", "lzw", None, "jpeg"])
-def test_tiles_decoded_directly_show_what_openslide_shows(tmp_path, compression, monkeypatch):
-    path = tmp_path / "slide.tif"
-    options = {"photometric": "rgb", "tile": (128, 256), "compression": compression, "metadata": None}
-    with tifffile.TiffWriter(path) as tiff:
-        level_0 = texture(992, 1040)
-        tiff.write(level_0, **options)
-        tiff.write(halved(level_0), subfiletype=1, **options)
-    rng = np.random.default_rng(2)
-    centres = np.concatenate([rng.uniform(-80, 1100, (30, 2)), [[0, 0], [1040, 992]]])
-    barcodes = list(map(str, range(len(centres))))
-    for um_per_px in (0.25, 0.4, 0.5):  # level 1, and level 0 resized and as it is
-        found = []
-        for directly in (True, False):
-            with monkeypatch.context() as patched:
-                if not directly:
-                    patched.setattr(TiffTiles, "of_level", lambda *_: None)
-                slides.extract_patches(path, centres, barcodes, um_per_px, tmp_path / "patches.h5", threads=2)
-            found.append(images_by_barcode(tmp_path / "patches.h5"))
-        assert list(found[0]) == list(found[1])
-        for barcode, patch in found[0].items():
-            np.testing.assert_array_equal(patch, found[1][barcode])
-
-
-@pytest.mark.parametrize("tile", [True, False])
-def test_a_patch_at_the_scale_of_the_slide_shows_its_very_pixels_and_white_beyond(tmp_path, tile, monkeypatch):
-    if not tile:
-        monkeypatch.setattr(TiffTiles, "of_level", lambda *_: None)
-    level = texture(700, 900)
-    path = write_slide(tmp_path / "slide.tif", [level])
-    centres = np.array([[450, 350], [300.4, 290.6], [3, 5], [899, 699], [450, 2]])
-    slides.extract_patches(path, centres, list("abcde"), 0.5, tmp_path / "patches.h5")
-    with h5py.File(tmp_path / "patches.h5") as file:
-        coords, patches = file["coords"][:], file["img"][:]
-    on_white = np.pad(level, ((300, 300), (300, 300), (0, 0)), constant_values=255)
-    np.testing.assert_array_equal(coords, np.floor(centres - 112 + 0.5))
-    for (x, y), patch in zip(coords + 300, patches, strict=True):
-        np.testing.assert_array_equal(patch, on_white[y : y + 224, x : x + 224])
-
-
-def test_tiles_are_decoded_directly_only_where_openslide_lays_them_side_by_side(tmp_path):
-    level_0 = texture(700, 901)
-    path = write_slide(tmp_path / "slide.tif", [level_0, halved(level_0)])
-    with slides.open_slide(path) as slide:
-        assert not slide.level_downsamples[1].is_integer()
-        assert TiffTiles.of_level(path, slide, 0) is not None
-        assert TiffTiles.of_level(path, slide, 1) is None
-
-
-# with room for one, the last tile of the first region is still there for the second
-@pytest.mark.parametrize(("kept", "expected", "decoded"), [(12, 2, 12), (1, 2, 23), (12, 1, 24)])
-def test_each_tile_is_decoded_once_while_it_is_kept(tmp_path, kept, expected, decoded, monkeypatch):
-    monkeypatch.setattr(tiles, "TILE_CACHE_BYTES", 3 * 256 * 256 * kept)
-    path = write_slide(tmp_path / "slide.tif", [texture(700, 900)])
-    with slides.open_slide(path) as slide, open(path, "rb") as file:
-        level = TiffTiles.of_level(path, slide, 0)
-        found, decode = [], level.decode
-        level.decode = lambda content, index, **tables: found.append(index) or decode(content, index, **tables)
-        level.expect([(-10, -10, 1000)] * expected)
-        for _ in range(2):
-            level.region(file.fileno(), -10, -10, 1000)
-        assert not level.kept  # nobody waits for any
-    assert len(found) == decoded
-    assert set(found) == set(range(12))
-
-
-def test_tiles_are_decoded_once_for_all_patches_and_freed_when_the_last_has_been_cut(tmp_path, monkeypatch):
-    path = write_slide(tmp_path / "slide.tif", [texture(2000, 2000)])
-    decoded, most = [], []
-    of_level = TiffTiles.of_level
-
-    def watched(*arguments):
-        level = of_level(*arguments)
-        decode = level.decode
-
-        def note(content, index, **tables):
-            decoded.append(index)
-            most.append(len(level.kept))
-            return decode(content, index, **tables)
-
-        level.decode = note
-        return level
-
-    monkeypatch.setattr(TiffTiles, "of_level", watched)
-    centres = np.stack(np.meshgrid(*[np.arange(120, 1900, 100)] * 2), axis=-1).reshape(-1, 2)
-    slides.extract_patches(path, centres, list(map(str, range(len(centres)))), 0.5, tmp_path / "patches.h5")
-    assert sorted(decoded) == list(range(64))
-    assert max(most) <= 3 * 8  # rows of eight tiles that one band of patches shows
-
-
-def test_few_patches_keep_all_threads_at_work_and_reach_the_disk_meanwhile(tmp_path, monkeypatch):
-    slide = write_slide(tmp_path / "slide.tif", [texture(900, 900)])
-    centres = np.random.default_rng(2).uniform(100, 800, (40, 2))
-    at_work, begun, synced, read, sync = Barrier(3), set(), Event(), slides._read_patch, os.fsync
-
-    def read_together(*arguments):
-        if get_ident() not in begun:
-            begun.add(get_ident())
-            at_work.wait(60)  # fails unless all three come
-            assert synced.wait(60)
-        return read(*arguments)
-
-    monkeypatch.setattr(slides, "_read_patch", read_together)
-    monkeypatch.setattr(os, "fsync", lambda file: (sync(file), synced.set()))
-    slides.extract_patches(slide, centres, list(map(str, range(40))), 0.5, tmp_path / "patches.h5", threads=3)
-
-
-def test_patches_lie_in_the_file_in_the_order_of_the_spots(tmp_path):
-    slide = write_slide(tmp_path / "slide.tif", [texture(900, 900)])
-    centres = np.random.default_rng(1).uniform(100, 800, (40, 2))
-    content = []
-    for threads in (1, 2):
-        slides.extract_patches(slide, centres, list(map(str, range(40))), 0.5, tmp_path / "a.h5", threads=threads)
-        content.append((tmp_path / "a.h5").read_bytes())
-    assert content[0] == content[1]
-    with h5py.File(tmp_path / "a.h5") as file:
-        places = [file["img"].id.get_chunk_info_by_coord((row, 0, 0, 0)).byte_offset for row in range(40)]
-    assert places == sorted(places)
-
-
-def test_spots_and_patches_are_joined_by_label():
-    rows = slides.match_patches(["c", "a", "d"], ["a", "b", "c", "d"], "patches.h5")
-    assert rows.tolist() == [1, -1, 0, 2]
-
-
-def test_a_patch_of_no_spot_is_refused():
-    with pytest.raises(InputError, match=r"patches.h5: barcode: found 1 labels of no spot, e.g. a-1"):
-        slides.match_patches(["a-1", "b"], ["a", "b"], "patches.h5")
-
-
-@pytest.mark.parametrize(
-    "labels", [np.array([b"a", b"bb"]), np.array([[b"a"], [b"bb"]]), np.array(["a", "bb"], object)]
-)
-def test_older_patch_files_are_read(tmp_path, labels):
-    with h5py.File(tmp_path / "old.h5", "w") as file:
-        file["img"] = np.zeros((2, 256, 256, 3), np.uint8)
-        file["barcode"] = labels
-    barcodes, coords, attrs = slides.read_patches_index(tmp_path / "old.h5")
-    assert barcodes.tolist() == ["a", "bb"]
-    assert coords is None
-    assert attrs == {}
-
-
-GOOD = {"img": np.zeros((2, 8, 8, 3), np.uint8), "barcode": np.array([[b"a"], [b"b"]]), "coords": np.zeros((2, 2), int)}
-MALFORMED = {
-    "no images": ({"img": None}, "img: found no such dataset"),
-    "no barcodes": ({"barcode": None}, "barcode: found no such dataset"),
-    "float images": ({"img": GOOD["img"].astype("f4")}, "img: found float32"),
-    "grey images": ({"img": GOOD["img"][..., 0]}, "img: found uint8"),
-    "RGBA images": ({"img": np.zeros((2, 8, 8, 4), np.uint8)}, "img: found uint8"),
-    "killed writer": ({"img": GOOD["img"][:1]}, "img: found 1 patches, expected 2"),
-    "numbers as barcodes": ({"barcode": np.arange(2)}, "barcode: found dtype int64"),
-    "two columns of barcodes": ({"barcode": np.array([[b"a", b"b"]])}, "barcode: found shape"),
-    "one barcode twice": ({"barcode": np.array([b"a", b"a"])}, "barcode: found a 2 times"),
-    "no UTF-8": ({"barcode": np.array([b"\xff", b"a"])}, "barcode: found labels that are no UTF-8"),
-    "nothing": ({"img": GOOD["img"][:0], "barcode": GOOD["barcode"][:0]}, "barcode: found shape"),
-    "three coordinates": ({"coords": np.zeros((2, 3), int)}, "coords: found int64"),
-    "fractional coordinates": ({"coords": np.zeros((2, 2))}, "coords: found float64"),
-}
-
-
-@pytest.mark.parametrize(("change", "message"), MALFORMED.values(), ids=MALFORMED.keys())
-def test_malformed_patch_file_is_refused_in_one_line(tmp_path, change, message):
-    with h5py.File(tmp_path / "bad.h5", "w") as file:
-        for name, content in {**GOOD, **change}.items():
-            if content is not None:
-                file[name] = content
-    with pytest.raises(InputError, match=message) as error:
-        slides.read_patches_index(tmp_path / "bad.h5")
-    assert "bad.h5" in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-def test_truncated_patch_file_is_refused(tmp_path):
-    path = tmp_path / "cut.h5"
-    with h5py.File(path, "w") as file:
-        file.create_dataset("barcode", data=GOOD["barcode"])
-        file.create_dataset("img", data=np.ones((2, 64, 64, 3), np.uint8), chunks=(1, 64, 64, 3))
-    path.write_bytes(path.read_bytes()[:-5000])
-    with pytest.raises(InputError, match=r"cut\.h5"):
-        slides.read_patches_index(path)
-    with pytest.raises(InputError, match=r"absent\.h5"):
-        slides.read_patches_index(tmp_path / "absent.h5")
-
-
-def test_damaged_last_patch_is_found(tmp_path):
-    path = tmp_path / "damaged.h5"
-    with h5py.File(path, "w") as file:
-        file.create_dataset("barcode", data=GOOD["barcode"])
-        noise = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
-        images = file.create_dataset("img", data=noise, chunks=(1, 64, 64, 3), compression="gzip")
-        last = images.id.get_chunk_info(1)
-    content = bytearray(path.read_bytes())
-    content[last.byte_offset : last.byte_offset + last.size] = bytes(last.size)
-    path.write_bytes(content)
-    with pytest.raises(InputError, match="img: found unreadable patches"):
-        slides.read_patches_index(path)
-
-
-@pytest.mark.parametrize("content", [b"", b"no slide at all", b"II*\x00\x08\x00\x00\x00"])
-def test_files_that_are_no_slides_are_refused_in_one_line(tmp_path, content):
-    slide = tmp_path / "slide.tif"
-    slide.write_bytes(content)
-    with pytest.raises(InputError, match=r"slide.tif: slide: found") as error:
-        slides.extract_patches(slide, [[1, 1]], ["a"], 0.5, tmp_path / "patches.h5")
-    assert "\n" not in str(error.value)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["slide.tif"]
-
-
-def test_a_photograph_is_no_slide(tmp_path):
+def test_a_photograph_is_refused(tmp_path):
     Image.new("RGB", (50, 50)).save(tmp_path / "photo.png")
     with pytest.raises(InputError, match=r"photo\.png: slide: found a format OpenSlide does not know"):
         slides.write_thumbnail(tmp_path / "photo.png", tmp_path / "thumbnail.png")
     with pytest.raises(InputError, match=r"absent\.tif: slide: found no such file"):
         slides.write_thumbnail(tmp_path / "absent.tif", tmp_path / "thumbnail.png")
-
-
-def test_truncated_slide_is_refused_and_leaves_no_patches(tmp_path):
-    slide = write_slide(tmp_path / "slide.tif", [texture(1000, 1000)])
-    slide.write_bytes(slide.read_bytes()[: slide.stat().st_size // 2])
-    with pytest.raises(InputError, match=r"slide.tif: slide: found"):
-        slides.extract_patches(slide, [[500, 100], [500, 900]], ["a", "b"], 0.5, tmp_path / "patches.h5")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["slide.tif"]
 
 
 def test_estimated_pixel_size_is_trusted_before_the_slide(tmp_path):
@@ -468,7 +56,7 @@ def test_missing_pixel_size_without_a_slide_is_refused():
 @pytest.mark.parametrize(
     ("embedded", "warned"), [(0.28, True), (0.2767, False), (0.35278, False), (1, False), (None, False)]
 )
-def test_embedded_pixel_size_that_disagrees_is_told_unless_a_placeholder(caplog, embedded, warned):
+def test_embedded_pixel_size_that_disagrees_is_logged_unless_it_is_a_placeholder(caplog, embedded, warned):
     with caplog.at_level(logging.WARNING):
         size = slides.um_per_px({"pixel_size_um_estimated": 0.274, "pixel_size_um_embedded": embedded})
     assert size == 0.274
@@ -479,7 +67,7 @@ def test_thumbnail_shows_the_whole_slide(tmp_path):
     level_0 = np.zeros((1200, 2400, 3), np.uint8)
     level_0[:, :1200, 0], level_0[:, 1200:, 2] = 200, 200
     slide = write_slide(tmp_path / "slide.tif", [level_0, halved(level_0)])
-    assert slides.write_thumbnail(slide, tmp_path / "thumbnail.png") == (2400, 1200)
+    slides.write_thumbnail(slide, tmp_path / "thumbnail.png")
     with Image.open(tmp_path / "thumbnail.png") as image:
         assert (image.mode, image.size) == ("RGB", (1000, 500))
         assert image.getpixel((250, 250)) == (200, 0, 0)
@@ -498,14 +86,16 @@ def test_a_thumbnail_taken_in_strips_is_that_of_the_whole_slide(tmp_path, monkey
     assert difference.max() < 40  # the filter does not see across the edge of a strip
 
 
-def test_a_slide_too_large_to_look_through_is_refused_with_the_remedy(tmp_path, monkeypatch):
+def test_a_slide_too_large_to_shrink_is_refused_with_the_remedy(tmp_path, monkeypatch):
     slide = write_slide(tmp_path / "slide.tif", [texture(300, 400)])
-    monkeypatch.setattr(slides, "_MOST_PX", 100_000)
+    monkeypatch.setattr(slides, "_MAX_LEVEL_PX", 100_000)
     with pytest.raises(InputError, match=r"slide.tif: slide: found a smallest level of 400 x 300 px, .*--pyramid"):
         slides.write_thumbnail(slide, tmp_path / "thumbnail.png")
     assert not (tmp_path / "thumbnail.png").exists()
     halves = write_slide(tmp_path / "pyramid.tif", [texture(300, 400), texture(150, 200)])
-    assert slides.write_thumbnail(halves, tmp_path / "thumbnail.png", 200) == (400, 300)
+    slides.write_thumbnail(halves, tmp_path / "thumbnail.png", 200)
+    with Image.open(tmp_path / "thumbnail.png") as image:
+        assert image.size == (200, 150)
 
 
 def test_slides_imports_nothing_heavy():
@@ -513,3 +103,13 @@ def test_slides_imports_nothing_heavy():
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
     assert found.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("stated", "warned"), [(100, False), (85, False), (200, True), (None, False), (True, False), (float("nan"), False)]
+)
+def test_a_pitch_that_disagrees_with_the_metadata_is_described(stated, warned):
+    centres = 200.0 * np.indices((3, 4)).reshape(2, -1).T  # 100 um apart at 0.5 um/px
+    warning = slides.scale_warning(centres, 0.5, {"inter_spot_dist": stated})
+    expected = f"spots are 100 um apart at 0.5 um/px, inter_spot_dist in the metadata is {stated} um"
+    assert warning == (expected if warned else None)

@@ -16,9 +16,9 @@ from spotwise.data import hest, synthetic
 from spotwise.data.counts import clean_counts
 from spotwise.data.genes import normalise, select_genes
 from spotwise.data.fingerprints import fingerprint
-from spotwise.data.folds import assemble_fold, read_fold, slide_of, write_fold
+from spotwise.data.folds import assemble_fold, read_fold, spots_with_patches, write_fold
 from spotwise.data.sample_sheet import Sample, plan_folds
-from spotwise.data.slides import extract_patches
+from spotwise.data.patches import extract_patches
 from spotwise.evaluation.gene_sets import gene_ranks
 from spotwise.evaluation.leak_audit import (
     BY_DESIGN,
@@ -93,7 +93,7 @@ class Prepared:
             patches,
         )
         self.fingerprint = fingerprint([files.counts, files.metadata, files.slide], picture, self.counts, patches)
-        self.slide = slide_of(normalise(self.counts), patches)
+        self.slide = spots_with_patches(normalise(self.counts), patches)
         self.path = root / f"{sample}.counts.h5ad"
         self.counts.write_h5ad(self.path)
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import sparse
 
 from spotwise.constants import TRAIN, VAL
-from spotwise.data.folds import Slide, content_hash
+from spotwise.data.folds import SlideSpots, content_hash
 from spotwise.errors import InputError
 from spotwise.models.description import Sizes
 from spotwise.structure.inputs import assemble_inputs, scale
@@ -16,7 +16,7 @@ from spotwise.structure.inputs import assemble_inputs, scale
 def slide(counts, genes, name):
     counts = sparse.csr_matrix(np.asarray(counts, dtype=np.float32))
     n = counts.shape[0]
-    return Slide(
+    return SlideSpots(
         genes=np.array(genes, dtype=object),
         expression=counts,
         barcode=np.array([f"{name}{spot}" for spot in range(n)], dtype=object),

@@ -11,7 +11,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
 from spotwise.constants import BARCODES, IMAGES
-from spotwise.data.folds import Slide, read_fold, write_fold
+from spotwise.data.folds import SlideSpots, read_fold, write_fold
 from spotwise.models.description import Sizes
 from spotwise.models.images import normalise
 from spotwise.models.registry import build, restore
@@ -47,7 +47,7 @@ def toy(tmp_path_factory):
         stored[patch] = images.clip(0, 255)
         file[IMAGES] = stored
         file[BARCODES] = barcode[np.argsort(patch)].astype("S")
-    slide = Slide(
+    slide = SlideSpots(
         genes=np.array([f"G{gene:02d}" for gene in range(GENES)], dtype=object),
         expression=sparse.csr_matrix(counts.astype(np.float32)),
         barcode=barcode,

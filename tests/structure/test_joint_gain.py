@@ -11,7 +11,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from arrays import square
 from spotwise.constants import BARCODES, IMAGES
-from spotwise.data.folds import Slide, write_fold
+from spotwise.data.folds import SlideSpots, write_fold
 from spotwise.structure.inputs import assemble_inputs
 from spotwise.structure.joint import embed_joint
 from spotwise.structure.spaces import read_space
@@ -40,7 +40,7 @@ def trained(folder, seed, shuffled):
     with h5py.File(folder / "patches.h5", "w") as file:
         file[IMAGES] = images.clip(0, 255).astype(np.uint8)
         file[BARCODES] = barcode.astype("S")
-    slide = Slide(
+    slide = SlideSpots(
         genes=np.array([f"G{gene:02d}" for gene in range(GENES)], dtype=object),
         expression=sparse.csr_matrix(np.log1p(counts).astype(np.float32)),
         barcode=barcode,

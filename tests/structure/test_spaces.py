@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 
 from arrays import hexagonal, neighbours, square
 from spotwise.constants import BASELINE_SPACES
-from spotwise.data.folds import Slide
+from spotwise.data.folds import SlideSpots
 from spotwise.errors import InputError
 from spotwise.structure import baselines
 from spotwise.structure.spaces import Space, read_space, write_space
@@ -22,7 +22,7 @@ N, GENES, CHANNELS = 64, 40, 24
 def slide():
     rng = np.random.default_rng(0)
     expression = rng.poisson(rng.gamma(1, 2, GENES), size=(N, GENES)).astype(np.float32)
-    return Slide(
+    return SlideSpots(
         genes=np.array([f"G{gene:02d}" for gene in range(GENES)], dtype=object),
         expression=sparse.csr_matrix(np.log1p(expression)),
         barcode=np.array([f"spot{spot}" for spot in range(N)], dtype=object),

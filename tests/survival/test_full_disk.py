@@ -40,7 +40,7 @@ WRITERS = {
     "patches.h5": """
         import openslide
         from PIL import Image
-        from spotwise.data.slides import extract_patches
+        from spotwise.data.patches import extract_patches
         import tifffile
         tifffile.imwrite("../slide.tif", noise(2000, 2000, 3), tile=(256, 256))
         centres = np.indices((9, 9)).reshape(2, 81).T * 200 + 150

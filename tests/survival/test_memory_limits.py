@@ -63,7 +63,7 @@ def patches(tmp_path_factory):
     folder = tmp_path_factory.mktemp("large")
     noise = np.random.default_rng(0).integers(0, 256, size=(4000, 4000, 3), dtype=np.uint8)
     tifffile.imwrite(folder / "slide.tif", noise, tile=(256, 256))
-    done = run(folder, "from spotwise.data.slides import extract_patches", EXTRACT)
+    done = run(folder, "from spotwise.data.patches import extract_patches", EXTRACT)
     assert done.returncode == 0, done.stderr
     assert (folder / "patches.h5").stat().st_size > PATCHES * 224 * 224 * 3
     return folder

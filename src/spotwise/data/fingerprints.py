@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from spotwise.constants import IMAGES
-from spotwise.data.folds import slide_of
+from spotwise.data.folds import spots_with_patches
 from spotwise.runtime.files import sha256
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def fingerprint(
     :func:`picture_hashes`), ``spots`` (see :func:`spot_sketch`), ``n_spots`` that have a patch, and
     ``n_without_tissue``, those whose patch shows less than `LEAST_TISSUE` (see :func:`tissue_shares`).
     """
-    rows = np.sort(slide_of(counts, patches).patch)
+    rows = np.sort(spots_with_patches(counts, patches).patch)
     with Image.open(picture) as image:
         hashes = picture_hashes(image)
     return {

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
-import scipy  # loads a subpackage when it is used
 from scipy import sparse
 
 from spotwise.constants import (
@@ -28,7 +27,8 @@ from spotwise.constants import (
     TRAIN,
     VAL,
 )
-from spotwise.data.slides import check_centres, match_patches, read_patches_index
+from spotwise.data.patches import check_centres, match_patches, read_patches_index
+from spotwise.data.spot_array import array_positions
 from spotwise.errors import InputError
 from spotwise.runtime import hdf5
 
@@ -123,7 +123,7 @@ class Fold:
 
 
 @dataclass(frozen=True)
-class Slide:
+class SlideSpots:
     """What ``assemble_fold`` takes of one slide; N spots that have a patch, F features.
 
     ``expression`` is (N, F) log-normalised, dense or CSR; ``genes`` (F,); the rest as in :class:`Fold`.
@@ -138,7 +138,7 @@ class Slide:
     total_counts: np.ndarray
 
 
-def slide_of(lognorm: AnnData, patches: str | Path, genes: Sequence[str] | None = None) -> Slide:
+def spots_with_patches(lognorm: AnnData, patches: str | Path, genes: Sequence[str] | None = None) -> SlideSpots:
     """The spots of a slide that have a patch, joined by barcode, never by position.
 
     Parameters
@@ -172,7 +172,7 @@ def slide_of(lognorm: AnnData, patches: str | Path, genes: Sequence[str] | None 
     if coords is not None:
         check_centres(coords[row[kept]], attrs, lognorm.obsm[SPATIAL][kept], lognorm.obs_names[kept], patches)
     columns = np.flatnonzero(lognorm.var_names.isin(genes if genes is not None else lognorm.var_names))
-    return Slide(
+    return SlideSpots(
         genes=lognorm.var_names.to_numpy(dtype=object)[columns],
         expression=sparse.csr_matrix(lognorm.X)[kept][:, columns],
         barcode=lognorm.obs_names.to_numpy(dtype=object)[kept],
@@ -203,30 +203,11 @@ def check_one_species(counts: Mapping[str, str | Path]) -> None:
             known[sample] = species
 
 
-def array_positions(lognorm: AnnData) -> np.ndarray:
-    """Row and column of each spot on its slide's array, from 0, (N, 2) int64.
-
-    ``obs["array_row"]`` and ``obs["array_col"]`` where the file has numbers there; otherwise the spot
-    centres, counted in steps of the usual distance between nearest spots.
-    """
-    try:
-        position = lognorm.obs[["array_row", "array_col"]].to_numpy(dtype=np.float64)
-        if np.isfinite(position).all():
-            return (position - position.min(axis=0)).round().astype(np.int64)
-    except (KeyError, ValueError):
-        pass  # no such columns, or no numbers in them
-    centres = np.asarray(lognorm.obsm[SPATIAL], dtype=np.float64)[:, ::-1]  # row is y
-    if len(centres) == 1:
-        return np.zeros((1, 2), dtype=np.int64)
-    pitch = np.median(scipy.spatial.KDTree(centres).query(centres, k=[2])[0])
-    return ((centres - centres.min(axis=0)) / (pitch or 1.0)).round().astype(np.int64)
-
-
 def assemble_fold(
     plan: FoldPlan,
     cohort: str,
     protocol: str,
-    slides: Mapping[str, Slide],
+    slides: Mapping[str, SlideSpots],
     patient_of: Mapping[str, str],
     genes: Sequence[str],
     markers: Sequence[str],
@@ -289,7 +270,7 @@ def assemble_fold(
     )
 
 
-def _on_panel(slide: Slide, genes: Sequence[str], sample: str, may_lack: bool) -> np.ndarray:
+def _on_panel(slide: SlideSpots, genes: Sequence[str], sample: str, may_lack: bool) -> np.ndarray:
     """(N, G) float32 expression on the panel; NaN columns for genes that the slide does not measure."""
     column = {gene: index for index, gene in enumerate(slide.genes)}
     lacking = [gene for gene in genes if gene not in column]
@@ -302,7 +283,7 @@ def _on_panel(slide: Slide, genes: Sequence[str], sample: str, may_lack: bool) -
     return expression
 
 
-def _validation_spots(plan: FoldPlan, sample: str, slide: Slide, fraction: float, seed: int) -> np.ndarray:
+def _validation_spots(plan: FoldPlan, sample: str, slide: SlideSpots, fraction: float, seed: int) -> np.ndarray:
     """Spots of a training slide that are held out for choosing the checkpoint."""
     n = len(slide.barcode)
     if plan.validation == "spots":

@@ -11,6 +11,7 @@ import pandas as pd
 import scipy  # loads a subpackage when it is used
 from scipy import sparse
 
+from spotwise.data.spot_array import spot_pitch
 from spotwise.evaluation.gene_metrics import check_finite, constant_genes, gene_blocks
 
 # Adjacent spots are 1 pitch apart; the next ones sqrt(2) on a square array, sqrt(3) on a hexagonal one
@@ -46,25 +47,8 @@ def spatial_metrics(predicted: np.ndarray, observed: np.ndarray, spatial: np.nda
     )
 
 
-def spot_pitch(spatial: np.ndarray) -> float:
-    """Compute the median distance from a spot to its nearest spot.
-
-    Parameters
-    ----------
-    spatial
-        (N, 2) spot centres.
-
-    Returns
-    -------
-    float
-        In the unit of ``spatial``; infinite for a single spot.
-
-    Raises
-    ------
-    ValueError
-        Most spots share their place with another.
-    """
-    pitch = float(np.median(scipy.spatial.KDTree(spatial).query(spatial, k=2)[0][:, 1]))
+def _positive_pitch(spatial: np.ndarray) -> float:
+    pitch = spot_pitch(spatial)
     if pitch == 0:
         raise ValueError("spots lie at the same place: there is no map to compare")
     return pitch
@@ -85,7 +69,7 @@ def adjacency(spatial: np.ndarray, pitches: float = ADJACENT_PITCHES) -> sparse.
     csr_array
         (N, N) symmetric, 1.0 for adjacent spots, nothing on the diagonal.
     """
-    pairs = scipy.spatial.KDTree(spatial).query_pairs(pitches * spot_pitch(spatial), output_type="ndarray")
+    pairs = scipy.spatial.KDTree(spatial).query_pairs(pitches * _positive_pitch(spatial), output_type="ndarray")
     return _symmetric(len(spatial), pairs, np.ones(len(pairs)))
 
 
@@ -105,7 +89,7 @@ def gaussian_window(spatial: np.ndarray) -> sparse.csr_array:
     csr_array
         (N, N), the spot itself included; each row sums to 1.
     """
-    pitch = spot_pitch(spatial)
+    pitch = _positive_pitch(spatial)
     pairs = scipy.spatial.KDTree(spatial).query_pairs(
         WINDOW_HALF_WIDTH_PITCHES * pitch, p=np.inf, output_type="ndarray"
     )

@@ -12,7 +12,7 @@ import torch
 
 from spotwise.constants import BARCODES, IMAGES, TEST
 from spotwise.data.folds import Fold
-from spotwise.data.slides import read_patches_index
+from spotwise.data.patches import read_patches_index
 from spotwise.errors import InputError, SetupError
 from spotwise.inference.retrieval import Embeddings
 from spotwise.inference.trained_models import load_model

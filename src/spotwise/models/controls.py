@@ -13,6 +13,7 @@ import scipy  # loads a subpackage when it is used
 
 from spotwise.constants import TEST
 from spotwise.data.folds import Fold
+from spotwise.data.spot_array import spot_pitch
 
 
 class Control(ABC):
@@ -214,5 +215,4 @@ def _slides(sample: np.ndarray) -> list[np.ndarray]:
 
 def _in_pitches(spatial: np.ndarray) -> np.ndarray:
     """Spot centres (N, 2) from their mean, in units of the usual distance between nearest spots."""
-    pitch = np.median(scipy.spatial.KDTree(spatial).query(spatial, k=[2])[0])
-    return (spatial - spatial.mean(axis=0)) / (pitch or 1.0)
+    return (spatial - spatial.mean(axis=0)) / (spot_pitch(spatial) or 1.0)

@@ -15,7 +15,8 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from spotwise.constants import BASELINE_SPACES, EXPRESSION_SPACES, SPATIAL, TOTAL_COUNTS
-from spotwise.data.folds import Slide, array_positions, slide_of
+from spotwise.data.folds import SlideSpots, spots_with_patches
+from spotwise.data.spot_array import array_positions
 from spotwise.evaluation.spatial_metrics import adjacency
 from spotwise.structure.spaces import Space
 
@@ -32,14 +33,14 @@ COMPONENTS = 15
 SURROUNDING_PITCHES = 1.57
 
 
-def slide_spots(lognorm: AnnData, patches: str | Path | None) -> Slide:
+def slide_spots(lognorm: AnnData, patches: str | Path | None) -> SlideSpots:
     """The spots that every space of a slide holds: those with a patch, or all where the cohort has no images.
 
     Without images the spots have no row of a patch: -1.
     """
     if patches is not None:
-        return slide_of(lognorm, patches)
-    return Slide(
+        return spots_with_patches(lognorm, patches)
+    return SlideSpots(
         genes=lognorm.var_names.to_numpy(dtype=object),
         expression=lognorm.X,
         barcode=lognorm.obs_names.to_numpy(dtype=object),
@@ -50,7 +51,7 @@ def slide_spots(lognorm: AnnData, patches: str | Path | None) -> Slide:
     )
 
 
-def baseline(name: str, slide: Slide, seed: int, features: str | Path | None = None) -> Space:
+def baseline(name: str, slide: SlideSpots, seed: int, features: str | Path | None = None) -> Space:
     """One of `BASELINE_SPACES` on one slide.
 
     ``Expression`` is the PCA (`COMPONENTS`) of the log-normalised `VARIABLE_GENES` most variable genes,
@@ -87,7 +88,7 @@ def baseline(name: str, slide: Slide, seed: int, features: str | Path | None = N
     return Space(embedding.astype(np.float32), slide.barcode, name, seed, pretrained=pretrained)
 
 
-def variable_genes(slide: Slide) -> np.ndarray:
+def variable_genes(slide: SlideSpots) -> np.ndarray:
     """(N, at most `VARIABLE_GENES`) float64 log-expression of the genes of highest variance, in the slide's order.
 
     By the variance itself, which is what principal components go by. Choosing by normalised dispersion, the other

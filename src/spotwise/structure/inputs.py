@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from scipy import sparse
 
-from spotwise.data.folds import Fold, Slide, assemble_fold
+from spotwise.data.folds import Fold, SlideSpots, assemble_fold
 from spotwise.data.sample_sheet import FoldPlan
 from spotwise.errors import InputError
 
@@ -19,7 +19,7 @@ ALL_SPOTS = "structure"
 
 
 def assemble_inputs(
-    slides: Mapping[str, Slide], patient_of: Mapping[str, str], cohort: str, validation_fraction: float
+    slides: Mapping[str, SlideSpots], patient_of: Mapping[str, str], cohort: str, validation_fraction: float
 ) -> Fold:
     """Scale each slide by itself and join the slides on the genes that all of them measure.
 

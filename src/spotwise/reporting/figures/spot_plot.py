@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import scipy
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import EllipseCollection
@@ -21,6 +20,7 @@ from PIL import Image
 
 from spotwise.constants import SPATIAL
 from spotwise.data import hest
+from spotwise.data.spot_array import spot_pitch
 from spotwise.errors import InputError
 from spotwise.reporting.figures import style
 
@@ -123,8 +123,7 @@ def read_section(
     content.file.close()
     um_per_px = json.loads(Path(qc_json).read_text(encoding="utf-8"))["um_per_px"]
     if metadata_json is None:
-        nearest, _ = scipy.spatial.cKDTree(everywhere).query(everywhere, k=2)
-        return Section(everywhere[rows], DIAMETER_SHARE * float(np.median(nearest[:, 1])), um_per_px)
+        return Section(everywhere[rows], DIAMETER_SHARE * spot_pitch(everywhere), um_per_px)
     metadata = hest.read_metadata(metadata_json)
     diameter = hest.spot_diameter_um(metadata) / um_per_px
     return Section(everywhere[rows], diameter, um_per_px, thumbnail_png, hest.slide_size(metadata, metadata_json))
