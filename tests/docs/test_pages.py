@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "profiles/README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / name for name in ("README.md", "profiles/README.md", "resources/paper/README.md")]
+PAGES += sorted((ROOT / "docs").rglob("*.md"))
 LANGUAGES = {"sh", "text", "yaml", "python"}
 # What a command may need that a test has not got; the title of its block says so to the reader
 NEEDS = {
