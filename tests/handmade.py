@@ -4,6 +4,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from spotwise.evaluation.gene_sets import gene_sets
 from spotwise.evaluation.score_files import SCORE_COLUMNS
 
 GENES = ["B", "A", "C", "D"]
@@ -94,3 +95,18 @@ def two_folds_two_seeds():
             rows("CMRCNet-50", 1, 1, "S3", [0.4, 0.4, 0.0, 0.7], k=50),  # 0.4    0.2    0.7
         ]
     )
+
+
+def slide_rows(predictor, slides, seed=0, fold=None, cohort="READ", protocol="paper", kind="method"):
+    """Scores of slides, each a list of the PCC of markers A, B, ...; by default each slide is a fold."""
+    parts = []
+    for number, pcc in enumerate(slides):
+        part = pd.DataFrame({"gene": list("ABCDEFGHIJKLMNOPQRSTUVWXYZ")[: len(pcc)], "pcc": np.array(pcc, dtype=float)})
+        parts.append(part.assign(fold=number if fold is None else fold[number], sample=f"S{number}"))
+    facts = {"cohort": cohort, "protocol": protocol, "predictor": predictor, "kind": kind, "seed": seed}
+    return pd.concat(parts).assign(**facts, rank_mean=0, rank_var=0, is_marker=True, is_measured=True)
+
+
+def together(*parts):
+    scores = pd.concat(parts, ignore_index=True)
+    return scores, {"marker": gene_sets(scores)["marker"]}

@@ -14,9 +14,9 @@ from PIL import Image
 from spotwise.constants import PAPER, PATIENT, TEST, TRAIN, VAL
 from spotwise.data import hest, synthetic
 from spotwise.data.counts import clean_counts
-from spotwise.data.genes import normalise, select_genes
 from spotwise.data.fingerprints import fingerprint
 from spotwise.data.folds import assemble_fold, read_fold, spots_with_patches, write_fold
+from spotwise.data.genes import normalise, select_genes
 from spotwise.data.sample_sheet import Sample, plan_folds
 from spotwise.data.patches import extract_patches
 from spotwise.evaluation.gene_sets import gene_ranks

@@ -8,7 +8,7 @@ from scipy.stats import wilcoxon
 
 from drawing import misplaced
 from handmade import genes_of, rows, two_folds_two_seeds
-from spotwise.evaluation import significance
+from spotwise.evaluation.predictor_comparisons import compare_predictors
 from spotwise.reporting.figures import (
     boxplot,
     ceiling_scatter,
@@ -84,7 +84,7 @@ def test_names_that_look_like_nothing_keep_their_stars(tmp_path):
 def test_boxes_hold_the_genes_that_the_signed_rank_test_compares():
     scores = scores_of()
     scores = scores[scores["is_measured"]]
-    table = significance.comparisons(scores, {"all": scores["is_measured"]}, 100)
+    table = compare_predictors(scores, {"all": scores["is_measured"]}, 100)
     boxes = overview.gene_means(scores).unstack("gene")
     assert len(table) == 6  # three pairs of methods, and each of them with TrainMean
     for row in table.itertuples():

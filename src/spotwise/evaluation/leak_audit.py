@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 
 from spotwise.constants import PAPER, TEST, TRAIN, VAL
-from spotwise.data.genes import select_genes
 from spotwise.data.fingerprints import FEWEST_COUNTS, picture_distance, shared_spots
 from spotwise.data.folds import Fold, read_fold
+from spotwise.data.genes import select_genes
 from spotwise.runtime.files import write_table, write_text
 
 if TYPE_CHECKING:

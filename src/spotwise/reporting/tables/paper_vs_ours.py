@@ -13,8 +13,8 @@ from jinja2 import Environment
 
 from spotwise.constants import ALL_COHORTS, PAPER, PATIENT
 from spotwise.evaluation.gene_sets import gene_sets
+from spotwise.evaluation.predictor_comparisons import mean_intervals
 from spotwise.evaluation.published_numbers import COHORTS, ONE_DONOR, TOP
-from spotwise.evaluation.significance import mean_intervals
 from spotwise.runtime.files import write_table, write_text
 
 REPRODUCED, LOWER, HIGHER, NOT_RUN = VERDICTS = ("reproduced", "lower", "higher", "not run")

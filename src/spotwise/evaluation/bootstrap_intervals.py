@@ -1,0 +1,159 @@
+"""Confidence intervals of means over slides and genes, by a bootstrap that resamples both.
+
+`scipy.stats.bootstrap` resamples one axis of independent observations; here slides and genes are crossed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import scipy  # loads a subpackage when it is used
+
+LEVEL = 0.95
+DRAWS_SEED = 2007
+
+
+@dataclass(frozen=True)
+class Deviations:
+    """Deviations of resampled means from their estimates.
+
+    Attributes
+    ----------
+    units, genes
+        (draws, means) when only the units, or only the genes, are drawn.
+    interaction
+        (draws, means) when both are drawn, less the sum of these two.
+    n_units, n_genes
+        Numbers of units and genes to draw from.
+    """
+
+    units: np.ndarray
+    genes: np.ndarray
+    interaction: np.ndarray
+    n_units: int
+    n_genes: int
+
+    def pairs(self, first: np.ndarray, second: np.ndarray) -> Deviations:
+        """Subtract columns ``second`` from columns ``first``."""
+        differences = (draws[:, first] - draws[:, second] for draws in (self.units, self.genes, self.interaction))
+        return Deviations(*differences, self.n_units, self.n_genes)
+
+    def variances(self) -> np.ndarray:
+        """Estimate the variances of the means from two sources without bias.
+
+        Of n things, draws with replacement vary by (n - 1) / n of what new samples would. Drawing the units counts the
+        noise of single (slide, gene) cells, and so does drawing the genes; the interaction is that noise, and is
+        subtracted once, as in the analysis of variance of a crossed design (Owen 2007).
+
+        Returns
+        -------
+        (2, means)
+            From the units, noise of the cells included, NaN with one unit; and from the genes, 0 with one gene.
+        """
+        by_units = self.n_units / (self.n_units - 1) if self.n_units > 1 else np.nan
+        by_genes = self.n_genes / max(self.n_genes - 1, 1)  # one gene: nothing to draw, so no variance either
+        units, genes, noise = (np.mean(draws**2, axis=0) for draws in (self.units, self.genes, self.interaction))
+        return np.array([by_units * units, np.maximum(by_genes * genes - by_units * by_genes * noise, 0.0)])
+
+
+def deviations(cells: pd.DataFrame, draws: int) -> Deviations:
+    """Resample the units and genes of one cohort, protocol and gene set.
+
+    Both are drawn with replacement, each alone and together (the pigeonhole bootstrap: Owen, Ann Appl Stat 1:386,
+    2007). The unit is the test fold: a slide under `paper`, a patient with all slides under `patient`. Slides may have
+    different gene lists: a gene counts as often as it was drawn on those slides whose list holds it, and a slide of
+    which no gene was drawn keeps its mean. The draws depend on the numbers of units and genes alone, so that all
+    predictors share them.
+
+    Parameters
+    ----------
+    cells
+        PCC: rows (fold, sample, gene) x predictors.
+    draws
+        Number of bootstrap draws.
+    """
+    folds, slides, genes = (cells.index.get_level_values(level).to_numpy() for level in ("fold", "sample", "gene"))
+    units = np.unique(folds)
+    names, gene = np.unique(genes, return_inverse=True)
+    rng = np.random.default_rng(DRAWS_SEED)
+    drawn_units, drawn_genes = (
+        rng.multinomial(n, np.full(n, 1 / n), size=draws).astype(float) for n in (len(units), len(names))
+    )
+    values = cells.to_numpy()
+    plain = np.empty((len(units), values.shape[1]))  # (units, predictors)
+    drawn = np.empty((draws, *plain.shape))
+    for place, unit in enumerate(units):
+        of_slides = [(folds == unit) & (slides == slide) for slide in np.unique(slides[folds == unit])]
+        plain[place] = np.mean([values[rows].mean(axis=0) for rows in of_slides], axis=0)
+        drawn[:, place] = np.mean([_drawn_mean(values[rows], drawn_genes[:, gene[rows]]) for rows in of_slides], axis=0)
+    means = plain.mean(axis=0)
+    by_units = drawn_units @ plain / len(units) - means
+    by_genes = drawn.mean(axis=1) - means
+    both = np.einsum("du,dup->dp", drawn_units, drawn) / len(units) - means
+    return Deviations(by_units, by_genes, both - by_units - by_genes, len(units), len(names))
+
+
+def _drawn_mean(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Average one slide's genes (genes, predictors), each weighted by its number of draws (draws, genes)."""
+    total = counts.sum(axis=1, keepdims=True)
+    return np.where(total > 0, counts @ values / np.maximum(total, 1), values.mean(axis=0))
+
+
+def half_widths(cohorts: Sequence[Deviations]) -> np.ndarray:
+    """Compute half the width of the 95 % intervals of means over cohorts, or of means in the only one.
+
+    A percentile interval is far too narrow with two to five units (Hesterberg, Am Stat 69:371, 2015). Here the draws
+    give an unbiased variance for either source, units and genes, and each source has its own quantile of Student's t,
+    with as many degrees of freedom as it has members less one; the mean of the two quantiles, weighted with the
+    variances, is multiplied by the standard error (Cochran, Biometrics 20:191, 1964). Cohorts are resampled
+    independently; the variances of a source are first summed over them, with degrees of freedom after Satterthwaite
+    (Biometrics Bull 2:110, 1946).
+
+    Coverage in %, measured on crossed random effects of 50 genes (4,000 simulations, 1,000 draws of the bootstrap;
+    variances of slides : genes : noise, the first about those of real sections) by number of slides, and that of a
+    plain percentile interval for four:
+
+    ============================================  ====  ====  ====  ====  ====  ==========
+    simulated                                        2     3     4     6    12  percentile
+    ============================================  ====  ====  ====  ====  ====  ==========
+    0.3 : 0.3 : 1                                 94.0  94.7  95.2  95.4  95.0        87.8
+    0.3 : 1 : 1                                   94.6  95.4  95.3  96.3  95.1        89.1
+    1 : 0.3 : 1                                   93.6  95.3  94.9  95.4  95.2        82.2
+    0.05 : 0.5 : 1                                95.1  96.0  96.0  96.3  96.0        94.8
+    0 : 0.5 : 1                                   97.2  97.0  96.5  95.5  95.4        97.8
+    0 : 0 : 1                                     95.3  95.5  95.6  95.9  95.7        99.4
+    the first, gene lists that share a half       94.2        95.5  95.2              87.4
+    the first, 5 genes                            96.4        96.7  96.2              93.4
+    the first, exponential slide effects          92.2        91.0        92.6        85.7
+    the first, each effect shared by 5 genes      94.3        93.8        87.5        83.4
+    0.05 : 0.5 : 1, each effect shared by 5       93.1        85.0        69.2        79.2
+    ============================================  ====  ====  ====  ====  ====  ==========
+
+    Coverage is too low where slides are skewed, and far too low where genes are correlated in groups while slides
+    hardly differ, because genes are drawn one by one. Means over six cohorts of 4, 2, 4, 4, 4, 4 slides gave 96.0, and
+    91.4 where the slides of the cohort of two varied three times as much as all others. With two units the width itself
+    varies widely: where they happen to agree it is small. No resampling of results accounts for folds that share their
+    training slides, or for sections of one patient, which are not independent slides.
+
+    Parameters
+    ----------
+    cohorts
+        Deviations of the same means, or differences, in every cohort.
+
+    Returns
+    -------
+    (means,)
+        NaN with a cohort of one unit, which has no spread. A single gene cannot be resampled: the interval is then one
+        over units alone.
+    """
+    variances = np.array([cohort.variances() for cohort in cohorts]) / len(cohorts) ** 2  # (cohorts, 2, means)
+    freedom = np.array([[[max(n - 1, 1)] for n in (cohort.n_units, cohort.n_genes)] for cohort in cohorts])
+    pooled = variances.sum(axis=0)
+    squares = (variances**2 / freedom).sum(axis=0)
+    satterthwaite = np.divide(pooled**2, squares, out=np.ones_like(pooled), where=squares > 0)
+    total = pooled.sum(axis=0)
+    weighted = (pooled * scipy.stats.t.ppf((1 + LEVEL) / 2, satterthwaite)).sum(axis=0)
+    return np.divide(weighted, np.sqrt(total), out=total.copy(), where=total > 0)
