@@ -12,7 +12,7 @@ from PIL import Image, ImageEnhance
 from scipy import sparse
 
 from spotwise.data import synthetic
-from spotwise.evaluation.leak_audit import SAME_COUNTS_SHARE, SAME_PICTURE_DISTANCE
+from spotwise.evaluation.leak_checks import SAME_COUNTS_SHARE, SAME_PICTURE_DISTANCE
 from spotwise.constants import BARCODES, DROPPED, IMAGES, PATCH_PX, SPATIAL, TOTAL_COUNTS
 from spotwise.errors import InputError
 from spotwise.data.fingerprints import BLOCK_PX, FEWEST_COUNTS, HASH_BITS, LEAST_TISSUE, SKETCH, file_record, fingerprint, picture_distance, picture_hashes, shared_spots, spot_sketch, tissue_shares

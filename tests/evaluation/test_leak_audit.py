@@ -20,7 +20,8 @@ from spotwise.data.genes import normalise, select_genes
 from spotwise.data.sample_sheet import Sample, plan_folds
 from spotwise.data.patches import extract_patches
 from spotwise.evaluation.gene_sets import gene_ranks
-from spotwise.evaluation.leak_audit import (
+from spotwise.evaluation.leak_audit import audit, to_markdown, write_audit
+from spotwise.evaluation.leak_checks import (
     BY_DESIGN,
     CHECKPOINT,
     CLEAN,
@@ -37,14 +38,11 @@ from spotwise.evaluation.leak_audit import (
     SPOTS,
     TWINS,
     WARNING,
-    audit,
     checkpoint_source,
     panel_source,
     ranking_source,
     shared_patients,
     shared_rows,
-    to_markdown,
-    write_audit,
 )
 
 N_TOP, TOP = 40, 15
@@ -67,7 +65,7 @@ def choose(slides, *arguments):
 @pytest.fixture(scope="module", autouse=True)
 def remembered_panels():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("spotwise.evaluation.leak_audit.select_genes", choose)
+        patch.setattr("spotwise.evaluation.leak_checks.select_genes", choose)
         yield
 
 

@@ -1,86 +1,36 @@
-"""The leak audit: what the test slides of a run could have told its training, found in the data and not in the plan.
+"""The leak audit of a finished run: all checks for leaks, and its report.
 
-Under the paper's protocol four things are known to pass from the test slide by design; they are counted, never called
-clean.
+Under the paper's protocol four things pass from the test slide to the training by design. They are counted, and never
+reported as clean.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from itertools import combinations
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
 
-import numpy as np
 import pandas as pd
 
-from spotwise.constants import PAPER, TEST, TRAIN, VAL
-from spotwise.data.fingerprints import FEWEST_COUNTS, picture_distance, shared_spots
-from spotwise.data.folds import Fold, read_fold
-from spotwise.data.genes import select_genes
+from spotwise.data.folds import read_fold
+from spotwise.evaluation.leak_checks import (
+    ALL,
+    LEAK,
+    WARNING,
+    Finding,
+    Panels,
+    checkpoint_source,
+    find_twins,
+    panel_source,
+    ranking_source,
+    read_ranks,
+    separated_twins,
+    shared_patients,
+    shared_rows,
+    tissue_findings,
+    twin_findings,
+)
 from spotwise.runtime.files import write_table, write_text
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-
-CLEAN, BY_DESIGN, LEAK, WARNING, NOT_CHECKED = "clean", "by design", "leak", "warning", "not checked"
-ALL = "all"
-
-# of one fold
-PATIENTS = "patients on both sides"
-SPOTS = "spots on both sides"
-TWINS = "same slide under two names on both sides"
-PANEL = "gene panel chosen with test slides"
-RANKING = "evaluation genes ranked on the test slide"
-CHECKPOINT = "checkpoint chosen on slides or patients that train"
-# of the run
-SAME_FILE, SAME_PICTURE, SAME_COUNTS = "same file twice", "same picture twice", "same counts twice"
-NO_TISSUE, OFF_TISSUE = "spots whose patch shows no tissue", "spots marked as off the tissue"
-
-# Between the largest distance of a copy (.22) and the smallest of two slides (.32), see `fingerprints.picture_hashes`
-SAME_PICTURE_DISTANCE = 0.25
-SAME_COUNTS_SHARE = 0.05  # Jaccard's index; different slides have no spot in common
-OFF_TISSUE_WARNING = 0.05  # share of a slide's spots
-MOST_NAMES = 10
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A row of the audit.
-
-    Attributes
-    ----------
-    cohort, protocol, fold
-        What was looked at; `ALL` where it is not of one of them.
-    check
-        What could be wrong.
-    status
-        `CLEAN`, `BY_DESIGN` (wrong, and what the protocol prescribes), `LEAK`, `WARNING`, or `NOT_CHECKED`.
-    n
-        How many were found: patients, spots, genes, or pairs of slides; 0 where it is clean, but that up to
-        `OFF_TISSUE_WARNING` of a slide's spots may lie off the tissue.
-    detail
-        Their names, or why it was not checked.
-    """
-
-    cohort: str
-    protocol: str
-    fold: str
-    check: str
-    status: str
-    n: int
-    detail: str
-
-
-@dataclass(frozen=True)
-class Twins:
-    """Two samples that one check finds to be the same slide, and by how much."""
-
-    first: str
-    second: str
-    check: str
-    likeness: str
 
 
 def audit(
@@ -94,7 +44,7 @@ def audit(
     target_sum: float | None,
     top: int,
 ) -> pd.DataFrame:
-    """Look for leaks in a finished run.
+    """Check a finished run for leaks.
 
     Parameters
     ----------
@@ -142,294 +92,22 @@ def audit(
     return pd.DataFrame([asdict(found) for found in (*of_run, *of_folds)], columns=[f.name for f in fields(Finding)])
 
 
-# --- one fold ---------------------------------------------------------------------------------------------------------
-
-
-def _found(fold: Fold, check: str, n: int, detail: str, status: str | None = None) -> Finding:
-    """A finding of a fold; where ``n`` is not 0 it is by design under the paper's protocol, else a leak."""
-    if status is None:
-        status = CLEAN if n == 0 else BY_DESIGN if fold.protocol == PAPER else LEAK
-    return Finding(fold.cohort, fold.protocol, str(fold.fold), check, status, n, detail)
-
-
-def _names(values: Iterable[object]) -> str:
-    names = sorted(map(str, values))
-    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return ", ".join(names[:MOST_NAMES]) + more
-
-
-def _slides(fold: Fold, *roles: str) -> set[str]:
-    return set(fold.sample[fold.rows(*roles)])
-
-
-def shared_patients(fold: Fold) -> Finding:
-    """Patients with spots that train or validate, and others that are tested."""
-    known = set(fold.patient[fold.bank])
-    shared = known & set(fold.patient[fold.rows(TEST)])
-    detail = "; ".join(
-        f"{patient}: {_names(set(fold.sample[fold.bank][fold.patient[fold.bank] == patient]))} known, "
-        f"{_names(set(fold.sample[fold.rows(TEST)][fold.patient[fold.rows(TEST)] == patient]))} tested"
-        for patient in sorted(shared)
-    )
-    return _found(fold, PATIENTS, len(shared), detail)
-
-
-def shared_rows(fold: Fold) -> Finding:
-    """Tested spots of a slide that trains, or with the very expression of a training spot: a leak by any protocol.
-
-    Spots with fewer than `FEWEST_COUNTS` counts are not compared by expression.
-    """
-    tested, known = fold.rows(TEST), fold.bank
-    trains = _slides(fold, TRAIN, VAL)
-    of_known_slide = np.isin(fold.sample[tested], list(trains))
-    repeated = np.zeros(len(tested), dtype=bool)
-    for sample in _slides(fold, TEST):
-        here = (fold.sample[tested] == sample) & (fold.total_counts[tested] >= FEWEST_COUNTS)
-        measured = ~np.isnan(fold.expression[tested[fold.sample[tested] == sample]]).any(axis=0)
-        seen = {row.tobytes() for row in fold.expression[np.ix_(known, measured)]}
-        repeated[here] = [row.tobytes() in seen for row in fold.expression[np.ix_(tested[here], measured)]]
-    parts = []
-    if of_known_slide.any():
-        parts.append(f"{of_known_slide.sum()} spots of slides that train: {_names(trains & _slides(fold, TEST))}")
-    if repeated.any():
-        where = _names(set(fold.sample[tested[repeated]]))
-        parts.append(f"{repeated.sum()} spots of {where} with the expression of a training spot")
-    n = int((of_known_slide | repeated).sum())
-    return _found(fold, SPOTS, n, "; ".join(parts), LEAK if n else CLEAN)
-
-
-def separated_twins(fold: Fold, twins: Iterable[Twins]) -> Finding:
-    """Pairs of samples that are one slide, one of them tested and the other known: a leak by any protocol."""
-    tested, known = _slides(fold, TEST), _slides(fold, TRAIN, VAL)
-    patient_of = dict(zip(fold.sample, fold.patient, strict=True))
-    pairs: dict[tuple[str, str], list[str]] = {}
-    for twin in twins:
-        for one, other in ((twin.first, twin.second), (twin.second, twin.first)):
-            if one in tested and other in known:
-                pairs.setdefault((one, other), []).append(f"{twin.check.removesuffix(' twice')} ({twin.likeness})")
-    detail = "; ".join(
-        f"{one} ({patient_of[one]}), tested, is {other} ({patient_of[other]}), known: {', '.join(why)}"
-        for (one, other), why in sorted(pairs.items())
-    )
-    return _found(fold, TWINS, len(pairs), detail, LEAK if pairs else CLEAN)
-
-
-class Panels:
-    """Gene panels chosen anew from the counts of one cohort at a time; each set of slides chooses once.
-
-    Parameters
-    ----------
-    n_top, target_sum
-        As in :func:`spotwise.data.genes.select_genes`.
-    """
-
-    def __init__(self, n_top: int, target_sum: float | None):
-        self.n_top, self.target_sum = n_top, target_sum
-        self.cohort: str | None = None
-        self.counts: dict[str, AnnData] = {}
-        self.markers: Sequence[str] = ()
-        self.chosen: dict[frozenset[str], set[str]] = {}
-
-    def enter(self, cohort: str, counts: Mapping[str, str | os.PathLike], markers: Sequence[str]) -> None:
-        """Read the counts of a cohort's slides, unless they are at hand."""
-        if cohort == self.cohort:
-            return
-        from anndata import read_h5ad
-
-        self.cohort, self.markers, self.chosen = cohort, markers, {}
-        self.counts = {sample: read_h5ad(path) for sample, path in counts.items()}
-
-    def of(self, samples: Iterable[str]) -> set[str]:
-        """Genes that these slides choose."""
-        key = frozenset(samples)
-        if key not in self.chosen:
-            slides = {sample: self.counts[sample] for sample in sorted(key)}
-            panel, _ = select_genes(slides, self.n_top, self.markers, self.target_sum)
-            self.chosen[key] = set(panel["gene"])
-        return self.chosen[key]
-
-
-def panel_source(fold: Fold, panels: Panels) -> Finding:
-    """Whether the training slides alone choose the genes of the fold, by choosing anew."""
-    genes, known = set(fold.genes), _slides(fold, TRAIN, VAL)
-    expected = panels.of(known)
-    others, missing = genes - expected, expected - genes
-    n = len(others | missing)
-    if n == 0:
-        return _found(fold, PANEL, 0, "")
-    differ = (
-        f"{len(others)} of its {len(genes)} genes not chosen by the training slides, "
-        f"{len(missing)} that they choose are missing"
-    )
-    if genes == panels.of(known | _slides(fold, TEST)):
-        return _found(fold, PANEL, n, f"the panel of all slides, {_names(_slides(fold, TEST))} included: {differ}")
-    status = WARNING if fold.protocol == PAPER else LEAK
-    return _found(fold, PANEL, n, f"neither the training slides' panel nor that of all slides: {differ}", status)
-
-
-def read_ranks(scores: Iterable[str | os.PathLike], top: int) -> pd.DataFrame:
-    """The HEG and HVG lists that the slides of one cohort and protocol were scored on, by whichever predictor.
-
-    Returns
-    -------
-    DataFrame
-        ``sample``, ``gene``, and ``rank_mean`` and ``rank_var`` (bool): whether the gene is in the list by mean and by
-        variance. No slide is tested in two folds of a protocol.
-    """
-    lists = ["rank_mean", "rank_var"]
-    parts = []
-    for path in scores:
-        table = pd.read_parquet(path, columns=["sample", "gene", *lists])
-        table[lists] = table[lists].apply(lambda rank: rank.between(1, top))
-        parts.append(table[table[lists].any(axis=1)].drop_duplicates())
-    return pd.concat(parts).drop_duplicates(ignore_index=True)
-
-
-def ranking_source(fold: Fold, ranks: pd.DataFrame) -> Finding:
-    """Whether the HEG and HVG lists are those of the training slides, or of the test slide's own truth.
-
-    Training slides rank by mean and variance within slides, all slides alike, over the genes that the test slide
-    measures.
-    """
-    known = [fold.expression[fold.rows(TRAIN, VAL, sample=slide)] for slide in sorted(_slides(fold, TRAIN, VAL))]
-    foreign: set[tuple[str, str]] = set()  # genes that the training slides do not rank so high
-    own = True
-    for sample in sorted(_slides(fold, TEST)):
-        truth = fold.expression[fold.rows(TEST, sample=sample)]
-        measured = ~np.isnan(truth).any(axis=0)
-        for name, statistic in (("rank_mean", np.mean), ("rank_var", np.var)):
-            listed = np.isin(fold.genes, ranks.loc[(ranks["sample"] == sample) & ranks[name], "gene"].to_list())
-            by_training = np.mean([statistic(block, axis=0, dtype=np.float64) for block in known], axis=0)
-            by_truth = statistic(truth, axis=0, dtype=np.float64)
-            foreign |= {(sample, gene) for gene in fold.genes[_below_the_top(by_training, listed, measured)]}
-            own &= not _below_the_top(by_truth, listed, measured).any()
-    genes = {gene for _, gene in foreign}
-    if not genes:
-        return _found(fold, RANKING, 0, "")
-    named = f"{_names(sample for sample in {sample for sample, _ in foreign})}: {_names(genes)}"
-    if own:
-        return _found(fold, RANKING, len(genes), f"genes that only the test slide ranks so high, {named}")
-    status = WARNING if fold.protocol == PAPER else LEAK
-    return _found(
-        fold, RANKING, len(genes), f"neither the training slides' nor the test slide's ranks, {named}", status
-    )
-
-
-def _below_the_top(values: np.ndarray, listed: np.ndarray, measured: np.ndarray) -> np.ndarray:
-    """(G,) which of the listed genes have less than the as many highest values of the measured genes."""
-    if not listed.any():
-        return listed
-    lowest = np.sort(values[measured])[::-1][: listed.sum()].min()
-    return listed & ~(values >= lowest - 1e-9 * abs(lowest))
-
-
-def checkpoint_source(fold: Fold) -> Finding:
-    """Validation spots of slides or patients that also train: the checkpoint is chosen on what it has learnt by heart.
-
-    It says nothing about the test slide. The patient protocol does so, too, where no training slide can be spared whole
-    or no training patient has a single slide.
-    """
-    val, train = fold.rows(VAL), fold.rows(TRAIN)
-    same_slide = np.isin(fold.sample[val], list(set(fold.sample[train])))
-    same_patient = np.isin(fold.patient[val], list(set(fold.patient[train])))
-    n = int((same_slide | same_patient).sum())
-    if n == 0:
-        return _found(fold, CHECKPOINT, 0, "")
-    slides, patients = set(fold.sample[val[same_slide]]), set(fold.patient[val[same_patient]])
-    detail = f"{n} of {len(val)} validation spots: slides {_names(slides) or 'none'}, patients {_names(patients)}"
-    if fold.protocol == PAPER:
-        return _found(fold, CHECKPOINT, n, detail)
-    bank = pd.DataFrame({"sample": fold.sample[fold.bank], "patient": fold.patient[fold.bank]}).drop_duplicates()
-    only_slide = len(bank) == 1
-    no_patient_to_spare = not slides and bank["patient"].value_counts().min() > 1
-    return _found(fold, CHECKPOINT, n, detail, BY_DESIGN if only_slide or no_patient_to_spare else WARNING)
-
-
-# --- the run ----------------------------------------------------------------------------------------------------------
-
-
-def find_twins(fingerprints: Mapping[str, Mapping]) -> Iterator[Twins]:
-    """Pairs of samples with a common file, with pictures nearer than `SAME_PICTURE_DISTANCE`, or with common spots."""
-    for (first, one), (second, other) in combinations(fingerprints.items(), 2):
-        hashes = {record["sha256"] for record in other["files"]}
-        if files := [record["path"] for record in one["files"] if record["sha256"] in hashes]:
-            yield Twins(first, second, SAME_FILE, ", ".join(files))
-        if one["picture"] and other["picture"]:
-            distance = picture_distance(one["picture"], other["picture"])
-            if distance < SAME_PICTURE_DISTANCE:
-                yield Twins(first, second, SAME_PICTURE, f"distance {distance:.2f}")
-        share = shared_spots(one["spots"], other["spots"])
-        if share > SAME_COUNTS_SHARE:
-            yield Twins(first, second, SAME_COUNTS, f"{share:.0%} of the spots")
-
-
-def twin_findings(
-    twins: Iterable[Twins], fingerprints: Mapping[str, Mapping], slides: Mapping[str, tuple[str, str]]
-) -> Iterator[Finding]:
-    """Whether any slide of the run is there twice, in one cohort or in two."""
-    blank = [sample for sample, known in fingerprints.items() if not known["picture"]]
-    for check in (SAME_FILE, SAME_PICTURE, SAME_COUNTS):
-        pairs = [twin for twin in twins if twin.check == check]
-        parts = [
-            f"{twin.first} ({', '.join(slides[twin.first])}) and {twin.second} ({', '.join(slides[twin.second])}): "
-            f"{twin.likeness}"
-            for twin in pairs
-        ]
-        unseen = check == SAME_PICTURE and blank
-        if unseen:
-            parts.append(f"no picture of {_names(blank)}")
-        if check == SAME_PICTURE and not pairs:
-            parts += _nearest(fingerprints)
-        status = WARNING if pairs else NOT_CHECKED if unseen else CLEAN
-        yield Finding(ALL, ALL, ALL, check, status, len(pairs), "; ".join(parts))
-
-
-def _nearest(fingerprints: Mapping[str, Mapping]) -> list[str]:
-    """The two pictures that are most alike, where there are two."""
-    hashes = {sample: known["picture"] for sample, known in fingerprints.items() if known["picture"]}
-    distances = {(one, other): picture_distance(hashes[one], hashes[other]) for one, other in combinations(hashes, 2)}
-    if not distances:
-        return []
-    one, other = min(distances, key=distances.__getitem__)
-    return [f"nearest: {one} and {other}, distance {distances[one, other]:.2f}"]
-
-
-def tissue_findings(
-    fingerprints: Mapping[str, Mapping], qc: Mapping[str, Mapping], slides: Mapping[str, tuple[str, str]]
-) -> Iterator[Finding]:
-    """Spots off the tissue per cohort: by their patches, and by the file's own mark where it has one."""
-    for cohort in dict.fromkeys(cohort for cohort, _ in slides.values()):
-        members = [sample for sample in fingerprints if slides[sample][0] == cohort]
-        by_image = {s: (fingerprints[s]["n_without_tissue"], fingerprints[s]["n_spots"]) for s in members}
-        marked = {s: (qc[s].get("n_spots_kept_off_tissue"), qc[s]["n_spots_kept"]) for s in members}
-        unmarked = [sample for sample, (n, _) in marked.items() if n is None]
-        marked = {sample: counted for sample, counted in marked.items() if sample not in unmarked}
-        for check, counted, unknown in ((NO_TISSUE, by_image, []), (OFF_TISSUE, marked, unmarked)):
-            parts = [f"{sample}: {n} of {of} ({n / of:.1%})" for sample, (n, of) in counted.items() if n]
-            parts += [f"no column in_tissue: {_names(unknown)}"] if unknown else []
-            many = any(n > OFF_TISSUE_WARNING * of for n, of in counted.values())
-            status = WARNING if many else NOT_CHECKED if unknown else CLEAN
-            yield Finding(cohort, ALL, ALL, check, status, sum(n for n, _ in counted.values()), "; ".join(parts))
-
-
-# --- files ------------------------------------------------------------------------------------------------------------
-
 LEGEND = (
-    "What the test slides could have told the training, found in the files of the run itself. *clean*: looked for and "
-    "not there. *by design*: there, and what the protocol prescribes. *leak*: the scores of these folds cannot be "
-    "believed. *warning*: worth a look. *not checked*: with the reason. What pretrained encoders have seen is not "
-    "checked. Details of every fold are in `leaks.csv`."
+    "Information that could have passed from the test slides to the training, checked in the files of the run itself. "
+    "*clean*: checked and not found. *by design*: found, and prescribed by the protocol. *leak*: the scores of these "
+    "folds are not valid. *warning*: should be inspected. *not checked*: with the reason. The training data of "
+    "pretrained encoders are not checked. Details of every fold are in `leaks.csv`."
 )
 
 
 def write_audit(findings: pd.DataFrame, csv: str | os.PathLike, markdown: str | os.PathLike) -> None:
-    """Write the findings as CSV, and as Markdown where folds with one result share a row, atomically."""
+    """Write the findings as CSV, and as Markdown with one row for folds of the same result, atomically."""
     write_table(findings, csv)
     write_text(markdown, to_markdown(findings))
 
 
 def to_markdown(findings: pd.DataFrame) -> str:
-    """Lay the findings out for a reader: leaks and warnings first, then all checks by cohort and protocol."""
+    """Format the findings as Markdown: leaks and warnings first, then all checks by cohort and protocol."""
     alarming = findings[findings["status"].isin([LEAK, WARNING])]
     lines = ["# Leak audit", "", LEGEND, ""]
     lines += ["Neither a leak nor a warning."] if alarming.empty else ["## Leaks and warnings", ""]
@@ -444,7 +122,7 @@ def to_markdown(findings: pd.DataFrame) -> str:
 
 
 def _markdown_table(rows: pd.DataFrame) -> list[str]:
-    """A row per check and status, with all folds that share it and the detail of the first."""
+    """Format one row per check and status, with its folds and the detail of the first."""
     lines = ["| Check | Status | Folds | n | Detail |", "|---|---|---|---:|---|"]
     order = {check: place for place, check in enumerate(rows["check"].unique())}
     for (check, status), same in sorted(rows.groupby(["check", "status"]), key=lambda found: order[found[0][0]]):
@@ -458,5 +136,5 @@ def _markdown_table(rows: pd.DataFrame) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """Text that Markdown takes for nothing else: names of patients may hold anything."""
+    """Escape Markdown, as names of patients may hold any character."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("*", "\\*").replace("_", "\\_")
