@@ -11,11 +11,24 @@ import pytest
 from PIL import Image, ImageEnhance
 from scipy import sparse
 
-from spotwise.data import synthetic
-from spotwise.evaluation.leak_checks import SAME_COUNTS_SHARE, SAME_PICTURE_DISTANCE
 from spotwise.constants import BARCODES, DROPPED, IMAGES, PATCH_PX, SPATIAL, TOTAL_COUNTS
+from spotwise.data import synthetic
+from spotwise.data.fingerprints import (
+    BLOCK_PX,
+    FEWEST_COUNTS,
+    HASH_BITS,
+    LEAST_TISSUE,
+    SKETCH,
+    file_record,
+    fingerprint,
+    picture_distance,
+    picture_hashes,
+    shared_spots,
+    spot_sketch,
+    tissue_shares,
+)
 from spotwise.errors import InputError
-from spotwise.data.fingerprints import BLOCK_PX, FEWEST_COUNTS, HASH_BITS, LEAST_TISSUE, SKETCH, file_record, fingerprint, picture_distance, picture_hashes, shared_spots, spot_sketch, tissue_shares
+from spotwise.evaluation.leak_checks import SAME_COUNTS_SHARE, SAME_PICTURE_DISTANCE
 
 SIZE = synthetic.CohortSize(grid=6)
 

@@ -17,8 +17,8 @@ from spotwise.data.counts import clean_counts
 from spotwise.data.fingerprints import fingerprint
 from spotwise.data.folds import assemble_fold, read_fold, spots_with_patches, write_fold
 from spotwise.data.genes import normalise, select_genes
-from spotwise.data.sample_sheet import Sample, plan_folds
 from spotwise.data.patches import extract_patches
+from spotwise.data.sample_sheet import Sample, plan_folds
 from spotwise.evaluation.gene_sets import gene_ranks
 from spotwise.evaluation.leak_audit import audit, to_markdown, write_audit
 from spotwise.evaluation.leak_checks import (

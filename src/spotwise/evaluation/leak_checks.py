@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from spotwise.constants import PAPER, TEST, TRAIN, VAL
-from spotwise.data.genes import select_genes
 from spotwise.data.fingerprints import FEWEST_COUNTS, picture_distance, shared_spots
 from spotwise.data.folds import Fold
+from spotwise.data.genes import select_genes
 
 if TYPE_CHECKING:
     from anndata import AnnData
