@@ -1,7 +1,7 @@
 """Hash of the code behind a result, from the import closure of the script that computes it.
 
-Snakemake sees edits of a script, not of the modules it imports. As a parameter of a rule, this hash reruns what uses a
-changed line, while a changed docstring or comment costs nothing.
+Snakemake notices edits of a script, not of the modules that the script imports. With this hash as a parameter of its
+rule, a changed line reruns what uses it, while a changed docstring or comment costs nothing.
 """
 
 from __future__ import annotations
@@ -11,31 +11,40 @@ import hashlib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 NAME = "spotwise"
 PACKAGE = Path(__file__).resolve().parents[1]
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+BLOCKS = ("body", "orelse", "handlers", "finalbody", "cases")  # of statements, in the fields of a syntax tree
 SCRIPTS = PACKAGE.parents[1] / "workflow_scripts"
+
+
+class Source(NamedTuple):
+    """Hash of a file's code, and the modules of the package that it imports."""
+
+    sha256: str
+    imports: frozenset[str]
 
 
 @cache
 def code_version(script: str, *modules: str) -> str:
-    """Hash the syntax trees of all package modules that a script imports, directly or through others.
+    """Hash the code of all package modules that a script imports, directly or through others.
 
     Parameters
     ----------
     script
         Name of a script in ``workflow_scripts/``, without suffix.
     modules
-        Dotted names of modules that the script imports by name at run time, such as the one of a method.
+        Dotted names of modules that the script imports by name at run time, such as that of a method.
 
     Returns
     -------
     str
         16 hexadecimal digits.
     """
-    starts = {*_imports(SCRIPTS / f"{script}.py"), *modules}
     digest = hashlib.sha256()
-    for module in sorted(import_closure(*starts)):
+    for module in sorted(import_closure(*_read(SCRIPTS / f"{script}.py").imports, *modules)):
         digest.update(f"{module}\n{module_hash(module)}\n".encode())
     return digest.hexdigest()[:16]
 
@@ -43,7 +52,7 @@ def code_version(script: str, *modules: str) -> str:
 def import_closure(*modules: str) -> set[str]:
     """Return package modules by dotted name, with everything of the package that they import.
 
-    Imports inside functions count. Imports for type checkers alone do not.
+    Imports inside functions count. Imports under ``if TYPE_CHECKING`` do not.
     """
     found: set[str] = set()
     pending = list(modules)
@@ -51,19 +60,24 @@ def import_closure(*modules: str) -> set[str]:
         module = pending.pop()
         if module not in found:
             found.add(module)
-            pending += _imports(_path(module))
+            pending += _read(_path(module)).imports
     return found
 
 
 @cache
 def module_hash(module: str) -> str:
-    """Hash a module's syntax tree, docstrings and comments left out."""
-    tree = _tree(_path(module))
-    for node in ast.walk(tree):
-        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        if documented and ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    """Hash a module's syntax tree without docstrings and comments.
+
+    The data files in a package's folder, such as templates, count as part of the package.
+    """
+    path = _path(module)
+    sha256 = _read(path).sha256
+    if path.name != "__init__.py":
+        return sha256
+    data = [file for file in sorted(path.parent.iterdir()) if file.is_file() and file.suffix not in (".py", ".pyc")]
+    for file in data:
+        sha256 = hashlib.sha256(f"{sha256}\n{file.name}\n".encode() + file.read_bytes()).hexdigest()
+    return sha256
 
 
 def package_modules() -> list[str]:
@@ -72,35 +86,35 @@ def package_modules() -> list[str]:
 
 
 @cache
-def _imports(path: Path) -> frozenset[str]:
-    """Modules of the package that a file imports, and the packages they lie in."""
-    found: set[str] = set()
-    for node in _executed(_tree(path)):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            # a name may be a module of the package or something inside it
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        else:
-            continue
-        for name in names:
-            parts = name.split(".")
-            if parts[0] == NAME:
-                found |= {".".join(parts[:end]) for end in range(1, len(parts) + 1)}
-    return frozenset(name for name in found if _path(name).is_file())
+def _read(path: Path) -> Source:
+    tree = ast.parse(path.read_bytes())
+    imports: set[str] = set()
+    pending: list[tuple[ast.AST, bool]] = [(tree, True)]
+    while pending:
+        node, executed = pending.pop()
+        if executed:
+            imports.update(_imported_modules(node))
+        if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:]
+        executed = executed and not (isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"))
+        pending += [(child, executed) for block in BLOCKS for child in getattr(node, block, ())]
+    return Source(hashlib.sha256(ast.dump(tree).encode()).hexdigest(), frozenset(imports))
 
 
-def _executed(node: ast.AST) -> Iterator[ast.AST]:
-    """All nodes below ``node``, except what stands under ``if TYPE_CHECKING``."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING":
-            continue
-        yield child
-        yield from _executed(child)
-
-
-def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
+def _imported_modules(statement: ast.AST) -> Iterator[str]:
+    """Yield the package modules that a statement imports, and the packages that contain them."""
+    if isinstance(statement, ast.Import):
+        names = [alias.name for alias in statement.names]
+    elif isinstance(statement, ast.ImportFrom):
+        # an imported name may be a module or something inside one
+        names = [statement.module, *(f"{statement.module}.{alias.name}" for alias in statement.names)]
+    else:
+        return
+    for name in names:
+        parts = name.split(".")
+        if parts[0] == NAME:
+            prefixes = (".".join(parts[:end]) for end in range(1, len(parts) + 1))
+            yield from (prefix for prefix in prefixes if _path(prefix).is_file())
 
 
 def _path(module: str) -> Path:
