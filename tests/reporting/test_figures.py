@@ -1,4 +1,3 @@
-import re
 from itertools import combinations
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from spotwise.evaluation.scores import score_prediction
 from spotwise.evaluation.slide_metrics import gene_gene_correlation
 from spotwise.inference.prediction_files import read_prediction, read_slide
 from spotwise.reporting.figures import boxplot, expression_maps, gene_correlation, learning_curves, style
-from spotwise.runtime.code_version import SCRIPTS, import_closure, package_modules
 
 PREDICTORS = {
     "CMRCNet-50": ("CMRCNet", "method", 0.6),
@@ -447,18 +445,6 @@ def test_long_names_are_broken_at_hyphens_and_numbers_stay_with_their_word():
     assert style.title("CMRCNet-cosine-mask50-50", 3) == "CMRCNet-cosine-mask50-50"
     assert style.title("CMRCNet-cosine-mask50-50", 20 / 25.4) == "CMRCNet-\ncosine-\nmask50-50"
     assert style.title("BLEEP-50-weighted", 14 / 25.4) == "BLEEP-50-\nweighted"
-
-
-def test_a_changed_colour_reruns_figures_alone():
-    """Only modules that draw depend on the code that draws, and their scripts write nothing but figures and pages."""
-    drawing = "spotwise.reporting.figures"
-    for module in package_modules():
-        if not module.startswith((drawing, "spotwise.reporting.structure_page")):
-            assert not any(name.startswith(drawing) for name in import_closure(module)), module
-    scripts = [text for path in SCRIPTS.glob("*.py") if drawing in (text := path.read_text(encoding="utf-8"))]
-    outputs = [name for text in scripts for name in re.findall(r"output\.(\w+)", text)]
-    assert len(outputs) > 2 * 9
-    assert all(name.endswith(("pdf", "png", "page")) for name in outputs)
 
 
 def test_a_failed_save_leaves_nothing_behind(tmp_path, monkeypatch):
