@@ -1,10 +1,10 @@
 """Sum up what training the methods cost."""
 
-from spotwise.evaluation.training_costs import cost_table, read_costs, write_costs
+from spotwise.evaluation.training_costs import collect_job_costs, cost_table, write_costs
 from spotwise.runtime.job import job
 
 with job(snakemake.log[0]):
-    costs = read_costs(
+    costs = collect_job_costs(
         snakemake.params.methods,
         snakemake.input.summaries,
         snakemake.params.benchmarks,

@@ -9,7 +9,7 @@ from spotwise.constants import TEST
 from spotwise.evaluation.averages import slide_means
 from spotwise.evaluation.gene_sets import gene_set_columns
 from spotwise.evaluation.scores import score_prediction
-from spotwise.evaluation.top_k_sweep import neighbour_counts, retrieve_each, sweep_fold
+from spotwise.evaluation.top_k_sweep import retrieve_each, sweep_fold, top_k_values
 from spotwise.inference import retrieval
 from spotwise.inference.prediction_files import read_prediction, write_prediction
 from spotwise.inference.retrieval import Embeddings, retrieve
@@ -113,4 +113,4 @@ def test_the_whole_bank_gives_every_query_the_same_bits(fold, embedded):
     ],
 )
 def test_k_grows_by_1_2_5_to_the_whole_bank(bank, expected):
-    assert neighbour_counts(bank) == expected
+    assert top_k_values(bank) == expected

@@ -44,7 +44,7 @@ def jobs(tmp_path):
     timed = [benchmark(tmp_path / f"{name}.tsv", 999) for name in "abcf"] + [benchmark(tmp_path / "d.tsv", 2.5)]
     embeddings = {"resnet18": [benchmark(tmp_path / "s1.tsv", 20), benchmark(tmp_path / "s2.tsv", 40)]}
     methods = [*["CMRCNet"] * 4, "Ridge", "Ridge"]
-    return training_costs.read_costs(methods, summaries, [*timed, tmp_path / "absent.tsv"], embeddings)
+    return training_costs.collect_job_costs(methods, summaries, [*timed, tmp_path / "absent.tsv"], embeddings)
 
 
 def test_costs_are_read_from_where_each_kind_of_job_notes_them(jobs):
@@ -86,7 +86,7 @@ def test_the_table_sums_up_what_is_known(jobs):
 def test_jobs_are_read_again_as_they_were_written(jobs, tmp_path):
     jobs.loc[jobs["name"].eq(jobs["name"].iloc[0]), "name"] = "NA"
     training_costs.write_costs(jobs, tmp_path / "jobs.csv")
-    pd.testing.assert_frame_equal(training_costs.read_jobs(tmp_path / "jobs.csv"), jobs)
+    pd.testing.assert_frame_equal(training_costs.read_job_costs(tmp_path / "jobs.csv"), jobs)
 
 
 @pytest.mark.parametrize("missing", ["seconds", "device", "peak_gpu_memory_bytes"])

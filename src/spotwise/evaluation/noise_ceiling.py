@@ -1,9 +1,8 @@
-"""The noise ceiling: the highest correlation that any predictor can have with measured counts.
+"""The noise ceiling: the highest correlation that any predictor can reach with measured counts.
 
-The counts of a spot are a draw. Split at random into two halves, they are two measurements of the same spot, and the
-correlation of the halves across spots tells how reliable a gene is: split-half reliability, brought to the full depth
-by the formula of Spearman (Br J Psychol 3:271, 1910) and Brown (ibid. 3:296). Binomial thinning makes independent
-halves of Poisson counts.
+Counts are random. Split at random into two halves, they are two measurements of the same spot, and the correlation of
+the halves across spots is the split-half reliability of a gene, which the formula of Spearman (Br J Psychol 3:271,
+1910) and Brown (ibid. 3:296) extends to the full depth. Binomial thinning makes independent halves of Poisson counts.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from spotwise.data.genes import depth_target, normalise
-from spotwise.evaluation.gene_metrics import GENES_PER_BLOCK, pearson_per_gene
+from spotwise.evaluation.gene_metrics import gene_blocks, pearson_per_gene
 
 
 def noise_ceiling(
@@ -26,24 +25,24 @@ def noise_ceiling(
     repeats: int = 10,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """How well the expression of each gene of a slide can be predicted at best.
+    """Estimate the highest correlation that a prediction of each gene of a slide can reach.
 
-    What varies with a spot's depth counts as predictable: both halves share the depth. The ceiling of a gene with few
-    counts is uncertain, and too high where chance alone correlates the halves.
+    Variation with a spot's depth counts as predictable, as both halves share the depth. The ceiling of a gene with few
+    counts is uncertain, and too high where the halves correlate by chance.
 
     Parameters
     ----------
     counts
         Spots x genes, raw counts.
     target_sum
-        As in `normalise`. Halves are scaled to the target of the whole counts, so that their
-        logarithm bends where that of the measurement does; half the target would be another measure.
+        As in `genes.normalise`. Halves are scaled to the target of the whole counts, so that their logarithms are
+        comparable with those of the measurement.
     spots
-        Barcodes of the spots to correlate, those that are scored; all by default.
+        Barcodes of the spots to correlate, which are the scored spots; all by default.
     repeats
-        Splits to average over.
+        Number of splits to average over.
     seed
-        Of the splits.
+        Seed of the splits.
 
     Returns
     -------
@@ -61,14 +60,14 @@ def noise_ceiling(
 
 
 def _correlate_halves(counts: sparse.csr_matrix, target_sum: float, rng: np.random.Generator) -> np.ndarray:
-    """Correlation (G,) of two halves of ``counts`` (N, G), log-normalised; a block of genes at a time is dense."""
+    """Correlate (G,) two log-normalised halves of ``counts`` (N, G), a dense block of genes at a time."""
     first, second = (normalise(AnnData(half), target_sum).X.tocsc() for half in thin(counts, rng))
-    blocks = [slice(start, start + GENES_PER_BLOCK) for start in range(0, counts.shape[1], GENES_PER_BLOCK)]
+    blocks = gene_blocks(counts.shape[1])
     return np.concatenate([pearson_per_gene(first[:, b].toarray(), second[:, b].toarray())[0] for b in blocks])
 
 
 def thin(counts: sparse.csr_matrix, rng: np.random.Generator) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
-    """Two halves of ``counts``: each single count goes to the one or the other by the toss of a coin."""
+    """Split ``counts`` into two halves by binomial thinning with p = 0.5."""
     first, second = counts.copy(), counts.copy()
     first.data = rng.binomial(counts.data.astype(np.int64), 0.5).astype(counts.dtype)
     second.data = counts.data - first.data

@@ -1,4 +1,4 @@
-"""The numbers that the CMRCNet paper printed, and which of our cohorts and predictors each belongs to."""
+"""Numbers published in the CMRCNet paper, matched to our cohorts and predictors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from spotwise.constants import ALL_COHORTS
 FOLDER = Path(__file__).resolve().parents[3] / "resources" / "paper"
 TABLES = (1, 2, 3, 4, 5)
 COHORTS = ("IDC-LymphNode", "SKCM", "READ", "COAD", "IDC", "PSC")
-ONE_DONOR = "PSC"  # so that no patient can be left out
+ONE_DONOR = "PSC"  # no patient can be left out
 TOP = (50, 150, 250)  # sizes of the gene lists in Tables 1 and 2
 COLUMNS = [
     "table",
@@ -29,7 +29,7 @@ COLUMNS = [
     "remark",
 ]
 
-# Row as printed -> our predictor, another reading of the row, and why there are two; K is added to both
+# Row as printed -> our predictor, an alternative reading of the row, and its reason; K is added to both
 READINGS = {
     "STNet": ("STNet", "STNet-original", "settings not published: CMRCNet's optimiser; other reading: its authors'"),
     "HisToGene": ("HisToGene", "", "settings not published"),
@@ -50,7 +50,7 @@ READINGS = {
         "fine-tuned; other reading: frozen features and ridge; the paper does not say which",
     ),
 }
-# The same for the rows of Table 5: loss, rate of masking, what is reconstructed
+# The same for the rows of Table 5: loss, masking rate, reconstructed modality
 _RATE = (
     "the released code's rate is the share that is kept, so that the rows 0.3 and 0.7 may have been exchanged; other "
     "reading: the exchanged row"
@@ -84,15 +84,15 @@ def published(folder: str | os.PathLike = FOLDER) -> pd.DataFrame:
     Parameters
     ----------
     folder
-        Where ``table1.csv`` to ``table5.csv`` are.
+        Folder of ``table1.csv`` to ``table5.csv``.
 
     Returns
     -------
     DataFrame
         table (1 to 5); dataset and model, the row as printed (Table 5: "all cohorts", and loss, rate, modality);
-        gene_set (as `gene_sets.gene_set_columns` names them) or gene and rank (Table 3), "" and 0 where not given; k,
-        the number of retrieved spots, 0 where none are; pcc. Ours: cohort ("all cohorts" in Table 5), predictor,
-        other_predictor ("" or another reading of an ambiguous row) and remark, which says what is ambiguous.
+        gene_set (named as in `gene_sets.gene_set_columns`) or gene and rank (Table 3), "" and 0 where absent; k, the
+        number of retrieved spots, 0 without retrieval; pcc. Ours: cohort ("all cohorts" in Table 5), predictor,
+        other_predictor ("" or the alternative reading of an ambiguous row) and remark, which explains the ambiguity.
     """
     tables = [pd.read_csv(Path(folder) / f"table{n}.csv", dtype=str, keep_default_na=False) for n in TABLES]
     tables[-1] = _long_ablations(tables[-1])
@@ -106,7 +106,7 @@ def published(folder: str | os.PathLike = FOLDER) -> pd.DataFrame:
 
 
 def _long_ablations(table: pd.DataFrame) -> pd.DataFrame:
-    """Table 5 with a row per number; its three columns of settings become the row's name."""
+    """Reshape Table 5 to one row per number, named by its three columns of settings."""
     settings = ["reconstruction_loss", "mask_rate", "reconstructed_modality"]
     model = [", ".join(filter(None, row)) for row in table[settings].itertuples(index=False, name=None)]
     table = table.drop(columns=settings).assign(dataset=ALL_COHORTS, model=model)
@@ -120,7 +120,7 @@ def _long_ablations(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _reading(table: int, model: str, k: int) -> tuple[str, str, str]:
-    """Our predictor of a printed row, the other reading's, and what is ambiguous."""
+    """Return our predictor of a printed row, that of the alternative reading, and the remark."""
     name, other, why = ABLATIONS.get(model) or READINGS[model.partition("-")[0]]
     if k:
         name, other = f"{name}-{k}", f"{other}-{k}" if other else ""

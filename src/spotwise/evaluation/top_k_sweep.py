@@ -1,4 +1,4 @@
-"""Mean PCC of a retrieval method against K, the number of retrieved spots, from one spot to the whole bank."""
+"""Mean PCC of a retrieval method by K, the number of retrieved spots, from one to the whole bank."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ from spotwise.inference import retrieval
 from spotwise.inference.prediction_files import evaluated_genes
 from spotwise.inference.retrieval import Embeddings
 
-STEPS = (1, 2, 5)  # in each power of ten
+STEPS = (1, 2, 5)  # K within each power of ten
 
 
-def neighbour_counts(bank: int) -> list[int]:
-    """The K to try: 1, 2, 5, 10, 20, 50, ... below the size of the bank, then the bank."""
+def top_k_values(bank: int) -> list[int]:
+    """List the K of a sweep: 1, 2, 5, 10, 20, 50, ... below the size of the bank, then that size."""
     powers = (10**power for power in range(len(str(bank))))
     return [*(k for k in (step * power for power in powers for step in STEPS) if k < bank), bank]
 
 
 def sweep_fold(fold: Fold, bank_fold: Fold, bank: Embeddings, queries: Embeddings, top: int) -> pd.DataFrame:
-    """Score every test slide of a fold for every K, as `retrieval.retrieve` and `scores.score_prediction` would.
+    """Score every test slide of a fold for every K.
+
+    The results equal those of `retrieval.retrieve` and `scores.score_prediction` for each K.
 
     Parameters
     ----------
@@ -42,7 +44,7 @@ def sweep_fold(fold: Fold, bank_fold: Fold, bank: Embeddings, queries: Embedding
     -------
     DataFrame
         A row per test slide and K: ``sample``, ``k``, ``bank`` (its size), and the mean PCC of the gene sets
-        (`gene_sets.gene_set_columns`). Where K is the whole bank every query gets the same: the PCC is 0.
+        (`gene_sets.gene_set_columns`). Where K is the whole bank all queries get the same prediction, and the PCC is 0.
     """
     rows = []
     for sample in dict.fromkeys(fold.sample[queries.row]):
@@ -52,7 +54,7 @@ def sweep_fold(fold: Fold, bank_fold: Fold, bank: Embeddings, queries: Embedding
         needed = np.logical_or.reduce(list(sets.values()))
         of_slide = queries[np.flatnonzero(fold.sample[queries.row] == sample)]
         truth = fold.expression[of_slide.row][:, needed]
-        ks = neighbour_counts(len(bank.row))
+        ks = top_k_values(len(bank.row))
         predictions = retrieve_each(of_slide, bank, bank_fold.expression[np.ix_(bank.row, needed)], ks)
         for k, predicted in zip(ks, predictions, strict=True):
             pcc = pd.Series(pearson_per_gene(predicted, truth)[0], index=genes.index[needed])
@@ -62,10 +64,10 @@ def sweep_fold(fold: Fold, bank_fold: Fold, bank: Embeddings, queries: Embedding
 
 
 def retrieve_each(queries: Embeddings, bank: Embeddings, expression: np.ndarray, ks: list[int]) -> np.ndarray:
-    """Mean expression of the nearest bank spots of each query, for several numbers of them at once.
+    """Average the expression of the top K bank spots of each query, for several K in one pass.
 
-    The bank is ranked once per query, in blocks of queries, and each K adds its further spots to the sum of the one
-    before. Equal similarities go to the lower rows, as in `retrieval.nearest`.
+    The bank is ranked once per query, in blocks of queries, and each K adds its further spots to the previous sum.
+    Equal similarities are ordered by row, as in `retrieval.nearest`.
 
     Parameters
     ----------
@@ -79,7 +81,7 @@ def retrieve_each(queries: Embeddings, bank: Embeddings, expression: np.ndarray,
     Returns
     -------
     ndarray
-        (K, Q, G) float32. The whole bank gives each query exactly the same.
+        (K, Q, G) float32. The whole bank gives all queries identical values.
     """
     n_bank = len(bank.row)
     values = expression.astype(np.float64)
@@ -93,12 +95,12 @@ def retrieve_each(queries: Embeddings, bank: Embeddings, expression: np.ndarray,
             if k < n_bank:
                 total += _gather(ranked[:, before:k], n_bank) @ values
                 means[place, block] = total / k
-            else:  # sums in another order would differ in their last digits, and correlate
+            else:  # sums in another order differ in their last digits, which would correlate
                 means[place, block] = values.mean(axis=0)
     return means
 
 
 def _gather(chosen: np.ndarray, n_bank: int) -> csr_array:
-    """(B, M) with 1.0 at the columns ``chosen`` (B, k) of each row."""
+    """Build a matrix (B, M) with 1.0 at the columns ``chosen`` (B, k) of each row."""
     n, k = chosen.shape
     return csr_array((np.ones(n * k), chosen.ravel(), np.arange(0, n * k + 1, k)), shape=(n, n_bank))

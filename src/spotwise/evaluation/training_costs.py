@@ -1,4 +1,4 @@
-"""What the methods of a run cost: wall time of each training, fit and embedding, and what it ran on."""
+"""Costs of the methods of a run: wall time and device of each training, fit and embedding."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ GIB = 2**30
 
 
 def model_cost(summary_json: str | os.PathLike, benchmark_tsv: str | os.PathLike) -> dict[str, object]:
-    """Read what the training or fit of one model cost.
+    """Read the cost of the training or fit of one model.
 
-    A training notes its time and device in its summary. A fit, which runs on the CPU, does not, so the time in
-    Snakemake's benchmark stands in.
+    A training writes its time and device into its summary. A fit, which runs on the CPU, does not, so its time comes
+    from Snakemake's benchmark.
 
     Parameters
     ----------
     summary_json
         The model's summary.
     benchmark_tsv
-        The benchmark of the job that made it; read for a fit only, and only where it exists.
+        The benchmark of the job that made it, if there is one; read for a fit only.
 
     Returns
     -------
     dict
-        step; seconds, NaN where not known: a fit without a benchmark, or a training that was interrupted, whose
-        summary counts from its last start; device; peak_gpu_gib, NaN without a GPU.
+        step; seconds, NaN for a fit without a benchmark and for an interrupted training, whose summary counts from its
+        last start; device; peak_gpu_gib, NaN without a GPU.
 
     Raises
     ------
@@ -56,12 +56,12 @@ def model_cost(summary_json: str | os.PathLike, benchmark_tsv: str | os.PathLike
 
 
 def embedding_cost(benchmark_tsv: str | os.PathLike) -> dict[str, object]:
-    """What embedding one slide cost, as `model_cost` tells it; the device is not noted."""
+    """Read the cost of embedding one slide as `model_cost` does; its device is not recorded."""
     return {"step": EMBEDDING, "seconds": benchmark_seconds(benchmark_tsv), "device": "", "peak_gpu_gib": np.nan}
 
 
 def benchmark_seconds(path: str | os.PathLike) -> float:
-    """Wall seconds of a job as Snakemake's benchmark has them; NaN where there is no such file.
+    """Read the wall seconds of a job from Snakemake's benchmark; NaN without that file.
 
     Raises
     ------
@@ -76,13 +76,13 @@ def benchmark_seconds(path: str | os.PathLike) -> float:
     return float(benchmark["s"].iloc[0])
 
 
-def read_costs(
+def collect_job_costs(
     methods: Sequence[str],
     summaries: Sequence[str | os.PathLike],
     benchmarks: Sequence[str | os.PathLike],
     embeddings: Mapping[str, Sequence[str | os.PathLike]],
 ) -> pd.DataFrame:
-    """Read the cost of every training, fit and embedding of a run.
+    """Collect the cost of every training, fit and embedding of a run.
 
     Parameters
     ----------
@@ -103,18 +103,18 @@ def read_costs(
 
 
 def cost_table(costs: pd.DataFrame) -> pd.DataFrame:
-    """Sum up the jobs of each method and encoder.
+    """Summarise the jobs of each method and encoder.
 
     Parameters
     ----------
     costs
-        As from `read_costs`.
+        As from `collect_job_costs`.
 
     Returns
     -------
     DataFrame
-        name, step, runs, timed (runs whose time is known), seconds_median, seconds_min, seconds_max and hours (in all)
-        of the timed runs, NaN where there is none; device (several joined by ``; ``); peak_gpu_gib (highest).
+        name, step, runs, timed (runs with a known time), seconds_median, seconds_min, seconds_max and hours (total) of
+        the timed runs, NaN without any; device (several joined by ``; ``); peak_gpu_gib (highest).
     """
     jobs = costs.groupby(["name", "step"], sort=False)
     seconds = jobs["seconds"]
@@ -133,11 +133,11 @@ def cost_table(costs: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_costs(table: pd.DataFrame, csv: str | os.PathLike) -> None:
-    """Write what `read_costs` or `cost_table` returns as CSV, atomically: six significant digits, empty where NaN."""
+    """Write the table of `collect_job_costs` or `cost_table` as CSV with six significant digits, atomically."""
     write_table(table, csv, float_format="%.6g")
 
 
-def read_jobs(csv: str | os.PathLike) -> pd.DataFrame:
-    """Read again what `read_costs` returned and `write_costs` wrote."""
+def read_job_costs(csv: str | os.PathLike) -> pd.DataFrame:
+    """Read the table of `collect_job_costs` from the CSV that `write_costs` wrote."""
     numbers = {column: [""] for column in ("seconds", "peak_gpu_gib")}
     return pd.read_csv(csv, keep_default_na=False, na_values=numbers)  # a method may be called NA

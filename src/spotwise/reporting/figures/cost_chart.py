@@ -32,7 +32,7 @@ def draw_training_costs(
     Parameters
     ----------
     costs
-        Jobs as from `training_costs.read_costs`, whose order gives the rows, one per method or encoder.
+        Jobs as from `training_costs.collect_job_costs`, whose order gives the rows, one per method or encoder.
     looks
         Method -> look (`style.method_looks`). Encoders are dark grey.
     pdf, png
