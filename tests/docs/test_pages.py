@@ -90,7 +90,7 @@ def check_make(words: list[str]) -> None:
 def check_snakemake(words: list[str]) -> None:
     """The run can be planned."""
     options = [word for word in words[1:] if word != "--dry-run"]
-    expect_success(sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "all", *options)
+    expect_success(sys.executable, "-m", "snakemake", *options, "--dry-run", "--quiet", "all")
 
 
 def check_python(words: list[str]) -> None:
