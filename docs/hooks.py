@@ -16,6 +16,7 @@ COPIES = {"index.md": "README.md", "changelog.md": "CHANGELOG.md", "measurements
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages."""
     pages = {page: _with_site_links((ROOT / source).read_text(encoding="utf-8")) for page, source in COPIES.items()}
+    pages["measurements.md"] = "---\nhide: [toc]\n---\n" + pages["measurements.md"]  # room for a wide table
     for page, text in {**pages, "configuration.md": configuration_reference()}.items():
         files.append(File.generated(config, page, content=text))
     return files
