@@ -19,7 +19,7 @@ from benchmarks.table import AtLeast, AtMost, Limit, Row
 from benchmarks.timing import Ratio, in_turns
 from spotwise.constants import BARCODES, COORDS, IMAGES
 from spotwise.data.patches import RESAMPLING, extract_patches
-from spotwise.data.synthetic import write_pyramid
+from spotwise.data.synthetic_slide import write_pyramid
 
 PATCH_UM, TARGET_PX = 112.0, 224
 REPEATS = 5

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from spotwise.data.synthetic import CohortSize, generate_sample
+from spotwise.data.synthetic_sample import generate_sample
+from spotwise.data.synthetic_tissue import CohortSize
 from spotwise.runtime.job import job
 
 with job(snakemake.log[0]):

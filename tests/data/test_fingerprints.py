@@ -12,7 +12,6 @@ from PIL import Image, ImageEnhance
 from scipy import sparse
 
 from spotwise.constants import BARCODES, DROPPED, IMAGES, PATCH_PX, SPATIAL, TOTAL_COUNTS
-from spotwise.data import synthetic
 from spotwise.data.fingerprints import (
     BLOCK_PX,
     FEWEST_COUNTS,
@@ -27,16 +26,18 @@ from spotwise.data.fingerprints import (
     spot_sketch,
     tissue_shares,
 )
+from spotwise.data.synthetic_slide import paint_slide, patient_stain
+from spotwise.data.synthetic_tissue import CohortSize, lay_out_tissue
 from spotwise.errors import InputError
 from spotwise.evaluation.leak_checks import SAME_COUNTS_SHARE, SAME_PICTURE_DISTANCE
 
-SIZE = synthetic.CohortSize(grid=6)
+SIZE = CohortSize(grid=6)
 
 
 def painted(tissue_seed, nuclei_seed=0, patient="P"):
     """A slide of 700 px; two nuclei seeds are two sections through the same tissue."""
-    tissue = synthetic.lay_out_tissue(np.random.default_rng(tissue_seed), SIZE)
-    slide = synthetic.paint_slide(np.random.default_rng(nuclei_seed), tissue, synthetic.patient_stain(0, patient), SIZE)
+    tissue = lay_out_tissue(np.random.default_rng(tissue_seed), SIZE)
+    slide = paint_slide(np.random.default_rng(nuclei_seed), tissue, patient_stain(0, patient), SIZE)
     return slide.resize((700, 640))
 
 

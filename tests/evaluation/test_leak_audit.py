@@ -11,14 +11,17 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from generatedcohort import generate_cohort
 from spotwise.constants import PAPER, PATIENT, TEST, TRAIN, VAL
-from spotwise.data import hest, synthetic
+from spotwise.data import hest
 from spotwise.data.counts import clean_counts
 from spotwise.data.fingerprints import fingerprint
 from spotwise.data.folds import assemble_fold, read_fold, spots_with_patches, write_fold
 from spotwise.data.genes import normalise, select_genes
 from spotwise.data.patches import extract_patches
 from spotwise.data.sample_sheet import Sample, plan_folds
+from spotwise.data.synthetic_sample import generate_sample
+from spotwise.data.synthetic_tissue import CohortSize
 from spotwise.evaluation.gene_sets import gene_ranks
 from spotwise.evaluation.leak_audit import audit, to_markdown, write_audit
 from spotwise.evaluation.leak_checks import (
@@ -47,7 +50,7 @@ from spotwise.evaluation.leak_checks import (
 
 N_TOP, TOP = 40, 15
 MARKERS = ["EPCAM", "COL1A1"]
-SIZE = synthetic.CohortSize(grid=6, n_genes=100)
+SIZE = CohortSize(grid=6, n_genes=100)
 SHEET = [("S1", "P1"), ("S2", "P1"), ("S3", "P2"), ("S4", "P3")]
 
 
@@ -99,7 +102,7 @@ class Prepared:
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cohort")
-    synthetic.generate_cohort(folder, [synthetic.SampleSpec(*row) for row in SHEET], 0, size=SIZE)
+    generate_cohort(folder, SHEET, 0, size=SIZE)
     return folder
 
 
@@ -319,7 +322,7 @@ def test_a_copy_with_other_counts_is_found_by_its_picture(tmp_path, root, clean_
 
 
 def test_a_part_of_the_spots_with_another_picture_is_found_by_its_counts(tmp_path, root, clean_samples):
-    synthetic.generate_sample(root, "S7", "P9", 0, size=SIZE)
+    generate_sample(root, "S7", "P9", 0, size=SIZE)
     picture = hest.read_counts(root / "st/S7.h5ad").uns
     adata = anndata.read_h5ad(root / "st/S3.h5ad")
     half = adata[np.random.default_rng(0).permutation(adata.n_obs)[: adata.n_obs // 2]].copy()

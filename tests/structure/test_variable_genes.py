@@ -9,9 +9,10 @@ from anndata import AnnData
 from scipy import sparse, stats
 
 from arrays import hexagonal, square
-from spotwise.data import synthetic
 from spotwise.data.counts import clean_counts
 from spotwise.data.genes import normalise
+from spotwise.data.synthetic_counts import draw_counts, gene_programmes
+from spotwise.data.synthetic_tissue import CohortSize, lay_out_tissue, place_spots
 from spotwise.errors import InputError
 from spotwise.evaluation.spatial_metrics import adjacency, morans_i
 from spotwise.structure import baselines, domains
@@ -28,12 +29,12 @@ def names(count):
 @pytest.fixture(scope="module")
 def cohort():
     """Slides of a generated cohort, counted but not painted: log-normalised, and which genes are linked."""
-    size, slides = synthetic.CohortSize(), []
+    size, slides = CohortSize(), []
     for number in range(SLIDES):
         rng = np.random.default_rng(number)
-        spots = synthetic.place_spots(rng, synthetic.lay_out_tissue(rng, size), size)
-        counts = synthetic.draw_counts(rng, spots, 7, f"P{number}", size)
-        linked = synthetic.gene_programmes(7, size.n_genes)["linked"]
+        spots = place_spots(rng, lay_out_tissue(rng, size), size)
+        counts = draw_counts(rng, spots, 7, f"P{number}", size)
+        linked = gene_programmes(7, size.n_genes)["linked"]
         raw = AnnData(
             sparse.csr_matrix(counts[:, : size.n_genes]),
             obs=spots[["in_tissue"]],

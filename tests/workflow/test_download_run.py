@@ -11,7 +11,8 @@ import pytest
 from pipeline import Pipeline, example
 
 from fakehub import COMMIT, CORRUPT, SLOW, TOKEN, FakeHub
-from spotwise.data.synthetic import CohortSize, SampleSpec, generate_cohort
+from generatedcohort import generate_cohort
+from spotwise.data.synthetic_tissue import CohortSize
 
 pytestmark = pytest.mark.workflow
 
@@ -23,7 +24,7 @@ TARGET = "results/paper/samples/ZEN36/qc.json"
 def dataset(tmp_path_factory):
     """Two slides under HEST's names, as the repository would hold them."""
     folder = tmp_path_factory.mktemp("dataset")
-    generate_cohort(folder, [SampleSpec("ZEN36", "7"), SampleSpec("ZEN48", "1")], seed=0, size=CohortSize(grid=6))
+    generate_cohort(folder, [("ZEN36", "7"), ("ZEN48", "1")], seed=0, size=CohortSize(grid=6))
     return folder
 
 

@@ -13,32 +13,35 @@ import pytest
 import scipy.sparse
 from PIL import Image
 
-from spotwise.data import synthetic
+from generatedcohort import generate_cohort
+from spotwise.data.synthetic_counts import CONTROL_FEATURES, draw_counts, gene_programmes
+from spotwise.data.synthetic_sample import generate_sample
+from spotwise.data.synthetic_tissue import DOMAINS, MARKERS, CohortSize
 from spotwise.errors import InputError
 
 SEED = 3
-SIZE = synthetic.CohortSize(grid=12, n_genes=100)
+SIZE = CohortSize(grid=12, n_genes=100)
 SAMPLES = [
-    synthetic.SampleSpec("A1", "Patient A"),
-    synthetic.SampleSpec("A2", "Patient A"),
-    synthetic.SampleSpec("B1", "Patient B"),
-    synthetic.SampleSpec("C1", "Patient C"),
+    ("A1", "Patient A"),
+    ("A2", "Patient A"),
+    ("B1", "Patient B"),
+    ("C1", "Patient C"),
 ]
-NAMES = [spec.sample for spec in SAMPLES]
+NAMES = [sample for sample, _ in SAMPLES]
 CONTROL_PREFIXES = ("BLANK", "NegControl", "antisense", "Unassigned", "Deprecated", "Intergenic")
 
 
 @pytest.fixture(scope="module")
 def linked(tmp_path_factory):
     root = tmp_path_factory.mktemp("linked")
-    synthetic.generate_cohort(root, SAMPLES, SEED, size=SIZE)
+    generate_cohort(root, SAMPLES, SEED, size=SIZE)
     return root
 
 
 @pytest.fixture(scope="module")
 def null(tmp_path_factory):
     root = tmp_path_factory.mktemp("null")
-    synthetic.generate_cohort(root, SAMPLES, SEED, linked=False, size=SIZE)
+    generate_cohort(root, SAMPLES, SEED, linked=False, size=SIZE)
     return root
 
 
@@ -140,10 +143,10 @@ def test_counts_have_the_layout_of_hest(linked, sample):
 
 
 def test_default_sample_is_as_large_as_promised(tmp_path):
-    paths = synthetic.generate_sample(tmp_path, "S1", "P1", cohort_seed=0)
+    paths = generate_sample(tmp_path, "S1", "P1", cohort_seed=0)
     adata = anndata.read_h5ad(paths["counts"])
     assert 170 <= adata.n_obs <= 225
-    assert adata.n_vars == 300 + len(synthetic.CONTROL_FEATURES)
+    assert adata.n_vars == 300 + len(CONTROL_FEATURES)
     metadata = json.loads(paths["metadata"].read_text())
     assert 3400 <= metadata["fullres_px_width"] <= 4000
     with Image.open(paths["slide"]) as level_0:
@@ -151,7 +154,7 @@ def test_default_sample_is_as_large_as_promised(tmp_path):
 
 
 def test_the_same_seed_gives_the_same_sample_alone_or_in_its_cohort(linked, tmp_path):
-    synthetic.generate_sample(tmp_path, "A2", "Patient A", SEED, size=SIZE)
+    generate_sample(tmp_path, "A2", "Patient A", SEED, size=SIZE)
     assert (tmp_path / "wsis" / "A2.tif").read_bytes() == (linked / "wsis" / "A2.tif").read_bytes()
     assert (tmp_path / "metadata" / "A2.json").read_bytes() == (linked / "metadata" / "A2.json").read_bytes()
     again, before = read_counts(tmp_path, "A2"), read_counts(linked, "A2")
@@ -161,7 +164,7 @@ def test_the_same_seed_gives_the_same_sample_alone_or_in_its_cohort(linked, tmp_
 
 
 def test_another_seed_gives_another_sample(linked, tmp_path):
-    synthetic.generate_sample(tmp_path, "A2", "Patient A", SEED + 1, size=SIZE)
+    generate_sample(tmp_path, "A2", "Patient A", SEED + 1, size=SIZE)
     assert (tmp_path / "wsis" / "A2.tif").read_bytes() != (linked / "wsis" / "A2.tif").read_bytes()
     assert read_metadata(tmp_path, "A2") != read_metadata(linked, "A2")
 
@@ -171,7 +174,7 @@ def test_domains_explain_linked_genes_and_no_others(linked, null, sample):
     adata, expression = usable(linked, sample)
     explained = share_explained(expression, adata.obs["domain"].to_numpy())
     is_linked = adata.var["linked"].to_numpy()
-    by_chance = (len(synthetic.DOMAINS) - 1) / (len(expression) - 1)
+    by_chance = (len(DOMAINS) - 1) / (len(expression) - 1)
     assert np.median(explained[is_linked]) > 0.2
     assert (explained[is_linked] > 3 * by_chance).mean() > 0.8
     assert np.median(explained[~is_linked]) < 2.5 * by_chance
@@ -189,7 +192,7 @@ def test_markers_are_highest_in_their_domain(linked):
         pooled.append(expression - expression.mean())
         domains.append(adata.obs["domain"].to_numpy())
     by_domain = pd.concat(pooled).groupby(np.concatenate(domains)).mean()
-    for domain, markers in synthetic.MARKERS.items():
+    for domain, markers in MARKERS.items():
         assert (by_domain[list(markers)].idxmax() == domain).mean() >= 7 / 8
 
 
@@ -203,7 +206,7 @@ def test_highly_variable_genes_are_mostly_linked(linked, sample):
 def neighbour_correlation(root, sample):
     """Mean over the truly linked genes of the correlation between a spot and its nearest neighbour."""
     adata, expression = usable(root, sample)
-    genes = synthetic.gene_programmes(SEED, SIZE.n_genes)["linked"]
+    genes = gene_programmes(SEED, SIZE.n_genes)["linked"]
     values = expression.loc[:, genes[expression.columns].to_numpy()].to_numpy()
     distance = np.linalg.norm(adata.obsm["spatial"][:, None] - adata.obsm["spatial"][None], axis=-1)
     np.fill_diagonal(distance, np.inf)
@@ -217,19 +220,19 @@ def test_expression_is_smooth_over_the_tissue_unless_shuffled(linked, null):
 
 def score_across_patients(root, features):
     """Mean PCC over the truly linked genes of a linear fit on the other patients' slides."""
-    data = {spec.sample: usable(root, spec.sample) for spec in SAMPLES}
-    genes = synthetic.gene_programmes(SEED, SIZE.n_genes)["linked"]
+    data = {sample: usable(root, sample) for sample in NAMES}
+    genes = gene_programmes(SEED, SIZE.n_genes)["linked"]
     common = sorted(
         set.intersection(*(set(expression.columns) for _, expression in data.values())) & set(genes[genes].index)
     )
     scores = []
-    for held_out in SAMPLES:
-        train = [spec.sample for spec in SAMPLES if spec.patient != held_out.patient]
+    for held_out, held_out_patient in SAMPLES:
+        train = [sample for sample, patient in SAMPLES if patient != held_out_patient]
         inputs = {name: np.column_stack([features(adata), np.ones(adata.n_obs)]) for name, (adata, _) in data.items()}
         targets = np.vstack([data[name][1][common].to_numpy() for name in train])
         weights = np.linalg.lstsq(np.vstack([inputs[name] for name in train]), targets, rcond=None)[0]
-        predicted = inputs[held_out.sample] @ weights
-        scores.append(pearson(predicted, data[held_out.sample][1][common].to_numpy()).mean())
+        predicted = inputs[held_out] @ weights
+        scores.append(pearson(predicted, data[held_out][1][common].to_numpy()).mean())
     return scores
 
 
@@ -272,12 +275,12 @@ def test_null_cohort_is_the_linked_one_with_its_counts_shuffled(linked, null, sa
 
 def draw_pure_spots(n_per_domain):
     """Counts of the genes in spots that lie wholly in one domain, by domain; failed spots left out."""
-    domains = np.repeat(synthetic.DOMAINS, n_per_domain)
-    spots = pd.DataFrame({domain: (domains == domain).astype(float) for domain in synthetic.DOMAINS})
+    domains = np.repeat(DOMAINS, n_per_domain)
+    spots = pd.DataFrame({domain: (domains == domain).astype(float) for domain in DOMAINS})
     spots = spots.assign(cellularity=0.0, in_tissue=True)
-    counts = synthetic.draw_counts(np.random.default_rng(0), spots, SEED, "Patient A", SIZE)[:, : SIZE.n_genes]
+    counts = draw_counts(np.random.default_rng(0), spots, SEED, "Patient A", SIZE)[:, : SIZE.n_genes]
     worked = counts.sum(axis=1) > 2
-    return {domain: counts[worked & (domains == domain)] for domain in synthetic.DOMAINS}
+    return {domain: counts[worked & (domains == domain)] for domain in DOMAINS}
 
 
 def test_counts_have_the_variance_of_a_negative_binomial():
@@ -311,7 +314,7 @@ def test_control_features_are_in_every_slide(linked):
     for sample in NAMES:
         adata = read_counts(linked, sample)
         controls = adata[:, adata.var_names.str.startswith(CONTROL_PREFIXES)]
-        assert sorted(controls.var_names) == sorted(synthetic.CONTROL_FEATURES)
+        assert sorted(controls.var_names) == sorted(CONTROL_FEATURES)
         assert not controls.var["linked"].any()
         assert controls.X.sum() > 0
         assert controls.X.mean() < 0.5
@@ -327,7 +330,7 @@ def test_one_symbol_is_doubled_and_one_gene_missing_and_panels_agree_otherwise(l
     assert len(panels["A1"]) == len(whole)
     assert len(whole - set(panels["C1"])) == 1
     assert set(panels["C1"]) < whole
-    markers = {marker for home in synthetic.MARKERS.values() for marker in home}
+    markers = {marker for home in MARKERS.values() for marker in home}
     assert all(markers <= set(panel) for panel in panels.values())
     assert not markers & set(doubled)
 
@@ -346,7 +349,7 @@ def test_slides_of_a_patient_share_scanner_stain_and_batch(linked):
     rate = {}
     for sample in NAMES:
         adata, _ = usable(linked, sample)
-        genes = synthetic.gene_programmes(SEED, SIZE.n_genes)
+        genes = gene_programmes(SEED, SIZE.n_genes)
         noise = [gene for gene in adata.var_names if not genes.loc[gene, "linked"]]
         rate[sample] = pd.Series(np.asarray(adata[:, noise].X.sum(axis=0)).ravel() / adata.X.sum(), index=noise)
     within = np.log(rate["A1"] / rate["A2"]).std()
@@ -356,12 +359,12 @@ def test_slides_of_a_patient_share_scanner_stain_and_batch(linked):
 
 
 def test_gene_names_do_not_tell_which_genes_are_linked():
-    genes = synthetic.gene_programmes(SEED, 1000)
+    genes = gene_programmes(SEED, 1000)
     demo_genes = genes[genes.index.str.startswith("DEMO")]
     number = demo_genes.index.str.removeprefix("DEMO").astype(int)
     # a point-biserial correlation of 968 names: 0.1 is three standard errors
     assert abs(np.corrcoef(number, demo_genes["linked"])[0, 1]) < 0.1
-    effects = genes[[*synthetic.DOMAINS, "cellularity"]]
+    effects = genes[[*DOMAINS, "cellularity"]]
     assert (effects[~genes["linked"]] == 0).all(axis=None)
     assert (effects[genes["linked"]] != 0).any(axis=1).all()
     assert genes["linked"].sum() == 500
@@ -370,4 +373,4 @@ def test_gene_names_do_not_tell_which_genes_are_linked():
 @pytest.mark.parametrize(("changes", "match"), [({"grid": 3}, "grid: found 3"), ({"n_genes": 20}, "n_genes: found 20")])
 def test_sizes_too_small_are_refused(changes, match):
     with pytest.raises(InputError, match=match):
-        synthetic.CohortSize(**changes)
+        CohortSize(**changes)
