@@ -1,5 +1,5 @@
-"""What spotwise costs, beside plainly written references and what the machine can do; ``python -m benchmarks``.
+"""Benchmarks against plain reference implementations and the limits of the machine: ``python -m benchmarks``.
 
-Each module measures one kind of work. It holds the references, a function that makes the inputs at any size, and
+Each module measures one kind of work. It contains the references, a function that makes inputs of any size, and
 ``rows(machine)``, which measures and returns rows of the table.
 """

@@ -1,4 +1,4 @@
-"""PCC of every gene of a slide."""
+"""Benchmark of the correlation of every gene of a slide."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REPEATS = 5
 
 
 def inputs(spots: int, genes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Predicted and observed expression (spots, genes), float32, correlated to a different degree in each gene."""
+    """Draw predicted and observed expression (spots, genes), float32, each gene with another correlation."""
     rng = np.random.default_rng(0)
     observed = rng.standard_gamma(2, (spots, genes), dtype=np.float32)
     predicted = rng.standard_normal((spots, genes), dtype=np.float32)
@@ -24,14 +24,14 @@ def inputs(spots: int, genes: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def gene_by_gene(predicted: np.ndarray, observed: np.ndarray) -> np.ndarray:
-    """The correlation of scipy in a loop over genes."""
+    """Correlate with scipy in a loop over genes."""
     from scipy.stats import pearsonr
 
     return np.array([pearsonr(predicted[:, gene], observed[:, gene]).statistic for gene in range(predicted.shape[1])])
 
 
 def rows(machine: Machine) -> list[Row]:
-    """Time against scipy, and the greatest difference."""
+    """Measure the time against scipy and the greatest difference."""
     predicted, observed = inputs(SPOTS, GENES)
     few = predicted[:, :SCIPY_GENES], observed[:, :SCIPY_GENES]
     times = in_turns(

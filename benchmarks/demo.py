@@ -1,6 +1,6 @@
-"""The whole demo: what its run took beside the work of its jobs, as a finished `make demo` tells it.
+"""Benchmark of the whole demo: time of the run against the work of its jobs, from the logs of a `make demo`.
 
-Nothing is run here: every job's log ends with the time of its work, and Snakemake's log with the time of the run.
+Nothing is run here. Each job's log ends with the time of its work, and Snakemake's log with the time of the run.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ NOT_MEASURED = float("nan")
 
 @dataclass(frozen=True)
 class Work:
-    """What jobs took.
+    """Time that jobs took.
 
     Attributes
     ----------
     jobs
-        How many.
+        Number of jobs.
     wall, cpu
-        Seconds of their work, from the first line after a script's imports to its last one.
+        Seconds of their work, after the imports of a script.
     start
         CPU seconds before that.
     """
@@ -48,7 +48,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Run:
-    """A complete run of Snakemake: ``seconds`` on ``cores``."""
+    """A complete run of Snakemake."""
 
     seconds: float
     cores: int
@@ -62,7 +62,7 @@ def work(logs: Iterable[Path]) -> Work:
 
 
 def run_behind(job_logs: Iterable[Path], snakemake_logs: Iterable[Path]) -> Run | None:
-    """The run of Snakemake in which all of ``job_logs`` were written; ``None`` where it took several."""
+    """Find the run of Snakemake that wrote all of ``job_logs``; ``None`` if there were several."""
     written = [log.stat().st_mtime for log in job_logs]
     for log in snakemake_logs:
         text = log.read_text(encoding="utf-8")
@@ -77,20 +77,20 @@ def run_behind(job_logs: Iterable[Path], snakemake_logs: Iterable[Path]) -> Run 
 
 
 def rows(machine: Machine) -> list[Row]:
-    """Overhead of the demo's last run."""
+    """Measure the overhead of the demo's last run."""
     return [row(sorted((RESULTS / "logs").rglob("*.log")), sorted(SNAKEMAKE_LOGS.glob("*.snakemake.log")))]
 
 
 def row(job_logs: list[Path], snakemake_logs: list[Path]) -> Row:
-    """Overhead of the run that wrote ``job_logs``: every core's time that no job's work took, over what it took.
+    """Compute the overhead of the run that wrote ``job_logs``.
 
-    All jobs of the demo compute on one core.
+    The overhead is the time of all cores outside the jobs' work, divided by that work. Each job uses one core.
     """
     title, number = "the whole demo", "overhead / work of the jobs, in seconds of all cores"
     run = run_behind(job_logs, snakemake_logs) if job_logs else None
     done = work(job_logs) if run else None
     if not done or done.jobs < len(job_logs):
-        again = "no run made all that lies in results/demo: `make demo` first, after `make clean` if parts are there"
+        again = "no single run made results/demo: run `make clean` and `make demo` first"
         return Row(title, number, Ratio(NOT_MEASURED, NOT_MEASURED, NOT_MEASURED), AtMost(0.4), note=again)
     overhead = run.seconds * run.cores / done.wall - 1
     return Row(

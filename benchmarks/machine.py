@@ -1,4 +1,4 @@
-"""What this machine can do, and what ran on it."""
+"""Speed and load of this machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 LIBRARIES = (
-    "numpy", "scipy", "scanpy", "anndata", "h5py", "openslide-python", "pillow", "imagecodecs", "pynndescent", "torch",
+    "numpy", "scipy", "scanpy", "anndata", "h5py", "openslide-python", "pillow", "imagecodecs", "torch",
 )  # fmt: skip
 PRODUCT_EDGE = 3072
 STREAM_BYTES = 256 * 2**20
@@ -22,7 +22,7 @@ TRIES = 7
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
@@ -49,7 +49,7 @@ class Machine:
 
     @classmethod
     def measure(cls) -> Machine:
-        """The best of several tries each: what else runs can only make them slower."""
+        """Measure the rates, each as the best of several tries."""
         cores, load = available_cores(), os.getloadavg()[0]
         a = np.ones((PRODUCT_EDGE, PRODUCT_EDGE), dtype=np.float32)
         result = np.empty_like(a)
@@ -65,11 +65,11 @@ class Machine:
         return self.load > 0.5
 
     def seconds(self, flops: float = 0, n_bytes: float = 0) -> float:
-        """The least time that so many operations, and then so many bytes, take."""
+        """Return the least time for a number of operations followed by a number of bytes."""
         return flops / self.flops + n_bytes / self.bandwidth
 
     def describe(self) -> str:
-        """Processor, rates and versions, as Markdown."""
+        """Describe processor, rates and versions as Markdown."""
         rates = f"{self.flops / 1e9:.0f} Gflop/s (float32 matrix product), {self.bandwidth / 1e9:.1f} GB/s (copying)"
         versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES)
         lines = [

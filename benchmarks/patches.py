@@ -1,4 +1,4 @@
-"""Patches around the spots of a slide."""
+"""Benchmark of cutting patches around the spots of a slide."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ FULL = (
 
 
 def write_slide(path: Path, spots: Spots) -> None:
-    """A slide with the grain of tissue, so that its tiles take as long to decode as real ones."""
+    """Write a slide with the texture of tissue, whose tiles decode as slowly as real ones."""
     rng = np.random.default_rng(0)
     tile = gaussian_filter(rng.normal(size=(512, 512, 3)), (1.5, 1.5, 0), mode="wrap")
     tile = np.clip(180 + 35 * tile / tile.std(), 0, 255).astype(np.uint8)
@@ -74,7 +74,7 @@ def write_slide(path: Path, spots: Spots) -> None:
 
 
 def spot_by_spot(slide: Path, centres: np.ndarray, um_per_px: float, output: Path) -> None:
-    """As HEST does: one region read, resized and appended to the file, opened anew, for every spot."""
+    """Cut patches as HEST does: read, resize and append one region per spot, reopening the file each time."""
     source_px = round(PATCH_UM / um_per_px)
     with openslide.OpenSlide(slide) as opened:
         level = opened.get_best_level_for_downsample(PATCH_UM / TARGET_PX / um_per_px)
@@ -87,7 +87,7 @@ def spot_by_spot(slide: Path, centres: np.ndarray, um_per_px: float, output: Pat
 
 
 def append(output: Path, content: dict[str, np.ndarray]) -> None:
-    """Append rows to the datasets of a file, made where they are not there."""
+    """Append rows to datasets of a file, creating them if needed."""
     with h5py.File(output, "a") as file:
         for name, rows in content.items():
             if name not in file:
@@ -99,7 +99,7 @@ def append(output: Path, content: dict[str, np.ndarray]) -> None:
 
 
 def tiles_once(slide: Path, centres: np.ndarray, um_per_px: float) -> int:
-    """Decode each tile of level 0 that a patch touches, once and in file order; return how many."""
+    """Decode each tile of level 0 under a patch once, in file order, and return their number."""
     half = round(PATCH_UM / um_per_px) / 2
     with tifffile.TiffFile(slide) as tiff:
         page = tiff.pages[0]
@@ -120,20 +120,20 @@ def tiles_once(slide: Path, centres: np.ndarray, um_per_px: float) -> int:
 
 
 def resized(n: int, source_px: int) -> None:
-    """Only the resizing of ``n`` patches."""
+    """Resize ``n`` patches and nothing else."""
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (source_px, source_px, 3), dtype=np.uint8))
     for _ in range(n):
         image.resize((TARGET_PX, TARGET_PX), RESAMPLING, (0.25, 0.25, source_px - 0.25, source_px - 0.25))
 
 
 def rows(machine: Machine) -> list[Row]:
-    """Each kind of slide against the published way and against decoding alone, on one core and on two."""
+    """Measure each kind of slide against the published way and against decoding alone, on one core and two."""
     with tempfile.TemporaryDirectory() as scratch:
         return [row for spots in FULL for row in rows_of_slide(spots, Path(scratch))]
 
 
 def rows_of_slide(spots: Spots, scratch: Path) -> list[Row]:
-    """The rows of one slide."""
+    """Measure one slide."""
     slide, output = scratch / "slide.tif", scratch / "patches.h5"
     write_slide(slide, spots)
     centres = spots.centres()

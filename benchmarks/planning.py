@@ -1,4 +1,4 @@
-"""Planning a run: `snakemake -n` as the cohorts grow, beside a workflow of as many trivial jobs."""
+"""Benchmark of planning: `snakemake -n` as the cohorts grow, against a workflow of as many trivial jobs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ RUN = "of_the_planning_benchmark"  # has no results, so that every job is planne
 
 
 def write_configuration(folder: Path, slides: int) -> Path:
-    """A configuration of ``slides`` slides, each of another patient: ten methods, both protocols, three seeds."""
+    """Write a configuration with one slide per patient, ten methods, both protocols and three seeds."""
     sheet, path = folder / "samples.tsv", folder / "config.yaml"
     cohort = [f"C{slide // PER_COHORT}" for slide in range(slides)]
     lines = ["sample\tcohort\tpatient", *(f"S{slide}\t{cohort[slide]}\tP{slide}" for slide in range(slides))]
@@ -58,7 +58,7 @@ def write_configuration(folder: Path, slides: int) -> Path:
 
 
 def write_bare(folder: Path, jobs: int) -> Path:
-    """A Snakefile of ``jobs`` jobs in pairs, of which one reads what the other writes: the least to be planned."""
+    """Write a Snakefile of pairs of trivial jobs, one reading what the other writes."""
     path = folder / "Snakefile"
     path.write_text(
         f"""
@@ -98,7 +98,7 @@ def rows(machine: Machine) -> list[Row]:
 
 
 def rows_of_growth(slides: Sequence[int], repeats: int) -> list[Row]:
-    """The rows of runs of more and more slides, the last three each twice as large as the one before."""
+    """Measure runs of increasing numbers of slides, the last three each twice the one before."""
     with tempfile.TemporaryDirectory() as scratch:
         folders = [Path(scratch) / str(n) for n in (*slides, "bare")]
         for folder in folders:

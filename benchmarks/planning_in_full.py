@@ -1,4 +1,4 @@
-"""Planning of up to a thousand slides: no part of `make bench`, as it takes a quarter of an hour by itself."""
+"""Benchmark of planning up to a thousand slides; not part of `make bench`, as it takes a quarter of an hour."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ SLIDES = (125, 250, 500, 1000)
 
 
 def rows(machine: Machine) -> list[Row]:
-    """The rows of `benchmarks.planning` at full size, once."""
+    """Measure the rows of `benchmarks.planning` at full size, once."""
     return rows_of_growth(SLIDES, 1)

@@ -1,4 +1,4 @@
-"""Retrieval from a bank of 100,000 spots: search, and the mean expression of the matches."""
+"""Benchmark of retrieval from a bank of 100,000 spots: search and mean expression of the matches."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FULL = Size(5_000, 100_000, 256, 3_500)
 
 
 def embeddings(rng: np.random.Generator, size: Size) -> tuple[np.ndarray, np.ndarray]:
-    """Unit rows of queries and bank around common centres, as kinds of tissue give them."""
+    """Draw unit vectors of queries and bank around common centres, like those of tissue types."""
     axes = rng.normal(size=(INNER, size.dimensions)).astype(np.float32)
     centres = rng.normal(size=(CLUSTERS, INNER)).astype(np.float32)
 
@@ -45,7 +45,7 @@ def embeddings(rng: np.random.Generator, size: Size) -> tuple[np.ndarray, np.nda
 
 
 def inputs(size: Size) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Unit queries and bank, and an expression of the bank's spots that goes with their embeddings."""
+    """Draw unit queries and bank, and an expression of the bank that depends on its embeddings."""
     rng = np.random.default_rng(0)
     queries, bank = embeddings(rng, size)
     loadings = rng.standard_normal((size.dimensions, size.genes), dtype=np.float32)
@@ -55,7 +55,7 @@ def inputs(size: Size) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def published(queries: np.ndarray, bank: np.ndarray, expression: np.ndarray, k: int) -> np.ndarray:
-    """As BLEEP and CMRCNet publish it: every similarity at once, top k, a loop over the queries."""
+    """Predict as BLEEP and CMRCNet publish it: all similarities at once, top k, a loop over queries."""
     import torch
 
     similarity = torch.from_numpy(queries) @ torch.from_numpy(bank).T
@@ -67,12 +67,12 @@ def published(queries: np.ndarray, bank: np.ndarray, expression: np.ndarray, k: 
 
 
 def product(queries: np.ndarray, bank: np.ndarray, expression: np.ndarray, k: int, threads: int = 1) -> np.ndarray:
-    """As spotwise does it."""
+    """Predict as spotwise does."""
     return average(expression, nearest(queries, bank, k, threads), threads=threads)
 
 
 def bare_product(queries: np.ndarray, bank: np.ndarray) -> None:
-    """All similarities, block by block into the same memory: no search could do without."""
+    """Compute all similarities in blocks, the lower limit of an exact search."""
     n, m = PRODUCT_BLOCK
     similarity = np.empty(PRODUCT_BLOCK, dtype=np.float32)
     for first in range(0, len(queries), n):
@@ -83,14 +83,14 @@ def bare_product(queries: np.ndarray, bank: np.ndarray) -> None:
 
 
 def gather(expression: np.ndarray, matches: np.ndarray) -> np.ndarray:
-    """Sum of each query's matches in one pass: a sparse matrix of ones times the expression."""
+    """Sum each query's matches in one pass, as a sparse matrix of ones times the expression."""
     n, k = matches.shape
     ones = csr_array((np.ones(n * k, np.float32), matches.ravel(), np.arange(0, n * k + 1, k)), (n, len(expression)))
     return ones @ expression
 
 
 def to_measure(side: str, k: str) -> Callable[[], np.ndarray]:
-    """One side of the comparison with its inputs ready; for `benchmarks.timing.peak_memory`."""
+    """Prepare one side of the comparison for `benchmarks.timing.peak_memory`."""
     given = inputs(FULL)
     if side == "published":
         import torch  # noqa: F401  (its own memory is no part of the method)
@@ -100,12 +100,12 @@ def to_measure(side: str, k: str) -> Callable[[], np.ndarray]:
 
 
 def rows(machine: Machine) -> list[Row]:
-    """Time against the published way and against the bare product with one gather; memory."""
+    """Measure time against the published way and against product and gather alone, and memory."""
     return [row for k in KS for row in rows_of_k(machine, FULL, k)] + [memory_row()]
 
 
 def rows_of_k(machine: Machine, size: Size, k: int) -> list[Row]:
-    """The rows of one k."""
+    """Measure one K."""
     queries, bank, expression = inputs(size)
     matches = nearest(queries, bank, k, machine.cores)
     times = in_turns(
@@ -147,7 +147,7 @@ def rows_of_k(machine: Machine, size: Size, k: int) -> list[Row]:
 
 
 def memory_row() -> Row:
-    """Peak memory beside the inputs, against the published way."""
+    """Measure peak memory without the inputs against the published way."""
     peaks = [peak_memory("benchmarks.retrieval", "to_measure", side, KS[0]) for side in ("product", "published")]
     ours, theirs = (peak - before for before, peak in peaks)
     share = ours / theirs

@@ -1,4 +1,4 @@
-"""Start of a job: from nothing to the first line of its work, as Snakemake starts it."""
+"""Benchmark of the start of a job, up to the first line of its work."""
 
 from __future__ import annotations
 
@@ -26,9 +26,7 @@ SCRIPTS = ROOT / "workflow_scripts"
 REPEATS = 5
 LIGHT_REPEATS = 1  # of each of some forty scripts
 DEMO = read_config(ROOT / "configs" / "demo.yaml")
-# As `spotwise.runtime.job.job` ends a process: to take apart what it holds is no part of a start
-LEAVE = "\nimport os\nos._exit(0)"
-# What the training job does beside reading data before its first step: model, optimiser, random generators
+# Model, optimiser and random generators, which a training job builds before its first step
 BUILD = f"""
 import torch
 from spotwise.models.description import Sizes
@@ -39,7 +37,7 @@ Run(Sizes(200, 13), "CMRCNet", options, TrainingOptions("cpu"), 0, torch.device(
 
 
 def start(script: Path) -> str:
-    """The code of a job up to its work: what Snakemake writes before the script, and the script's imports."""
+    """Return the code of a job up to its work: Snakemake's preamble and the script's imports."""
     empty = (iocontainers.InputFiles(), iocontainers.OutputFiles(), iocontainers.Params(), iocontainers.Wildcards())
     settings = {"resources": iocontainers.ResourceList(), "log": iocontainers.Log(), "config": DEMO}
     unused = ("conda_env", "container_img", "singularity_args", "env_modules", "bench_record", "jobid", "shadow_dir")
@@ -61,13 +59,16 @@ def start(script: Path) -> str:
 
 
 def imports(script: Path) -> str:
-    """The import statements at the top of a script."""
+    """Return the import statements at the top of a script."""
     tree = ast.parse(script.read_text(encoding="utf-8"))
     return "\n".join(ast.unparse(node) for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom))
 
 
 def run(code: str, *, outcome: Path) -> tuple[float, float]:
-    """Wall and CPU seconds of a Python process that runs ``code``, of which ``outcome`` keeps what it prints."""
+    """Run ``code`` in a new Python process; return wall and CPU seconds.
+
+    ``outcome`` receives its output.
+    """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
     with tempfile.NamedTemporaryFile("w", suffix=".py") as script, outcome.open("w") as out:
         script.write(code)
@@ -79,7 +80,7 @@ def run(code: str, *, outcome: Path) -> tuple[float, float]:
 
 
 def in_turns(codes: dict[str, str], repeats: int) -> dict[str, Times]:
-    """Run each code as a process once per repeat; a first round, not counted, reads the files from disk."""
+    """Run each code as a process once per repeat, after a first round that is not counted."""
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in codes}
     for _ in range(repeats + 1):
         for name, code in codes.items():
@@ -88,7 +89,7 @@ def in_turns(codes: dict[str, str], repeats: int) -> dict[str, Times]:
 
 
 def light(scripts: Sequence[Path]) -> list[Path]:
-    """Those of ``scripts`` that start without torch."""
+    """Select the scripts that start without torch."""
     found = []
     with tempfile.TemporaryDirectory() as folder:
         printed = Path(folder) / "modules"
@@ -100,10 +101,10 @@ def light(scripts: Sequence[Path]) -> list[Path]:
 
 
 def rows(machine: Machine) -> list[Row]:
-    """Start of a training job beside torch's import, and of the light jobs."""
+    """Measure the start of a training job against torch's import, and that of light jobs."""
     scripts = light(sorted(SCRIPTS.glob("*.py")))
     times = in_turns({"torch": "import torch", "training": start(SCRIPTS / "train.py") + BUILD}, REPEATS)
-    lights = in_turns({script.stem: start(script) + LEAVE for script in scripts}, LIGHT_REPEATS)
+    lights = in_turns({script.stem: start(script) for script in scripts}, LIGHT_REPEATS)
     wall = {name: time.median for name, time in lights.items()}
     cpu = {name: median(time.cpu) for name, time in lights.items()}
     worst = max(cpu, key=cpu.get)

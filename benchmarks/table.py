@@ -1,4 +1,4 @@
-"""The table of results."""
+"""Table of results."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from benchmarks.timing import Ratio
 
 @dataclass(frozen=True)
 class AtMost:
-    """A target that a number must not pass."""
+    """Upper bound of a number."""
 
     bound: float
 
     def met(self, value: float) -> bool:
-        """Whether ``value`` meets it."""
+        """Return whether ``value`` meets it."""
         return value <= self.bound
 
     def __str__(self) -> str:
@@ -26,12 +26,12 @@ class AtMost:
 
 @dataclass(frozen=True)
 class AtLeast:
-    """A target that a number must reach."""
+    """Lower bound of a number."""
 
     bound: float
 
     def met(self, value: float) -> bool:
-        """Whether ``value`` meets it."""
+        """Return whether ``value`` meets it."""
         return value >= self.bound
 
     def __str__(self) -> str:
@@ -40,12 +40,12 @@ class AtLeast:
 
 @dataclass(frozen=True)
 class Limit:
-    """The least time that the work can take here, and the time it took.
+    """Lower limit of the time on this machine, and the time taken.
 
     Attributes
     ----------
     reason
-        The bytes and operations it comes from.
+        Bytes and operations that determine the limit.
     least, took
         Seconds.
     """
@@ -65,17 +65,17 @@ class Row:
     Attributes
     ----------
     work
-        What is done; rows of the same work stand together.
+        What is measured; rows of the same work stand together.
     number
-        What the number is.
+        Meaning of the number.
     ratio
-        The number; nan where there is nothing to measure.
+        The number; nan where nothing could be measured.
     target
-        What it should be; ``None`` where it is only told.
+        Bound that it should meet, if any.
     limit
-        What bounds it, where this row is the one to say so.
+        Lower limit of the work, in one row of each work.
     note
-        What a reader has to know, above all why a target is missed and what would meet it.
+        Explanation, above all of why a target is missed and what would meet it.
     """
 
     work: str
@@ -86,7 +86,7 @@ class Row:
     note: str = ""
 
     def verdict(self) -> str:
-        """Whether the target is met, and if not by how much."""
+        """Return whether the target is met, and if not by how much it is missed."""
         if self.target is None:
             return ""
         if math.isnan(self.ratio.value):
@@ -97,7 +97,7 @@ class Row:
         return f"**missed**, {max(apart, 1 / apart):.2f}x off"
 
     def cells(self) -> list[str]:
-        """The row's cells as text, without its work."""
+        """Return the row's cells as text, without its work."""
         ratio = self.ratio
         spread = "" if ratio.low == ratio.high or math.isnan(ratio.value) else f"{ratio.low:.3g}-{ratio.high:.3g}"
         cpu = "" if math.isnan(ratio.cpu) else f"{ratio.cpu:.3g}"
@@ -118,7 +118,7 @@ HEADER = ["work", "number", "median", "spread", "in CPU time", "target", "", "li
 
 
 def markdown(machine: Machine, rows: Sequence[Row], seconds: float) -> str:
-    """``RESULTS.md``: the machine, then a table of ``rows``, which took ``seconds`` to measure."""
+    """Format the machine and the rows as ``RESULTS.md``."""
     lines = [HEADER, ["---"] * len(HEADER)]
     before = None
     for row in rows:
@@ -130,8 +130,8 @@ def markdown(machine: Machine, rows: Sequence[Row], seconds: float) -> str:
 
 INTRODUCTION = """# What spotwise costs
 
-Written by `make bench`. The references are in `benchmarks/`, and `tests/test_benchmarks.py` sees that they and spotwise
-agree. Each ratio is the median over repeats in which the two sides ran in turns; the spread is from the least to the
-greatest. "In CPU time" is the same ratio in processor seconds of all threads, which other processes disturb less. A
-limit is what the bytes and operations of the work cost at the rates measured here.
+Written by `make bench`. The references are in `benchmarks/`; `tests/benchmarks/` tests that they agree with spotwise.
+Each ratio is the median over repeats in which the two sides ran in turns; the spread is from the least to the greatest.
+"In CPU time" is the same ratio in CPU seconds of all threads, which other processes disturb less. A limit is the time
+for the bytes and operations of the work at the rates measured here.
 """

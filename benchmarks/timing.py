@@ -32,14 +32,14 @@ class Times:
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times as long one thing takes as another.
+    """Ratio of two times.
 
     Attributes
     ----------
     value, low, high
-        Median, least and greatest over the repeats; each repeat compares two neighbouring runs.
+        Median, least and greatest over the repeats; each repeat compares two consecutive runs.
     cpu
-        Median of the ratio of CPU times; nan where that says nothing.
+        Ratio of the median CPU times; nan where it means nothing.
     """
 
     value: float
@@ -49,7 +49,7 @@ class Ratio:
 
     @classmethod
     def of(cls, above: Times, below: Times) -> Ratio:
-        """From times that were taken in turns."""
+        """Divide times that were measured in turns."""
         wall = [a / b for a, b in zip(above.wall, below.wall, strict=True)]
         return cls(median(wall), min(wall), max(wall), median(above.cpu) / median(below.cpu))
 
@@ -60,12 +60,10 @@ def in_turns(
     first_round: bool = True,
     before: Callable[[], object] = lambda: None,
 ) -> dict[str, Times]:
-    """Run each function once per repeat, one after the other, so that a busy minute of the machine meets all of them.
+    """Run the functions in turns, so that other load on the machine affects all of them.
 
-    What runs ``before`` each is not timed.
-
-    A first round is not counted: it fills caches and compiles what is compiled on first use. Without it
-    (``first_round=False``) for functions that take many seconds and do neither.
+    The calls of ``before`` are not timed. A first round that fills caches and compiles code is not counted;
+    ``first_round=False`` omits it.
     """
     wall: dict[str, list[float]] = {name: [] for name in functions}
     cpu: dict[str, list[float]] = {name: [] for name in functions}
@@ -81,7 +79,7 @@ def in_turns(
 
 
 def total(*times: Times) -> Times:
-    """Times of things done one after the other."""
+    """Add up times of consecutive work."""
     return Times(
         tuple(map(sum, zip(*(each.wall for each in times), strict=True))),
         tuple(map(sum, zip(*(each.cpu for each in times), strict=True))),
@@ -89,19 +87,19 @@ def total(*times: Times) -> Times:
 
 
 def peak_memory(module: str, function: str, *arguments: object) -> tuple[int, int]:
-    """Memory of a function, in a process of its own.
+    """Measure the memory of a function in a new process.
 
     Parameters
     ----------
     module, function, arguments
-        ``module.function(*arguments)`` makes the inputs and returns what to call, without arguments. Arguments are
-        passed as text.
+        ``module.function(*arguments)`` makes the inputs and returns the function to measure. Arguments are passed as
+        text.
 
     Returns
     -------
     before, peak
-        Bytes with the inputs ready, and the most while the function ran. Pages of mapped files are left out: the system
-        takes them back when it needs them.
+        Bytes with the inputs ready, and their maximum while the function runs. Pages of mapped files are not counted,
+        as the kernel can reclaim them.
     """
     command = [sys.executable, "-m", "benchmarks.timing", module, function, *map(str, arguments)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

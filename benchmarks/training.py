@@ -1,4 +1,4 @@
-"""Training steps: the package's loop against the same model on one batch that is already there, and a DataLoader."""
+"""Benchmark of training steps: the training loop against one fixed batch and against a DataLoader."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ DEMO = read_config(ROOT / "configs" / "demo.yaml")
 
 @dataclass(frozen=True)
 class Case:
-    """A model, and how much of it is measured.
+    """A model and the size of its measurement.
 
     Attributes
     ----------
@@ -83,7 +83,7 @@ ON_GPU = (
 
 
 def made_up_fold(spots: int, genes: int) -> Fold:
-    """Training spots of one slide with an expression drawn at random."""
+    """Draw training spots of one slide with random expression."""
     rng = np.random.default_rng(0)
     return Fold(
         genes=np.array([f"G{gene}" for gene in range(genes)], dtype=object),
@@ -104,7 +104,7 @@ def made_up_fold(spots: int, genes: int) -> Fold:
 
 
 def write_patches(path: Path, spots: int) -> None:
-    """Patches of noise in HEST's file: each in a chunk of its own."""
+    """Write patches of noise in HEST's schema, one per chunk."""
     rng = np.random.default_rng(0)
     with h5py.File(path, "w") as file:
         images = file.create_dataset(IMAGES, (spots, PX, PX, 3), np.uint8, chunks=(1, PX, PX, 3))
@@ -113,18 +113,18 @@ def write_patches(path: Path, spots: int) -> None:
 
 
 class PatchByPatch(Dataset):
-    """Training spots as the published code of BLEEP and its kin has them: image by image.
+    """Training spots loaded image by image, as the published code of BLEEP and related methods does.
 
-    Each is read from the file, flipped by chance along either axis, turned by 0, 90, 180 or -90 degrees and normalised.
+    Each image is read from the file, flipped at random, rotated by a multiple of 90 degrees and normalised.
 
     Parameters
     ----------
     patches
         ``patches.h5``.
     fold
-        Whose training spots.
+        Source of the training spots.
     augmented
-        ``False`` for the images as they are.
+        Whether images are flipped and rotated.
     """
 
     def __init__(self, patches: Path, fold: Fold, augmented: bool = True):
@@ -136,7 +136,7 @@ class PatchByPatch(Dataset):
         return len(self.rows)
 
     def __getitem__(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The image (3, H, W) of a spot and its expression (G,), float32."""
+        """Return the image (3, H, W) of a spot and its expression (G,), float32."""
         self.file = self.file or h5py.File(self.patches)
         row = self.rows[number]
         image = Image.fromarray(self.file[IMAGES][self.fold.patch[row]])
@@ -150,7 +150,7 @@ class PatchByPatch(Dataset):
 
 
 class Training:
-    """One model with its spots, ready to step in each of the ways that are compared; ``case`` says which."""
+    """One model with its spots, ready for each kind of step that is compared."""
 
     def __init__(self, case: Case, folder: Path, device: torch.device, threads: int):
         devices.make_deterministic(threads)
@@ -167,21 +167,21 @@ class Training:
         self.waited: list[float] = []
 
     def epoch(self) -> dict[str, float]:
-        """An epoch of the package's own loop, and what that tells of it."""
+        """Train an epoch with the package's own loop and return its summary."""
         self.run.step, self.run.batches, self.run.sums = 0, None, {}
-        told = self.run._train_epoch(self.spots, state=None)
-        self.waited.append(told["wait_share"])
-        return told
+        summary = self.run._train_epoch(self.spots, state=None)
+        self.waited.append(summary["wait_share"])
+        return summary
 
     def fixed(self) -> float:
-        """As many steps on one batch that never changes; the loss of the last one."""
+        """Take as many steps on one fixed batch and return the last loss."""
         self.run.model.train()
         for _ in range(self.steps):
             loss = self.step(self.batch)
         return loss.item()  # waits for the device
 
     def loader(self, workers: int) -> DataLoader:
-        """Batches made image by image, by processes of their own if there are ``workers``."""
+        """Make a loader of batches, image by image, with worker processes if requested."""
         return DataLoader(
             PatchByPatch(self.patches, self.fold),
             self.run.options.batch_size,
@@ -193,7 +193,7 @@ class Training:
         )
 
     def loaded(self, loader: DataLoader) -> float:
-        """An epoch of the same steps on a loader's batches; the loss of the last one."""
+        """Take an epoch of steps on a loader's batches and return the last loss."""
         self.run.model.train()
         for images, expression in loader:
             batch = Batch(images.to(self.device, non_blocking=True), expression.to(self.device, non_blocking=True))
@@ -201,7 +201,7 @@ class Training:
         return loss.item()
 
     def step(self, batch: Batch) -> torch.Tensor:
-        """One step of the optimiser."""
+        """Take one step of the optimiser."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.run.bf16):
             loss = self.run.model.loss(batch)["total"]
         self.run.optimiser.zero_grad(set_to_none=True)
@@ -211,7 +211,7 @@ class Training:
 
 
 def product_rate(device: torch.device, bf16: bool) -> float:
-    """Operations per second of a large matrix product, as the training computes them: the best of several tries."""
+    """Measure operations per second of a large matrix product in the precision of training."""
     n = PRODUCT_EDGE[device.type]
     a = torch.ones(n, n, device=device, dtype=torch.bfloat16 if bf16 else torch.float32)
     seconds = []
@@ -230,7 +230,7 @@ def _finish(device: torch.device) -> None:
 
 
 def rows(machine: Machine) -> list[Row]:
-    """Each model against its fixed batch and against the loader, on a GPU where there is one."""
+    """Measure each model against its fixed batch and against the loader, on a GPU if there is one."""
     device = devices.choose("auto")
     found = []
     for case in ON_CPU if device.type == "cpu" else ON_GPU:
@@ -240,7 +240,7 @@ def rows(machine: Machine) -> list[Row]:
 
 
 def rows_of_case(case: Case, folder: Path, device: torch.device, cores: int) -> list[Row]:
-    """The rows of one model."""
+    """Measure one model."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     training = Training(case, folder, device, THREADS)

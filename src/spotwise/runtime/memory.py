@@ -1,4 +1,4 @@
-"""How much memory a process may still take, and room for arrays that are larger than that."""
+"""Free memory of a process, and arrays on disk for data that exceed it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PROC, CONTROL_GROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 
 
 class Free(NamedTuple):
-    """Bytes that are free, and what they are free of."""
+    """Free bytes, and the resource that limits them."""
 
     bytes: int
     of: str
@@ -28,7 +28,10 @@ class Free(NamedTuple):
 def free_host(
     proc: Path = PROC, control_groups: Path = CONTROL_GROUPS, environment: Mapping[str, str] = os.environ
 ) -> Free:
-    """The tightest of the limits on this process's memory; none of them counts file cache, which gives way."""
+    """Return the tightest limit on this process's memory.
+
+    File cache counts as free, as the kernel reclaims it.
+    """
     limits = [Free(_kib(proc / "meminfo")["MemAvailable"], "the machine's memory")]
     limits += _of_control_groups(proc, control_groups)
     limits += _of_slurm(proc, environment)
@@ -37,42 +40,42 @@ def free_host(
 
 
 def mapped(shape: tuple[int, ...], dtype: DTypeLike, scratch: Path | None, what: str, remedy: str) -> np.ndarray:
-    """A writable array in a file mapped into memory, which has no name and whose room on the disk is taken at once.
+    """Create a writable array in an unnamed, memory-mapped file.
 
     Parameters
     ----------
     shape, dtype
-        Of the array; it holds one value at least.
+        Of the array, with at least one value.
     scratch
-        Folder of the file; the system's temporary one by default.
+        Folder of the file, by default the system's temporary folder.
     what, remedy
-        What it is for and what else would help, for the error.
+        Content of the array and alternative to it, for the error message.
 
     Raises
     ------
     SetupError
-        The disk has not that much room.
+        The disk has too little free space.
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
     try:
         with tempfile.TemporaryFile(dir=scratch) as file:
-            os.posix_fallocate(file.fileno(), 0, size)  # a full disk under a mapped file would kill the process
+            os.posix_fallocate(file.fileno(), 0, size)  # writing to a mapped file on a full disk kills the process
             return np.memmap(file, dtype, "r+", shape=shape)
     except OSError as error:
         raise SetupError(
-            f"{scratch or tempfile.gettempdir()}: {error.strerror}: no room for {size / 1e9:.2f} GB of {what} outside "
-            f"memory; {remedy}"
+            f"{scratch or tempfile.gettempdir()}: {error.strerror}: too little space for {size / 1e9:.2f} GB of "
+            f"{what}; {remedy}"
         ) from error
 
 
 def _kib(path: Path) -> dict[str, int]:
-    """Bytes by name, of a file of /proc with lines like ``MemAvailable:  1234 kB``."""
+    """Read bytes by name from a file in /proc with lines like ``MemAvailable:  1234 kB``."""
     rows = (line.split() for line in path.read_text(encoding="utf-8").splitlines())
     return {row[0].rstrip(":"): 1024 * int(row[1]) for row in rows if row[-1] == "kB"}
 
 
 def _of_control_groups(proc: Path, mounted: Path) -> Iterator[Free]:
-    """What the process's group and the groups around it leave it, in either version of Linux's control groups."""
+    """Yield what the process's control group and its parents leave, for both versions of control groups."""
     for line in (proc / "self/cgroup").read_text(encoding="utf-8").splitlines():
         _, controllers, group = line.split(":", 2)
         if controllers == "":
@@ -95,17 +98,17 @@ def _of_control_groups(proc: Path, mounted: Path) -> Iterator[Free]:
 
 
 def _of_slurm(proc: Path, environment: Mapping[str, str]) -> Iterator[Free]:
-    """What is left of a SLURM job's memory, for clusters that kill a job for it instead of confining it."""
+    """Yield what is left of a SLURM job's memory, for clusters that enforce it without control groups."""
     megabytes = int(environment.get("SLURM_MEM_PER_NODE", 0)) or int(environment.get("SLURM_MEM_PER_CPU", 0)) * int(
         environment.get("SLURM_CPUS_ON_NODE", 1)
     )
     if megabytes:
-        held = _kib(proc / "self/status")["VmRSS"]
-        yield Free(max(0, 2**20 * megabytes - held), "SLURM's allocation")
+        used = _kib(proc / "self/status")["VmRSS"]
+        yield Free(max(0, 2**20 * megabytes - used), "SLURM's allocation")
 
 
 def _of_the_process(proc: Path) -> Iterator[Free]:
-    """What ``ulimit -v`` and ``ulimit -d`` leave; mapped files count for the first, not for the second."""
+    """Yield what ``ulimit -v``, which includes mapped files, and ``ulimit -d`` leave."""
     for limit, name in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
         most, _ = resource.getrlimit(limit)
         if most != resource.RLIM_INFINITY:

@@ -1,4 +1,4 @@
-"""The references that `make bench` measures against compute what spotwise computes."""
+"""Claims about the benchmarks: the references compute what spotwise computes, and times are measured properly."""
 
 import os
 from dataclasses import replace
@@ -15,7 +15,7 @@ from benchmarks.table import AtLeast, AtMost, Limit, Row, markdown
 from benchmarks.timing import Ratio, Times, in_turns, peak_memory, total
 from spotwise.data.patches import extract_patches
 from spotwise.evaluation.gene_metrics import pearson_per_gene
-from spotwise.inference.retrieval import approximately_nearest, average, nearest
+from spotwise.inference.retrieval import average, nearest
 
 SMALL = retrieval.Size(queries=60, bank=3_000, dimensions=32, genes=20)
 
@@ -28,7 +28,7 @@ def test_retrieval_equals_the_published_way(k):
         np.testing.assert_allclose(retrieval.product(*given, k, threads), expected, rtol=1e-4, atol=1e-6)
 
 
-def test_the_gather_alone_is_k_times_the_mean():
+def test_the_gather_is_k_times_the_mean():
     queries, bank, values = retrieval.inputs(SMALL)
     matches = nearest(queries, bank, 7)
     np.testing.assert_allclose(retrieval.gather(values, matches), 7 * average(values, matches), rtol=1e-5)
@@ -46,24 +46,12 @@ def test_a_bank_mapped_from_files_gives_what_one_in_memory_gives(tmp_path):
     np.testing.assert_allclose(np.linalg.norm(bank, axis=1), 1, rtol=1e-5)
 
 
-@pytest.mark.long  # the index is compiled on first use, which takes a minute
-def test_the_approximate_index_finds_most_of_the_nearest_and_only_rows_of_the_bank():
-    queries, bank, _ = retrieval.inputs(replace(SMALL, bank=400))
-    found, exact = approximately_nearest(bank)(queries, 10), nearest(queries, bank, 10)
-    assert found.shape == exact.shape
-    assert found.dtype == exact.dtype
-    assert (np.diff(found, axis=1) > 0).all()
-    assert found.min() >= 0
-    assert found.max() < len(bank)
-    assert np.mean([np.isin(a, b).mean() for a, b in zip(found, exact, strict=True)]) > 0.8
-
-
 def test_pcc_equals_scipy_gene_by_gene():
     given = correlation.inputs(200, 300)
     np.testing.assert_allclose(pearson_per_gene(*given)[0], correlation.gene_by_gene(*given), rtol=0, atol=1e-6)
 
 
-def test_lognorm_and_panel_equal_those_of_scanpys_calls_where_nothing_is_to_be_cleaned():
+def test_lognorm_and_panel_of_clean_counts_equal_those_of_scanpys_calls():
     raw = expression.slide(150, 400, faultless=True)
     adata = expression.scanpy_alone(raw, 50)
     lognorm, panel = expression.product(raw, 50)
@@ -72,7 +60,7 @@ def test_lognorm_and_panel_equal_those_of_scanpys_calls_where_nothing_is_to_be_c
     assert list(panel["gene"]) == sorted(adata.var_names[adata.var["highly_variable"]])
 
 
-def test_the_slide_of_the_benchmark_has_what_cleaning_is_for():
+def test_the_slide_of_the_benchmark_needs_cleaning():
     raw = expression.slide(300, 6_100)
     lognorm, _ = expression.product(raw, 50)
     assert lognorm.n_obs < raw.n_obs
@@ -120,7 +108,7 @@ SMALL_MODEL = training.Case(
 
 @pytest.fixture
 def stepping(tmp_path):
-    """A function that makes the same untrained model again, unaugmented, ready to step."""
+    """Make the same untrained model again, unaugmented, ready to step."""
 
     def make(**changes):
         made = training.Training(replace(SMALL_MODEL, **changes), tmp_path, torch.device("cpu"), 1)
@@ -131,14 +119,14 @@ def stepping(tmp_path):
 
 
 @pytest.mark.parametrize("side", ["fixed", "loaded"])
-def test_steps_of_either_side_are_the_loops_steps(stepping, side):
+def test_steps_of_both_references_equal_those_of_the_loop(stepping, side):
     loop, other = stepping(), stepping()
     for group in other.run.optimiser.param_groups:
         group["lr"] = loop.run.rates[0]
-    dice = torch.Generator().manual_seed(0)  # as those of the loop, which unaugmented draws nothing but the order
+    generator = torch.Generator().manual_seed(0)  # as the loop's, which draws only the order if unaugmented
     dataset = training.PatchByPatch(other.patches, other.fold, augmented=False)
     for _ in range(3):
-        [order] = other.spots.training_batches(6, dice)
+        [order] = other.spots.training_batches(6, generator)
         if side == "fixed":
             other.batch = other.spots.batch(order)
             loss = other.fixed()
@@ -147,7 +135,7 @@ def test_steps_of_either_side_are_the_loops_steps(stepping, side):
         assert loss == pytest.approx(loop.epoch()["train_total"], rel=1e-6)
 
 
-def test_an_epoch_of_either_side_takes_as_many_steps(stepping):
+def test_an_epoch_of_each_side_takes_as_many_steps(stepping):
     taken = {}
     for side in ("epoch", "fixed", "loaded"):
         made = stepping(steps=3)
@@ -159,7 +147,7 @@ def test_an_epoch_of_either_side_takes_as_many_steps(stepping):
     assert taken == {"epoch": 3, "fixed": 3, "loaded": 3}
 
 
-def test_the_loader_holds_the_same_patches_and_turns_them_by_the_same_symmetries(stepping):
+def test_the_loader_yields_the_same_patches_under_the_same_symmetries(stepping):
     made = stepping(steps=4)
     ours = made.spots.batch(torch.arange(24))
     plain = training.PatchByPatch(made.patches, made.fold, augmented=False)
@@ -180,14 +168,14 @@ def test_the_loader_holds_the_same_patches_and_turns_them_by_the_same_symmetries
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_the_loader_shows_every_spot_once(stepping, workers):
+def test_the_loader_yields_every_spot_once(stepping, workers):
     made = stepping(steps=4)
     shown = torch.cat([expression for _, expression in made.loader(workers)])
     expected = torch.from_numpy(made.fold.expression)
     torch.testing.assert_close(shown[shown[:, 0].argsort()], expected[expected[:, 0].argsort()])
 
 
-def test_the_planned_run_has_the_jobs_that_its_configuration_asks_for(tmp_path):
+def test_the_planned_run_has_the_jobs_of_its_configuration(tmp_path):
     # 5 slides in one cohort: 5 folds x 2 protocols x 8 trained methods x 3 seeds, and 2 fitted methods once a fold
     done = planning.jobs_planned("--configfile", planning.write_configuration(tmp_path, 5))
     assert done["generate_sample"] == 5
@@ -202,7 +190,7 @@ def test_the_bare_workflow_has_as_many_jobs(tmp_path):
     assert done == {"first": 20, "second": 20, "all": 1, "total": 41}
 
 
-def test_growth_is_one_where_planning_is_linear_whatever_it_costs_to_begin():
+def test_growth_is_one_where_planning_is_linear():
     jobs = [10, 20, 40]
     linear = [Times((5 + 0.1 * n,) * 2, (3 + 0.2 * n,) * 2) for n in jobs]
     assert vars(planning.growth(linear, jobs)) == pytest.approx({"value": 1, "low": 1, "high": 1, "cpu": 1})
@@ -210,7 +198,7 @@ def test_growth_is_one_where_planning_is_linear_whatever_it_costs_to_begin():
     assert planning.growth(quadratic, jobs).value == pytest.approx(2)  # (1600 - 400) / 20 over (400 - 100) / 10
 
 
-def test_what_starts_of_a_job_is_snakemakes_preamble_and_the_scripts_imports(tmp_path):
+def test_the_start_of_a_job_is_snakemakes_preamble_and_the_scripts_imports(tmp_path):
     script = tmp_path / "one.py"
     script.write_text("import json\nfrom pathlib import Path\nprint('at work')\n")
     code = startup.start(script)
@@ -226,7 +214,7 @@ def test_light_scripts_are_those_that_import_no_torch(tmp_path):
     assert [path.stem for path in startup.light(sorted(tmp_path.glob("*.py")))] == ["a"]
 
 
-def test_processes_are_timed_apart_from_this_one(tmp_path):
+def test_processes_are_timed_separately(tmp_path):
     wall, cpu = startup.run("import time\ntime.sleep(0.5)\nprint(1)", outcome=tmp_path / "out")
     assert (tmp_path / "out").read_text() == "1\n"
     assert cpu < 0.4 < 0.5 < wall
@@ -236,7 +224,7 @@ def test_processes_are_timed_apart_from_this_one(tmp_path):
 
 @pytest.fixture
 def finished(tmp_path):
-    """Logs of a run of 100 s on 2 cores, with two jobs of 50 and 75 s of work."""
+    """Write the logs of a run of 100 s on 2 cores, with two jobs of 50 and 75 s of work."""
     begun = datetime(2026, 1, 2, 3, 4, 5).timestamp()
     jobs = []
     for number, (after, wall, cpu, start) in enumerate([(60, 50, 40, 10), (99, 75, 60, 15)]):
@@ -254,7 +242,7 @@ def finished(tmp_path):
     return jobs, [other, snakemake]
 
 
-def test_the_overhead_of_the_demo_is_what_is_left_of_all_cores_time(finished):
+def test_the_overhead_of_the_demo_is_the_time_outside_the_jobs(finished):
     row = demo.row(*finished)
     assert row.ratio.value == pytest.approx((2 * 100 - 125) / 125)
     assert row.ratio.cpu == pytest.approx((10 + 15) / (40 + 60))
@@ -262,17 +250,17 @@ def test_the_overhead_of_the_demo_is_what_is_left_of_all_cores_time(finished):
 
 
 @pytest.mark.parametrize(
-    "fault", ["no job", "a job of another run", "an unfinished job", "jobs that tell no time", "an unfinished run"]
+    "fault", ["no job", "a job of another run", "an unfinished job", "jobs without times", "an unfinished run"]
 )
-def test_the_demo_is_not_measured_unless_one_run_made_all_of_it(finished, fault):
+def test_the_demo_is_measured_only_if_one_run_made_all_of_it(finished, fault):
     jobs, snakemake = finished
     if fault == "no job":
         jobs = []
     elif fault == "a job of another run":
         os.utime(jobs[0], (0, 0))
-    elif fault in ("an unfinished job", "jobs that tell no time"):
+    elif fault in ("an unfinished job", "jobs without times"):
         within = jobs[0].stat().st_mtime
-        for log in jobs if fault == "jobs that tell no time" else jobs[1:]:
+        for log in jobs if fault == "jobs without times" else jobs[1:]:
             log.write_text("INFO 7 spots\n")
             os.utime(log, (within, within))
     else:
@@ -282,7 +270,7 @@ def test_the_demo_is_not_measured_unless_one_run_made_all_of_it(finished, fault)
     assert "make demo" in cells[-1]
 
 
-def test_the_log_of_a_job_ends_with_what_the_benchmark_reads(tmp_path, monkeypatch):
+def test_the_log_of_a_job_ends_with_the_line_that_the_benchmark_reads(tmp_path, monkeypatch):
     code = "import time\nfrom spotwise.runtime.job import job\nwith job('job.log'): time.sleep(0.3)"
     monkeypatch.chdir(tmp_path)
     startup.run(code, outcome=tmp_path / "out")
@@ -293,7 +281,7 @@ def test_the_log_of_a_job_ends_with_what_the_benchmark_reads(tmp_path, monkeypat
     assert 0 < done.start < 10
 
 
-def test_what_runs_before_each_repeat_is_not_timed(monkeypatch):
+def test_preparation_of_a_repeat_is_not_timed(monkeypatch):
     now = [0.0]
     monkeypatch.setattr("time.perf_counter", lambda: now[0])
 
@@ -314,7 +302,7 @@ def test_repeats_are_taken_in_turns_after_a_first_round():
     assert ran[6:] == ["c", "c"]
 
 
-def test_ratios_compare_neighbouring_runs():
+def test_ratios_compare_consecutive_runs():
     ratio = Ratio.of(Times((2, 9, 4), (2, 2, 2)), Times((1, 3, 4), (1, 4, 4)))
     assert (ratio.value, ratio.low, ratio.high, ratio.cpu) == (2, 1, 3, 0.5)
     assert total(Times((1, 2), (3, 4)), Times((10, 20), (30, 40))) == Times((11, 22), (33, 44))
@@ -324,12 +312,12 @@ def allocate(mib):
     return lambda: np.ones(int(mib) * 2**20, np.uint8)
 
 
-def test_peak_memory_counts_what_the_function_holds():
+def test_peak_memory_is_that_of_the_function():
     before, peak = peak_memory("test_benchmarks", "allocate", 200)
     assert peak - before == pytest.approx(200 * 2**20, rel=0.05)
 
 
-def test_the_table_says_whether_targets_are_met_and_by_how_much_not():
+def test_the_table_says_whether_and_by_how_much_targets_are_missed():
     machine = Machine(cores=2, flops=1e9, bandwidth=1e9, load=3.0)
     rows = [
         Row("work", "time", Ratio(3.0, 2.0, 4.0, 2.5), AtMost(1.5), Limit("1 GB", 0.5, 1.0), "why"),
