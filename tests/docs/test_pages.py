@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / name for name in ("README.md", "profiles/README.md", "resources/paper/README.md")]
 PAGES += sorted((ROOT / "docs").rglob("*.md"))
 LANGUAGES = {"sh", "text", "yaml", "python"}
-# What a command may need that a test has not got; the title of its block says so to the reader
+# What a command may need that a test does not have, as the title of its block says
 NEEDS = {
     *("HEST-1k", "a GPU", "a SLURM cluster", "the Hugging Face hub", "the her2st sections", "your data", "root"),
     *("results/demo", "results/arena", "results/her2st", "two idle cores", "minutes"),
@@ -27,7 +27,7 @@ RUN_BY_CI = {"demo", "lint", "docs", "test", "test-slurm"}
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block of a page."""
+    """Fenced block of a page."""
 
     page: Path
     line: int
@@ -40,19 +40,19 @@ class Block:
 
     @property
     def needs(self) -> list[str]:
-        """What the commands need according to the block's title."""
+        """Return what the commands need according to the title of the block."""
         return self.title.removeprefix("Needs ").split(", ") if self.title and self.title.startswith("Needs ") else []
 
     @property
     def commands(self) -> list[list[str]]:
-        """Words of each command, without comments."""
+        """Split the block into the words of each command, without comments."""
         lines = self.text.replace("\\\n", " ").splitlines()
         parts = [part for line in lines for part in line.split(" && ")]
         return [words for part in parts if (words := shlex.split(part, comments=True))]
 
 
 def blocks() -> list[Block]:
-    """All fenced blocks of all pages."""
+    """Read all fenced blocks of all pages."""
     found = []
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
@@ -80,7 +80,7 @@ def expect_success(*command: str) -> None:
 
 
 def check_make(words: list[str]) -> None:
-    """A target exists, and those that run everything are run by CI."""
+    """Check that a target exists, and that CI runs those that run everything."""
     target = words[1]
     expect_success("make", "--dry-run", target)
     if target in RUN_BY_CI:
@@ -88,13 +88,13 @@ def check_make(words: list[str]) -> None:
 
 
 def check_snakemake(words: list[str]) -> None:
-    """The run can be planned."""
+    """Check that the run can be planned."""
     options = [word for word in words[1:] if word != "--dry-run"]
     expect_success(sys.executable, "-m", "snakemake", *options, "--dry-run", "--quiet", "all")
 
 
 def check_python(words: list[str]) -> None:
-    """A module's command works; tests can be collected."""
+    """Run the command of a module, or collect tests."""
     if words[1:3] == ["-m", "pytest"]:
         expect_success(sys.executable, "-m", "pytest", "--collect-only", "-q", *words[3:])
     else:
@@ -102,7 +102,7 @@ def check_python(words: list[str]) -> None:
 
 
 CHECKS = {"make": check_make, ".venv/bin/snakemake": check_snakemake, ".venv/bin/python": check_python}
-# Said to people, or part of a block whose other commands are checked
+# Not checked: the address of the repository is the reader's
 TAKEN_AS_READ = [["git", "clone"], ["cd", "spotwise"]]
 
 
@@ -144,7 +144,7 @@ def test_yaml_of_a_page_can_be_read(block):
 
 
 def named_paths(text: str) -> set[str]:
-    """Files and folders of the repository that a text names in backticks, those with placeholders left out."""
+    """Find the files and folders that a text names in backticks, without those that have placeholders."""
     folders = "configs|docs|src|rules|tests|workflow_scripts|benchmarks|profiles|resources|envs|schemas|report"
     words = {word for code in re.findall(r"`([^`\n]+)`", text) for word in code.split()}
     paths = {word.partition("::")[0] for word in words if re.match(rf"(?:{folders})/", word)}
