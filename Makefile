@@ -1,9 +1,10 @@
 # make demo   the whole pipeline on a generated cohort: five to nine minutes on two cores, no data, GPU or account needed
-# make test   the tests, those aside that take minutes
-# make test-long  these: slides without a link on which all must score 0, kills, full disks, determinism, large slides
-# make test-slurm  the pipeline on a SLURM cluster of its own: apt-get install slurmctld slurmd slurm-client munge
-# make bench  what spotwise costs against references and the machine's limits: benchmarks/RESULTS.md
-# make lint   formatting and static checks
+# make test   the tests, except those that take minutes
+# make test-long  those: slides without signal on which all must score 0, kills, full disks, determinism, large slides
+# make test-pythons  the demo and the tests on the oldest and newest Python found (PYTHONS="python3.11 python3.13"), tables compared
+# make test-slurm  the pipeline on its own SLURM cluster: apt-get install slurmctld slurmd slurm-client munge
+# make bench  time and memory against references and the machine's limits: benchmarks/RESULTS.md
+# make lint   formatting, static checks and import contracts
 # make docs   the documentation site, into site/
 # make lock   new versions of everything, into requirements.lock
 # make clean  remove the demo's data and results, caches and the environment
@@ -15,7 +16,7 @@ UV_VERSION := 0.13.8
 BIN := .venv/bin
 DEMO := --cores 2 --configfile configs/demo.yaml
 
-.PHONY: demo test test-long test-slurm bench lint docs lock clean
+.PHONY: demo test test-long test-pythons test-slurm bench lint docs lock clean
 .DEFAULT_GOAL := demo
 
 # The environment: versions and hashes of requirements.lock, bytecode compiled so that jobs start quickly.
@@ -43,6 +44,9 @@ test: .venv/installed
 test-long: .venv/installed
 	$(BIN)/python -m pytest -m long
 
+test-pythons:
+	.ci/test-pythons $(PYTHONS)
+
 test-slurm: .venv/installed
 	$(BIN)/python -m pytest -m slurm tests/slurm
 
@@ -67,4 +71,4 @@ lock: .venv/installed
 		--no-emit-index-url --no-annotate --no-header requirements.in --output-file requirements.lock
 
 clean:
-	rm -rf .venv .snakemake .pytest_cache .ruff_cache site data/generated results/demo
+	rm -rf .venv .pythons .snakemake .pytest_cache .ruff_cache site data/generated results/demo
