@@ -10,10 +10,11 @@ ROOT = Path(__file__).parents[2]
 
 def test_ci_checks_the_oldest_and_the_newest_supported_python():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    job = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))["jobs"]["check"]
-    assert job["strategy"]["matrix"]["python"] == [project["requires-python"].removeprefix(">="), "3.13"]
-    commands = "\n".join(step.get("run", "") for step in job["steps"])
-    assert all(f"make {target}" in commands for target in ("lint", "docs", "demo", "test", "test-slurm"))
+    jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))["jobs"]
+    commands = [step["run"].strip() for job in jobs.values() for step in job["steps"] if "run" in step]
+    oldest = project["requires-python"].removeprefix(">=")
+    assert f'make test-pythons PYTHONS="python{oldest} python3.13"' in commands
+    assert {"make lint", "make docs", "make demo", "make test"} <= set(commands)
 
 
 def test_the_workflow_catalogue_learns_how_to_deploy_the_software():
