@@ -66,9 +66,12 @@ def embedded(fold, tmp_path):
         rows = np.flatnonzero(fold.sample == slide)
         embedding = rng.normal(size=(fold.patch[rows].max() + 3, 8))
         embedding[fold.patch[rows]] = fold.expression[rows] @ link + 0.1 * rng.normal(size=(len(rows), 8))
+        barcodes = np.array([f"no spot {patch}" for patch in range(len(embedding))], dtype=object)
+        barcodes[fold.patch[rows]] = fold.barcode[rows]
         files[slide] = tmp_path / f"{slide}-embedded.h5"
         with h5py.File(files[slide], "w") as file:
             file["embedding"] = embedding.astype(np.float32)
+            file[BARCODES] = barcodes
             file.attrs.update(encoder="made up", pretrained=True)
     return files
 

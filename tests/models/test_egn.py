@@ -398,7 +398,9 @@ def files(tmp_path, cohort):
             file[BARCODES] = barcodes[:, None]
         with h5py.File(embeddings[slide], "w") as file:
             file["embedding"] = features[slide].astype(np.float32)
-            file["barcode"] = barcodes
+            of_spots = barcodes.astype("S20")
+            of_spots[cohort.patch[cohort.sample == slide]] = cohort.barcode[cohort.sample == slide].astype("S20")
+            file["barcode"] = of_spots
             file.attrs["pretrained"] = False
     return patches, embeddings
 

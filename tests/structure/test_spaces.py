@@ -34,10 +34,13 @@ def slide():
 
 
 @pytest.fixture
-def features(tmp_path):
+def features(slide, tmp_path):
     path = tmp_path / "features.h5"
     with h5py.File(path, "w") as file:
         file["embedding"] = np.random.default_rng(1).normal(size=(N + 5, CHANNELS)).astype(np.float32)
+        barcodes = np.array([f"no spot {patch}" for patch in range(N + 5)], dtype=object)
+        barcodes[slide.patch] = slide.barcode
+        file["barcode"] = barcodes
         file.attrs["pretrained"] = True
     return path
 

@@ -1,30 +1,48 @@
-"""Embedded patches of frozen encoders, joined to a fold's spots."""
+"""Features of patches by a frozen encoder, joined to the spots of a fold by barcode."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from spotwise.constants import BARCODES
 from spotwise.data.folds import Fold
-from spotwise.errors import SetupError
+from spotwise.errors import InputError, SetupError
 
 
 def feature_width(embedding: Path) -> int:
-    """Channels of embedded patches."""
+    """Return the number of channels of embedded patches."""
     with h5py.File(embedding) as file:
         return file["embedding"].shape[1]
 
 
+def spot_features(embedding: str | Path, barcodes: Sequence[str]) -> np.ndarray:
+    """Read the features (n, D) of spots of one slide.
+
+    Raises
+    ------
+    InputError
+        A spot has no features.
+    """
+    with h5py.File(embedding) as file:
+        row_of = {barcode: row for row, barcode in enumerate(file[BARCODES].asstr()[:].ravel())}
+        features = file["embedding"][:]
+    missing = [barcode for barcode in barcodes if barcode not in row_of]
+    if missing:
+        expected = "features of every patch of the slide: remove the file and run again"
+        raise InputError(embedding, BARCODES, f"no features of spot {missing[0]!r}", expected)
+    return features[[row_of[barcode] for barcode in barcodes]]
+
+
 def features_of(fold: Fold, rows: np.ndarray, embeddings: Mapping[str, Path]) -> np.ndarray:
-    """(n, D) float32 features of the spots at ``rows``, from the embedded patches of their slides."""
-    parts = {}
-    for sample in dict.fromkeys(fold.sample[rows]):
-        with h5py.File(embeddings[sample]) as file:
-            parts[sample] = file["embedding"][:]
-    return np.stack([parts[fold.sample[row]][fold.patch[row]] for row in rows])
+    """Read the features (n, D) float32 of the spots at ``rows`` of a fold, from their slides' embedded patches."""
+    samples = fold.sample[rows]
+    by_slide = [np.flatnonzero(samples == sample) for sample in dict.fromkeys(samples)]
+    features = [spot_features(embeddings[samples[at[0]]], fold.barcode[rows[at]]) for at in by_slide]
+    return np.concatenate(features)[np.argsort(np.concatenate(by_slide))]
 
 
 def encoder_name(embeddings: Mapping[str, Path]) -> str:
@@ -34,21 +52,21 @@ def encoder_name(embeddings: Mapping[str, Path]) -> str:
 
 
 def pretrained(embeddings: Mapping[str, Path]) -> bool:
-    """Whether the encoder of some slides' features had its published weights.
+    """Tell whether the encoder of embedded patches had its published weights.
 
     Raises
     ------
     SetupError
-        When it had them for some slides only: their features cannot be compared.
+        It had them for some slides only: their features cannot be compared.
     """
-    had = {}
+    loaded = {}
     for sample, path in embeddings.items():
         with h5py.File(path) as file:
-            had[sample] = bool(file.attrs["pretrained"])
-    if len(set(had.values())) > 1:
-        without = next(sample for sample, loaded in had.items() if not loaded)
+            loaded[sample] = bool(file.attrs["pretrained"])
+    if len(set(loaded.values())) > 1:
+        without = next(sample for sample, had_weights in loaded.items() if not had_weights)
         raise SetupError(
             f"{embeddings[without]}: embedded without pretrained weights, other slides with them: remove it and rerun "
             "where the weights can be fetched, or set the encoder's pretrained to required or no"
         )
-    return set(had.values()) == {True}
+    return set(loaded.values()) == {True}

@@ -15,6 +15,7 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from spotwise.constants import BASELINE_SPACES, EXPRESSION_SPACES, SPATIAL, TOTAL_COUNTS
+from spotwise.data.features import spot_features
 from spotwise.data.folds import SlideSpots, spots_with_patches
 from spotwise.data.spot_array import array_positions
 from spotwise.evaluation.spatial_metrics import adjacency
@@ -74,8 +75,8 @@ def baseline(name: str, slide: SlideSpots, seed: int, features: str | Path | Non
     with threadpool_limits(1):  # the number of threads decides the last bits
         if name not in EXPRESSION_SPACES:
             with h5py.File(features) as file:
-                image = components(file["embedding"][:][slide.patch])
                 pretrained = bool(file.attrs["pretrained"])
+            image = components(spot_features(features, slide.barcode))
         if name != IMAGE:
             genes = variable_genes(slide)
             expression = components(smoothed(genes, slide.spatial) if name == SMOOTHED else genes)
