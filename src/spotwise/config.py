@@ -16,7 +16,7 @@ import yaml
 from spotwise.constants import BASELINE_SPACES, COHORT, EXPRESSION_SPACES, PATIENT, SLIDE
 from spotwise.data.sample_sheet import FoldPlan, Sample, by_cohort, patients, plan_folds, read_samples
 from spotwise.errors import InputError, one_of
-from spotwise.models.registry import REGISTRY, check_options
+from spotwise.models.registry import REGISTRY, options
 from spotwise.runtime.schema import validate
 
 # Kinds of methods that can learn from expression corrected by Harmony, and of those whose embeddings are a space
@@ -211,7 +211,7 @@ def _check_methods(config: Mapping, where: str) -> None:
             )
         if not registered.uses_encoder and "encoder" in settings:
             raise InputError(where, f"{field}.encoder", repr(settings["encoder"]), f"none: {model} has its own encoder")
-        check_options(model, settings["options"], f"{where}: {field}.options")
+        settings["options"] = options(model, settings["options"], where, f"{field}.options").model_dump()
         _check_file(settings["options"].get("checkpoint"), where, f"{field}.options.checkpoint")
     for name, encoder in config["encoders"].items():
         _check_file(encoder["checkpoint"], where, f"encoders.{name}.checkpoint")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import asdict
 
 import huggingface_hub
 import pytest
@@ -13,11 +12,10 @@ import torch
 from torch import nn
 
 from spotwise.errors import InputError, SetupError
-from spotwise.models import encoders
+from spotwise.models import encoders, registry
 from spotwise.models.batch import Batch
 from spotwise.models.bleep import BLEEP, BLEEPOptions
 from spotwise.models.cmrcnet import CMRCNet, CMRCNetOptions
-from spotwise.models.registry import check_options
 
 SMALL_VIT = {"encoder": "vit", "image_size": 64, "encoder_dim": 32, "encoder_depth": 2, "encoder_heads": 4}
 N_GENES = 12
@@ -239,18 +237,9 @@ def test_unreachable_hub_costs_seconds_not_a_minute(monkeypatch, tmp_path):
 # Options
 
 
-def test_defaults_pass_the_check_of_the_configuration():
-    check_options("BLEEP", asdict(BLEEPOptions()), "methods.BLEEP.options")
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"encoder": "resnt50"}, "encoder: found 'resnt50', expected 'vit' or the name of a timm model"),
-        ({"encoder": "resnet50.imagenet"}, "encoder: found 'resnet50.imagenet', expected 'vit' or the name of a timm"),
-        ({"encoder": "vit_tiny_patch16_224", "image_size": 96}, "image_size: found 96, expected 224, the only size"),
-        ({"encoder": "vit_tiny_patch16_224", "image_size": 256}, "image_size: found 256, expected 224, the only size"),
-        ({"encoder": "vit_small_patch14_dinov2.lvd142m"}, "image_size: found 224, expected 518, the only size"),
         ({"image_size": 0}, "image_size: found 0"),
         ({"pretrained": "maybe"}, "pretrained: found 'maybe', expected one of no, when_reachable, required"),
         ({"encoder": "vit", "pretrained": "required"}, "pretrained: found 'required', expected 'no'"),
@@ -261,4 +250,19 @@ def test_defaults_pass_the_check_of_the_configuration():
 )
 def test_options_that_cannot_work_are_one_clear_line(options, message):
     with pytest.raises(InputError, match=f"^BLEEP: {message}"):
-        BLEEPOptions(**options)
+        registry.options("BLEEP", options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"encoder": "resnt50"}, "encoder: found 'resnt50', expected 'vit' or the name of a timm model"),
+        ({"encoder": "resnet50.imagenet"}, "encoder: found 'resnet50.imagenet', expected 'vit' or the name of a timm"),
+        ({"encoder": "vit_tiny_patch16_224", "image_size": 96}, "image_size: found 96, expected 224, the only size"),
+        ({"encoder": "vit_tiny_patch16_224", "image_size": 256}, "image_size: found 256, expected 224, the only size"),
+        ({"encoder": "vit_small_patch14_dinov2.lvd142m"}, "image_size: found 224, expected 518, the only size"),
+    ],
+)
+def test_an_encoder_that_timm_does_not_have_for_these_images_is_refused(options, message):
+    with pytest.raises(InputError, match=f"^BLEEP: {message}"):
+        BLEEP(N_GENES, BLEEPOptions(**options))

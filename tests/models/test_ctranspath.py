@@ -7,7 +7,6 @@ import pickle
 import re
 import time
 from collections import Counter
-from dataclasses import asdict
 from functools import cache
 
 import huggingface_hub
@@ -18,7 +17,7 @@ from torch.nn import functional
 
 from fakehub import TOKEN, FakeHub
 from spotwise.errors import InputError, SetupError
-from spotwise.models import ctranspath, encoders
+from spotwise.models import ctranspath, encoders, registry
 from spotwise.models.batch import Batch
 from spotwise.models.ctranspath import (
     ConvStem,
@@ -29,7 +28,7 @@ from spotwise.models.ctranspath import (
     from_published,
 )
 from spotwise.models.encoders import load_checkpoint
-from spotwise.models.registry import check_options, without_pretraining
+from spotwise.models.registry import without_pretraining
 
 SMALL = {"image_size": 56, "embed_dim": 16, "depths": "2-2-2", "heads": "1-2-4"}
 SMALL_SHAPE = (56, 16, (2, 2, 2), (1, 2, 4))
@@ -394,7 +393,7 @@ def test_fetched_weights_of_another_layout_stop_the_run_even_where_weights_are_n
 def test_no_weights_are_read_when_not_wanted(hub, tmp_path):
     assert not ctranspath_encoder("no", str(tmp_path / "none.pth"))[1]
     with pytest.raises(InputError, match="pretrained: found 'no' with a checkpoint"):
-        CTransPathOptions(pretrained="no", checkpoint="none.pth")
+        registry.options("CTransPath", {"pretrained": "no", "checkpoint": "none.pth"})
     assert hub.asked is None
 
 
@@ -530,10 +529,6 @@ def test_a_few_steps_fit_a_few_spots():
 # Options
 
 
-def test_defaults_pass_the_check_of_the_configuration():
-    check_options("CTransPath", asdict(CTransPathOptions()), "methods.CTransPath.options")
-
-
 def test_images_are_asked_for_at_the_size_of_the_options():
     assert CTransPathOptions(**SMALL).context.image_px == 56
 
@@ -562,4 +557,4 @@ def test_defaults_are_the_published_sizes_of_the_backbone():
 )
 def test_options_that_cannot_work_are_one_clear_line(options, message):
     with pytest.raises(InputError, match=f"^CTransPath: {message}"):
-        CTransPathOptions(**options)
+        registry.options("CTransPath", options)

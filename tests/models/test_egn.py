@@ -12,6 +12,7 @@ import torch
 from spotwise.constants import BARCODES, IMAGES, PAPER, PATIENT, TEST, TRAIN, VAL
 from spotwise.data.folds import Fold
 from spotwise.errors import InputError
+from spotwise.models import registry
 from spotwise.models.batch import Batch, Context, Exemplars
 from spotwise.models.description import Sizes
 from spotwise.models.egn import EGN, AttentivePool, EGNOptions, batch_correlation
@@ -69,7 +70,7 @@ def test_parameters_are_the_released_ones_without_the_untrained():
     last_position = 1024
     last_exemplar_update = (256 * 1024 + 1024) + 2 * 1024
     with torch.device("meta"):
-        model = EGN(250, 2048)
+        model = EGN(250, 2048, EGNOptions())
     assert n_parameters(model) == 133_356_794 - unused_layers - last_position - last_exemplar_update == 130_989_306
 
 
@@ -521,7 +522,7 @@ def test_batches_hold_the_exemplars_and_images_that_the_options_say():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"exemplars": 0}, "exemplars: found 0, expected a number above 0"),
+        ({"exemplars": 0}, "exemplars: found 0, expected an integer of at least 1"),
         ({"patch_size": 48}, r"patch_size: found 48, expected a divisor of image_size \(256\)"),
         ({"heads": 5}, r"heads: found 5, expected a divisor of dim \(1024\)"),
         ({"bridge_every": 3}, r"bridge_every: found 3, expected a divisor of depth \(8\)"),
@@ -531,4 +532,4 @@ def test_batches_hold_the_exemplars_and_images_that_the_options_say():
 )
 def test_options_that_cannot_work_are_one_clear_line(options, message):
     with pytest.raises(InputError, match=f"^EGN: {message}"):
-        EGNOptions(**options)
+        registry.options("EGN", options)

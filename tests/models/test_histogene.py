@@ -14,6 +14,7 @@ from torch.nn import functional
 from spotwise.constants import IMAGES, TEST
 from spotwise.data.folds import Fold
 from spotwise.errors import InputError
+from spotwise.models import registry
 from spotwise.models.batch import Batch
 from spotwise.models.description import Sizes
 from spotwise.models.histogene import HisToGene, HisToGeneOptions
@@ -263,7 +264,7 @@ def test_the_loss_is_float32_under_bfloat16():
 )
 def test_options_outside_their_range_are_refused(options, message):
     with pytest.raises(InputError, match=f"^HisToGene: {message}"):
-        HisToGeneOptions(**SMALL | options)
+        registry.options("HisToGene", SMALL | options)
 
 
 # --- whole slides -----------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from spotwise.errors import InputError
+from spotwise.models import registry
 from spotwise.models.knn import KNNImage, KNNImageOptions
 
 N, Q, D, G = 60, 25, 8, 5
@@ -78,4 +79,4 @@ def test_expression_is_in_no_weight(world):
 @pytest.mark.parametrize("k", [0, -5])
 def test_fewer_than_one_neighbour_is_refused(k):
     with pytest.raises(InputError, match="KNNImage: k: found"):
-        KNNImageOptions(k=k)
+        registry.options("KNNImage", {"k": k})

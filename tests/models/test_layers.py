@@ -7,13 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from spotwise.errors import InputError
 from spotwise.models.layers import (
     FusionBlock,
     GeneTokens,
     ProjectionHead,
     ResidualCrossAttention,
-    check_fractions,
     vision_transformer,
 )
 
@@ -191,9 +189,3 @@ def test_norms_have_the_released_epsilons():
     assert epsilons(vision_transformer(64, 32, 32, 2, 4)) == {1e-6}
     assert epsilons(FusionBlock(16, 8, 0.1, 0.25)) == {1e-5}
     assert epsilons(ProjectionHead(8, 4, 0.1)) == {1e-5}
-
-
-@pytest.mark.parametrize("value", [-0.1, 1.0])
-def test_fractions_outside_their_range_are_refused(value):
-    with pytest.raises(InputError, match=f"CMRCNet: dropout: found {value}"):
-        check_fractions("CMRCNet", dropout=value)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import asdict
 
 import pytest
 import torch
@@ -12,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from spotwise.errors import InputError
-from spotwise.models import nh2st
+from spotwise.models import nh2st, registry
 from spotwise.models.batch import Batch, Context, Neighbours
 from spotwise.models.nh2st import (
     NH2ST,
@@ -24,7 +23,6 @@ from spotwise.models.nh2st import (
     pair_contrast,
     propagation,
 )
-from spotwise.models.registry import check_options
 
 SMALL = {
     "encoder": "test_byobnet",
@@ -446,14 +444,9 @@ def test_autocast_touches_neither_contrast_nor_hyperedges():
 # Options
 
 
-def test_defaults_pass_the_check_of_the_configuration():
-    check_options("NH2ST", asdict(NH2STOptions()), "methods.NH2ST.options")
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"encoder": "resnt18"}, "encoder: found 'resnt18', expected the name of a timm model"),
         ({"pretrained": "maybe"}, "pretrained: found 'maybe', expected one of no, when_reachable, required"),
         ({"fusion_heads": 7}, r"fusion_heads: found 7, expected a divisor of dim \(512\)"),
         ({"dropout": 1.0}, "dropout: found 1.0"),
@@ -466,4 +459,9 @@ def test_defaults_pass_the_check_of_the_configuration():
 )
 def test_options_that_cannot_work_are_one_clear_line(options, message):
     with pytest.raises(InputError, match=f"^NH2ST: {message}"):
-        NH2STOptions(**options)
+        registry.options("NH2ST", options)
+
+
+def test_an_encoder_that_timm_does_not_have_is_refused():
+    with pytest.raises(InputError, match="^NH2ST: encoder: found 'resnt18', expected the name of a timm model"):
+        small(encoder="resnt18")

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import pytest
 import torch
 import torchvision
 from torch import nn
 
 from spotwise.errors import InputError
-from spotwise.models import stnet
+from spotwise.models import registry, stnet
 from spotwise.models.batch import Batch
 from spotwise.models.images import turn
-from spotwise.models.layers import stages
-from spotwise.models.registry import check_options
+from spotwise.models.options import stages
 from spotwise.models.stnet import STNet, STNetOptions
 
 SMALL = {"image_size": 32, "growth_rate": 4, "blocks": "2-2-2"}
@@ -63,7 +60,7 @@ def test_parameters_are_the_released_ones(genes, total):
 def test_a_densenet_of_the_published_shape_is_the_one_with_weights():
     growth_rate, blocks = stnet.DENSENET_121
     with torch.device("meta"):
-        ours = stnet.DenseNet(growth_rate, stages("", "", blocks), num_classes=0)
+        ours = stnet.DenseNet(growth_rate, stages(blocks), num_classes=0)
         timms, _ = stnet.timm_encoder(stnet.WEIGHTS, "no")
     shapes = [{name: value.shape for name, value in net.state_dict().items()} for net in (ours, timms)]
     assert shapes[0] == shapes[1]
@@ -231,10 +228,6 @@ def test_training_sees_the_image_as_it_is():
 # Options
 
 
-def test_defaults_pass_the_check_of_the_configuration():
-    check_options("STNet", asdict(STNetOptions()), "methods.STNet.options")
-
-
 def test_images_are_asked_for_at_the_size_of_the_options():
     assert STNetOptions(image_size=64).context.image_px == 64
 
@@ -259,4 +252,4 @@ def test_the_smallest_images_allowed_pass_the_network():
 )
 def test_options_that_cannot_work_are_one_clear_line(options, message):
     with pytest.raises(InputError, match=f"^STNet: {message}"):
-        STNetOptions(**options)
+        registry.options("STNet", options)

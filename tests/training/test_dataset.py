@@ -13,6 +13,7 @@ from scipy.stats import chisquare
 
 from spotwise.constants import IMAGES, TEST
 from spotwise.errors import InputError, SetupError
+from spotwise.models.augmentation import AUGMENTATIONS
 from spotwise.models.batch import Context
 from spotwise.models.images import augment, normalise, turn
 from spotwise.runtime.memory import Free
@@ -152,11 +153,12 @@ def test_a_batch_with_a_generator_is_turned_and_keeps_its_expression(fold, patch
     assert torch.equal(batch.index, index)
 
 
-def test_a_method_may_augment_normalised_images_in_its_own_way(fold, patch_files):
+def test_a_method_may_augment_normalised_images_in_its_own_way(fold, patch_files, monkeypatch):
     def darker(given, generator):
         return given - torch.rand(1, generator=generator)
 
-    read = Spots(fold, fold.bank, patch_files, CPU, context=Context(augment=darker))
+    monkeypatch.setitem(AUGMENTATIONS, "darker", darker)
+    read = Spots(fold, fold.bank, patch_files, CPU, context=Context(augment="darker"))
     index = torch.tensor([5, 2, 2])
     plain = read.batch(index).images
     assert torch.equal(plain, normalise(read.images[index]))

@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 from spotwise.config import _StrictLoader, read_config
 from spotwise.data import hest
 from spotwise.data.counts import clean_counts
-from spotwise.data.sample_sheet import read_samples
 from spotwise.data.patches import read_patches_index
+from spotwise.data.sample_sheet import read_samples
 from spotwise.errors import InputError, one_line
 from spotwise.reporting.figures import style
 from spotwise.runtime.schema import validate

@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from spotwise.models.batch import Batch, Context
+from spotwise.models.batch import Batch
 from spotwise.models.description import Sizes
-
-
-@dataclass(frozen=True)
-class Options:
-    """Base of the trained methods' hyper-parameters."""
-
-    @property
-    def context(self) -> Context:
-        """What the method asks of its spots."""
-        return Context()
+from spotwise.models.options import Options
 
 
 class Method(nn.Module):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from torch import Generator, Tensor
+if TYPE_CHECKING:  # options need a context where torch is not imported
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -26,15 +26,15 @@ class Context:
     window
         0: a batch is any spots. Otherwise a batch is a window of at most so many contiguous spots of one slide.
     augment
-        What normalised training images (B, 3, H, W) undergo, with a CPU generator to draw from; ``None`` for flips and
-        right-angle rotations.
+        What training images undergo, by its name in :data:`spotwise.models.augmentation.AUGMENTATIONS`; ``None`` for
+        flips and right-angle rotations.
     """
 
     image_px: int | None = None
     neighbours: int = 0
     exemplars: int = 0
     window: int = 0
-    augment: Callable[[Tensor, Generator], Tensor] | None = None
+    augment: str | None = None
 
 
 class Neighbours(NamedTuple):

@@ -2,93 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 import timm
 import torch
 from torch import Tensor, nn
 
 from spotwise.errors import InputError
-from spotwise.models.base import Method, Options
-from spotwise.models.batch import Batch, Context
+from spotwise.models.base import Method
+from spotwise.models.batch import Batch
+from spotwise.models.bleep_options import VIT, BLEEPOptions
 from spotwise.models.encoders import timm_encoder
 from spotwise.models.layers import (
     ProjectionHead,
-    check_choices,
-    check_divisors,
-    check_fractions,
-    check_sizes,
     vision_transformer,
 )
 from spotwise.models.losses import combine, monitored, soft_contrastive
-
-VIT = "vit"
-
-
-@dataclass(frozen=True)
-class BLEEPOptions(Options):
-    """Hyper-parameters of BLEEP.
-
-    Raises
-    ------
-    InputError
-        For an encoder that timm does not have, or not for this size of image, an unknown choice, a number outside its
-        range, or heads that do not divide their channels.
-    """
-
-    # Image encoder: the name of a timm model (BLEEP: resnet50), or `vit` for CMRCNet's encoder, trained from scratch.
-    encoder: str = "resnet50"
-    # Weights that timm's encoder starts from: random, pretrained if they can be had, or pretrained or nothing.
-    pretrained: Literal["no", "when_reachable", "required"] = "when_reachable"
-
-    # Side of an image in pixels; patches of another size are resized. Many of timm's take one size only.
-    image_size: int = 224
-    # Of the encoder `vit`: side of a patch in pixels, channels, blocks, attention heads.
-    patch_size: int = 32
-    encoder_dim: int = 768
-    encoder_depth: int = 8
-    encoder_heads: int = 8
-
-    # Channels of the shared space.
-    embedding_dim: int = 256
-    # Dropout of both projection heads, before the residual.
-    projection_dropout: float = 0.1
-    # Divides the logits.
-    temperature: float = 1.0
-    # What the temperature does in the targets: BLEEP's ResNet50 class divides by it, its ViT class multiplies.
-    target_temperature: Literal["divide", "multiply"] = "divide"
-
-    @property
-    def context(self) -> Context:
-        """Images of ``image_size`` pixels."""
-        return Context(image_px=self.image_size)
-
-    def __post_init__(self):
-        check_choices("BLEEP", self)
-        check_sizes("BLEEP", image_size=self.image_size, embedding_dim=self.embedding_dim, temperature=self.temperature)
-        check_fractions("BLEEP", projection_dropout=self.projection_dropout)
-        if self.encoder != VIT:
-            self._check_timm_encoder()
-            return
-        if self.pretrained == "required":
-            raise InputError("BLEEP", "pretrained", "'required'", f"'no': no weights were published for {VIT!r}")
-        check_sizes("BLEEP", encoder_depth=self.encoder_depth)
-        check_divisors(
-            "BLEEP",
-            encoder_heads=(self.encoder_heads, "encoder_dim", self.encoder_dim),
-            patch_size=(self.patch_size, "image_size", self.image_size),
-        )
-
-    def _check_timm_encoder(self) -> None:
-        try:
-            published = timm.get_pretrained_cfg(self.encoder, allow_unregistered=False)
-        except RuntimeError:  # timm's answer to an unknown name, and to an unknown tag of a known one
-            expected = f"{VIT!r} or the name of a timm model"
-            raise InputError("BLEEP", "encoder", repr(self.encoder), expected) from None
-        side = published.input_size[-1]
-        if published.fixed_input_size and side != self.image_size:
-            raise InputError("BLEEP", "image_size", self.image_size, f"{side}, the only size that {self.encoder} takes")
 
 
 class BLEEP(Method):
@@ -112,7 +39,7 @@ class BLEEP(Method):
         If pretrained weights are required and cannot be had.
     """
 
-    def __init__(self, n_genes: int, options: BLEEPOptions = BLEEPOptions()):
+    def __init__(self, n_genes: int, options: BLEEPOptions):
         super().__init__()
         self.options = options
         self.image_encoder, self.pretrained_loaded = _image_encoder(options)
@@ -162,4 +89,18 @@ def _image_encoder(options: BLEEPOptions) -> tuple[nn.Module, bool | None]:
             pool="avg",
         )
         return encoder, None
+    _check_timm_encoder(options)
     return timm_encoder(options.encoder, options.pretrained)
+
+
+def _check_timm_encoder(options: BLEEPOptions) -> None:
+    """Check that timm has the encoder, and for images of this size."""
+    try:
+        published = timm.get_pretrained_cfg(options.encoder, allow_unregistered=False)
+    except RuntimeError:  # timm's answer to an unknown name, and to an unknown tag of a known one
+        expected = f"{VIT!r} or the name of a timm model"
+        raise InputError("BLEEP", "encoder", repr(options.encoder), expected) from None
+    side = published.input_size[-1]
+    if published.fixed_input_size and side != options.image_size:
+        expected = f"{side}, the only size that {options.encoder} takes"
+        raise InputError("BLEEP", "image_size", options.image_size, expected)

@@ -6,151 +6,24 @@ The paper and the code that its authors released describe two different networks
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from spotwise.models.base import Method, Options
-from spotwise.models.batch import Batch, Context
+from spotwise.models.base import Method
+from spotwise.models.batch import Batch
+from spotwise.models.cmrcnet_options import CMRCNetOptions
 from spotwise.models.layers import (
     FusionBlock,
     GeneTokens,
     ProjectionHead,
-    check_choices,
-    check_divisors,
-    check_fractions,
-    check_sizes,
     vision_transformer,
 )
 from spotwise.models.losses import at_least_float32, balance, combine, monitored, reconstruction_error, soft_contrastive
 
 # "two concatenated cross-modal fusion modules" (paper); the released code applies one module twice
 FUSION_PASSES = 2
-
-_READINGS = {
-    "released": {
-        "encoder_depth": 8,
-        "encoder_heads": 8,
-        "activation": "elu",
-        "fusion": "tied",
-        "combination": "average",
-        "log": "per_sample",
-    },
-    "paper": {
-        "encoder_depth": 12,
-        "encoder_heads": 12,
-        "activation": "selu",
-        "fusion": "untied",
-        "combination": "sum",
-        "log": "of_mean",
-    },
-}
-_AS_READING = ("as_reading", 0)
-
-
-@dataclass(frozen=True)
-class CMRCNetOptions(Options):
-    """Hyper-parameters of CMRCNet.
-
-    ``as_reading`` and 0 mean: as the reading has it.
-
-    Raises
-    ------
-    InputError
-        For an unknown choice, a number outside its range, or heads that do not divide their channels.
-    """
-
-    # What the authors' code does, or what their paper says.
-    reading: Literal["released", "paper"] = "released"
-
-    # Blocks and heads of the image encoder. Released: 8 and 8; paper ("ViT-B"): 12 and 12.
-    encoder_depth: int = 0
-    encoder_heads: int = 0
-    # Activation that makes the gene tokens. Released: ELU; paper: SELU.
-    activation: Literal["as_reading", "elu", "selu"] = "as_reading"
-    # Whether both fusion passes share their weights. Released: tied; paper: untied.
-    fusion: Literal["as_reading", "tied", "untied"] = "as_reading"
-    # Loss_c as average (released) or sum (paper) of its two cross-entropies.
-    combination: Literal["as_reading", "average", "sum"] = "as_reading"
-    # log(1 + Loss_c) for each sample (released), or of the mean over samples (paper).
-    log: Literal["as_reading", "per_sample", "of_mean"] = "as_reading"
-    # Which cross-entropy meets the targets and which their transpose: as in the code, or as in the paper's equation.
-    # The code's way in both readings, as it is BLEEP's and the paper says to follow BLEEP here.
-    pairing: Literal["released", "paper"] = "released"
-
-    # Which embedding is reconstructed, from masked tokens of its own modality and the other modality's tokens: the
-    # image's (both readings), the expression's, or none, which leaves the contrastive loss alone (Table 5).
-    reconstruction: Literal["image", "expression", "none"] = "image"
-    # Loss_r as mean squared error (both readings) or as 1 - cosine (Table 5).
-    reconstruction_loss: Literal["mse", "cosine"] = "mse"
-    # Whether Loss_r treats the embedding to reconstruct as a constant (in neither reading).
-    detach_target: bool = False
-    # Fraction of the tokens' values set to zero (the released code's `mask_prob` is the fraction kept).
-    masked_fraction: float = 0.5
-    # Whether values are masked one by one (both readings) or by whole tokens.
-    mask_granularity: Literal["element", "token"] = "element"
-
-    # Divides the logits of Loss_c and multiplies the exponent of its targets.
-    temperature: float = 1.0
-
-    # Side of an image and of a ViT patch, in pixels: 224 and 32 give 49 tokens and the class token.
-    image_size: int = 224
-    patch_size: int = 32
-    # Channels of the image encoder.
-    encoder_dim: int = 768
-    # Channels of the shared space, of the latent image and of the gene tokens.
-    embedding_dim: int = 256
-    # Tokens that the expression is split into; the SNN has gene_tokens x embedding_dim channels.
-    gene_tokens: int = 8
-    # Heads of the first cross-attention, and of the attentions in the fusion modules.
-    attention_heads: int = 4
-    fusion_heads: int = 8
-
-    # Dropout of both projection heads, before the residual.
-    projection_dropout: float = 0.1
-    # Alpha dropout of the gene tokens.
-    token_dropout: float = 0.25
-    # Dropout of self-attention and MLP in the fusion modules.
-    fusion_dropout: float = 0.1
-    # Dropout of queries and keys in the residual cross-attention.
-    cross_dropout: float = 0.25
-
-    @property
-    def context(self) -> Context:
-        """Images of ``image_size`` pixels."""
-        return Context(image_px=self.image_size)
-
-    def __post_init__(self):
-        check_choices("CMRCNet", self)
-        heads = self.encoder_heads or _READINGS[self.reading]["encoder_heads"]
-        check_divisors(
-            "CMRCNet",
-            encoder_heads=(heads, "encoder_dim", self.encoder_dim),
-            patch_size=(self.patch_size, "image_size", self.image_size),
-            attention_heads=(self.attention_heads, "embedding_dim", self.embedding_dim),
-            fusion_heads=(self.fusion_heads, "embedding_dim", self.embedding_dim),
-        )
-        check_sizes(
-            "CMRCNet",
-            encoder_depth=self.encoder_depth or _READINGS[self.reading]["encoder_depth"],
-            gene_tokens=self.gene_tokens,
-            temperature=self.temperature,
-        )
-        check_fractions(
-            "CMRCNet",
-            masked_fraction=self.masked_fraction,
-            projection_dropout=self.projection_dropout,
-            token_dropout=self.token_dropout,
-            fusion_dropout=self.fusion_dropout,
-            cross_dropout=self.cross_dropout,
-        )
-
-    def resolved(self) -> CMRCNetOptions:
-        """The same options with nothing left to the reading."""
-        said = {name: value for name in _READINGS[self.reading] if (value := getattr(self, name)) not in _AS_READING}
-        return replace(self, **{**_READINGS[self.reading], **said})
 
 
 class Outputs(NamedTuple):
@@ -184,7 +57,7 @@ class CMRCNet(Method):
         Hyper-parameters; kept, resolved, as ``options``.
     """
 
-    def __init__(self, n_genes: int, options: CMRCNetOptions = CMRCNetOptions()):
+    def __init__(self, n_genes: int, options: CMRCNetOptions):
         super().__init__()
         self.options = options = options.resolved()
         dim = options.embedding_dim

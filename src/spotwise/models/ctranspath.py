@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 import timm
 import torch
@@ -18,18 +16,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from spotwise.errors import InputError
-from spotwise.models.base import Method, Options
-from spotwise.models.batch import Batch, Context
+from spotwise.models.base import Method
+from spotwise.models.batch import Batch
+from spotwise.models.ctranspath_options import STRIDE, CTransPathOptions
 from spotwise.models.encoders import from_hub, pretrained_or_random
 from spotwise.models.images import IMAGENET_MEAN, IMAGENET_STD
-from spotwise.models.layers import check_choices, check_divisors, stages
 from spotwise.models.losses import at_least_float32
 
 # Where the weights are: a gated dataset. Neither its commit nor the file's hash is pinned, as neither could be checked
 # when this was written; a file of another layout is refused.
 REPO, FILE = "MahmoodLab/hest-bench", "fm_v1/ctranspath/ctranspath.pth"
 
-STRIDE = 4  # pixels a token
 # Computed, not learned; timm keeps them out of its layout
 COMPUTED = ("attn_mask", "relative_position_index")
 
@@ -180,64 +177,6 @@ def _with_weights(shape: tuple, pretrained: str, checkpoint: str) -> tuple[nn.Mo
 # The method
 
 
-@dataclass(frozen=True)
-class CTransPathOptions(Options):
-    """Hyper-parameters of CTransPath; the defaults are the published network.
-
-    Raises
-    ------
-    InputError
-        For an unknown choice, depths or heads that are no list of numbers or not equally many, numbers that do not
-        divide their whole, or published weights required for another network.
-    """
-
-    # Weights to start from: random, the published ones if they can be had, or these or nothing.
-    pretrained: Literal["no", "when_reachable", "required"] = "when_reachable"
-    # A local file of weights in the published layout; empty for the one on the Hugging Face hub.
-    checkpoint: str = ""
-
-    # Side of an image in pixels; patches of another size are resized.
-    image_size: int = 224
-    # Channels of the first stage, which every stage doubles; blocks and attention heads of each stage.
-    embed_dim: int = 96
-    depths: str = "2-2-6-2"
-    heads: str = "3-6-12-24"
-
-    @property
-    def context(self) -> Context:
-        """Images of ``image_size`` pixels."""
-        return Context(image_px=self.image_size)
-
-    @property
-    def shape(self) -> tuple[int, int, tuple[int, ...], tuple[int, ...]]:
-        """Arguments of :func:`ctranspath_backbone`."""
-        depths, heads = (stages("CTransPath", name, getattr(self, name)) for name in ("depths", "heads"))
-        return self.image_size, self.embed_dim, depths, heads
-
-    @property
-    def published(self) -> bool:
-        """Whether the network is the one that was published with weights."""
-        return self.shape == CTransPathOptions().shape
-
-    def __post_init__(self):
-        check_choices("CTransPath", self)
-        for name, size, factor in (("image_size", self.image_size, STRIDE), ("embed_dim", self.embed_dim, 8)):
-            if size < factor or size % factor:
-                raise InputError("CTransPath", name, size, f"a multiple of {factor}")
-        _, _, depths, heads = self.shape
-        if len(depths) != len(heads):
-            raise InputError("CTransPath", "heads", repr(self.heads), f"{len(depths)} numbers, as many as depths has")
-        for stage, number in enumerate(heads):
-            channels = self.embed_dim * 2**stage
-            check_divisors("CTransPath", heads=(number, f"the channels of stage {stage + 1}", channels))
-        if self.pretrained == "no" and self.checkpoint:
-            raise InputError(
-                "CTransPath", "pretrained", "'no' with a checkpoint", "when_reachable or required, or no checkpoint"
-            )
-        if self.pretrained == "required" and not (self.checkpoint or self.published):
-            raise InputError("CTransPath", "pretrained", "'required'", "a checkpoint, or the published sizes")
-
-
 class CTransPath(Method):
     """CTransPath and a linear layer, both trained, under the mean squared error.
 
@@ -270,7 +209,7 @@ class CTransPath(Method):
         If published weights are required and cannot be had.
     """
 
-    def __init__(self, n_genes: int, options: CTransPathOptions = CTransPathOptions()):
+    def __init__(self, n_genes: int, options: CTransPathOptions):
         super().__init__()
         self.options = options
         if options.checkpoint or options.published:

@@ -8,18 +8,16 @@ Shapes: B spots, T image tokens, K exemplars, D channels, F frozen features, G g
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from timm.layers import Mlp
 from timm.models.vision_transformer import Attention
 from torch import Tensor, nn
 from torch.nn import functional
 
-from spotwise.models.base import Method, Options
-from spotwise.models.batch import Batch, Context, Exemplars
+from spotwise.models.base import Method
+from spotwise.models.batch import Batch, Exemplars
 from spotwise.models.description import Sizes
-from spotwise.models.layers import check_divisors, check_sizes
+from spotwise.models.egn_options import EGNOptions
 from spotwise.models.losses import at_least_float32
 
 # Width of the hidden layer that compares query and exemplars, in channels of a bridge head
@@ -28,68 +26,6 @@ COMPARISON_HEADS = 4
 POOL_SHARPNESS, POOL_SHARE = 0.1, 0.5
 # Keeps the correlation with a constant gene finite
 EPSILON = 1e-8
-
-
-@dataclass(frozen=True)
-class EGNOptions(Options):
-    """Hyper-parameters of EGN; the defaults are the run of the released README.
-
-    Raises
-    ------
-    InputError
-        For a number outside its range, or one that does not divide its whole.
-    """
-
-    # Exemplars of a spot. Released: 6; paper: 9.
-    exemplars: int = 6
-
-    # Side of an image, to which patches are resized, and of a ViT patch, in pixels: 64 tokens.
-    image_size: int = 256
-    patch_size: int = 32
-    # Channels, layers and attention heads of the transformer; hidden channels of its MLPs.
-    dim: int = 1024
-    depth: int = 8
-    heads: int = 16
-    mlp_dim: int = 4096
-
-    # Residual layers that query and exemplars pass before the transformer.
-    projector_layers: int = 2
-    # Every how many layers there is a bridging block, and its heads (paper: 16) and their channels.
-    bridge_every: int = 2
-    bridge_heads: int = 8
-    bridge_head_dim: int = 64
-
-    # Weight of the correlation in the loss. Released: 0.5; paper: 1.
-    correlation_weight: float = 0.5
-
-    @property
-    def context(self) -> Context:
-        """Images of ``image_size`` pixels and the exemplars."""
-        return Context(image_px=self.image_size, exemplars=self.exemplars)
-
-    def __post_init__(self):
-        check_sizes(
-            "EGN",
-            exemplars=self.exemplars,
-            image_size=self.image_size,
-            depth=self.depth,
-            mlp_dim=self.mlp_dim,
-            projector_layers=self.projector_layers,
-            bridge_heads=self.bridge_heads,
-            bridge_head_dim=self.bridge_head_dim,
-            correlation_weight=self.correlation_weight,
-        )
-        check_divisors(
-            "EGN",
-            patch_size=(self.patch_size, "image_size", self.image_size),
-            heads=(self.heads, "dim", self.dim),
-            bridge_every=(self.bridge_every, "depth", self.depth),
-        )
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of an image, T."""
-        return (self.image_size // self.patch_size) ** 2
 
 
 class EGN(Method):
@@ -119,7 +55,7 @@ class EGN(Method):
         Hyper-parameters; kept as ``options``.
     """
 
-    def __init__(self, n_genes: int, n_features: int, options: EGNOptions = EGNOptions()):
+    def __init__(self, n_genes: int, n_features: int, options: EGNOptions):
         super().__init__()
         self.options = options
         dim = options.dim

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from spotwise.data.credentials import TOKEN_VARIABLE
 from spotwise.errors import InputError, SetupError
+from spotwise.models.encoder_names import CTRANSPATH
 from spotwise.models.pathology import PATHOLOGY, published
 
 # How long the server of pretrained weights may take to say anything at all
@@ -24,7 +25,6 @@ PROBE_SECONDS = 5
 REFUSED = (401, 403)  # status of an answer to no token, a wrong one, or one without access
 
 WEIGHTS = "pytorch_model.bin"  # in the repository of each pathology encoder
-CTRANSPATH = "ctranspath"
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +49,27 @@ def timm_encoder(name: str, pretrained: str) -> tuple[nn.Module, bool]:
     if not timm.is_model(name):
         raise InputError("encoder", "timm", repr(name), "the name of a timm model")
     return pretrained_or_random(name, pretrained, partial(_timm_model, name, global_pool="avg"))
+
+
+def check_timm_model(method: str, name: str) -> None:
+    """Check that timm has the encoder that a method's option names, with its tag where it has one.
+
+    Raises
+    ------
+    InputError
+        If timm has no such model.
+    """
+    if not is_timm_model(name):
+        raise InputError(method, "encoder", repr(name), "the name of a timm model")
+
+
+def is_timm_model(name: str) -> bool:
+    """Tell whether timm has a model of a name, and the tag of one such as ``resnet50.tv_in1k``."""
+    try:
+        timm.get_pretrained_cfg(name, allow_unregistered=False)
+    except RuntimeError:
+        return False
+    return True
 
 
 def frozen_encoder(name: str, pretrained: str, checkpoint: str = "") -> tuple[nn.Module, bool]:
@@ -93,11 +114,9 @@ def _source(name: str) -> tuple[str, Callable[..., nn.Module]]:
         return known.repository, partial(from_hub, known.build, known.repository)
     if ":" in name:
         return name.partition(":")[2], partial(_hub_model, name)
-    try:
-        timm.get_pretrained_cfg(name, allow_unregistered=False)
-    except RuntimeError:  # timm's answer to an unknown name, and to an unknown tag of a known one
+    if not is_timm_model(name):
         expected = f"{', '.join(PATHOLOGY)}, {CTRANSPATH}, the name of a timm model, or hf-hub:<owner>/<name>"
-        raise InputError("encoder", "timm", repr(name), expected) from None
+        raise InputError("encoder", "timm", repr(name), expected)
     return "", partial(_timm_model, name)
 
 

@@ -2,59 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional
 
-from spotwise.models.base import Method, Options
-from spotwise.models.batch import Batch, Context
+from spotwise.models.base import Method
+from spotwise.models.batch import Batch
 from spotwise.models.description import Sizes
-from spotwise.models.layers import check_divisors, check_fractions, check_sizes
+from spotwise.models.histogene_options import HisToGeneOptions
 
 MLP_RATIO = 2
-
-
-@dataclass(frozen=True)
-class HisToGeneOptions(Options):
-    """Hyper-parameters of HisToGene.
-
-    Raises
-    ------
-    InputError
-        For a number outside its range, or heads that do not divide their channels.
-    """
-
-    # Most spots of a window, all of which see each other.
-    window: int = 1024
-    # Side of an image in pixels; patches of another size are resized.
-    image_size: int = 112
-    # Channels, transformer blocks (the authors' tutorial has 8, their README 4), attention heads.
-    dim: int = 1024
-    layers: int = 8
-    heads: int = 16
-    # Of the summed embeddings, and after every projection and MLP layer of the transformer.
-    dropout: float = 0.1
-    # Standard deviation of the position embeddings at the start; the released code's is 1.
-    position_std: float = 0.02
-
-    @property
-    def context(self) -> Context:
-        """Windows of a slide, in images of ``image_size`` pixels."""
-        return Context(image_px=self.image_size, window=self.window)
-
-    def __post_init__(self):
-        check_sizes(
-            "HisToGene",
-            window=self.window,
-            image_size=self.image_size,
-            layers=self.layers,
-            position_std=self.position_std,
-        )
-        check_divisors("HisToGene", heads=(self.heads, "dim", self.dim))
-        check_fractions("HisToGene", dropout=self.dropout)
 
 
 class HisToGene(Method):
@@ -82,7 +40,7 @@ class HisToGene(Method):
         Hyper-parameters; kept as ``options``.
     """
 
-    def __init__(self, n_genes: int, n_positions: int, options: HisToGeneOptions = HisToGeneOptions()):
+    def __init__(self, n_genes: int, n_positions: int, options: HisToGeneOptions):
         super().__init__()
         self.options = options
         self.patch_embedding = nn.Linear(3 * options.image_size**2, options.dim)

@@ -2,29 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from spotwise.errors import InputError
 from spotwise.inference.retrieval import average, nearest, unit_rows
-
-
-@dataclass(frozen=True)
-class KNNImageOptions:
-    """Hyper-parameters of :class:`KNNImage`.
-
-    Attributes
-    ----------
-    k
-        Training spots to average; all of them where there are fewer.
-    """
-
-    k: int = 50
-
-    def __post_init__(self):
-        if self.k < 1:
-            raise InputError("KNNImage", "k", self.k, "at least 1")
+from spotwise.models.knn_options import KNNImageOptions
 
 
 class KNNImage:

@@ -2,92 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import Literal
 
-import timm
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from spotwise.errors import InputError
-
 MLP_RATIO = 4
 ACTIVATIONS = {"elu": nn.ELU, "selu": nn.SELU}
-
-
-def check_choices(method: str, options: object) -> None:
-    """Check every ``Literal`` field of a dataclass of options against its choices.
-
-    Raises
-    ------
-    InputError
-        Naming the first field that holds something else.
-    """
-    for name, hint in get_type_hints(type(options)).items():
-        if get_origin(hint) is Literal and getattr(options, name) not in get_args(hint):
-            raise InputError(method, name, repr(getattr(options, name)), f"one of {', '.join(get_args(hint))}")
-
-
-def check_divisors(method: str, **divisors: tuple[int, str, int]) -> None:
-    """Check that each option divides another one, e.g. ``encoder_heads=(8, "encoder_dim", 768)``.
-
-    Raises
-    ------
-    InputError
-        Naming the first option that is below 1, or does not divide its whole.
-    """
-    for name, (part, whole_name, whole) in divisors.items():
-        if part < 1 or whole < 1 or whole % part:
-            raise InputError(method, name, part, f"a divisor of {whole_name} ({whole})")
-
-
-def check_sizes(method: str, **sizes: float) -> None:
-    """Check that each option is above 0.
-
-    Raises
-    ------
-    InputError
-        Naming the first that is not.
-    """
-    for name, size in sizes.items():
-        if size <= 0:
-            raise InputError(method, name, size, "a number above 0")
-
-
-def check_fractions(method: str, **fractions: float) -> None:
-    """Check that each option (a dropout, a masked fraction) is at least 0 and below 1.
-
-    Raises
-    ------
-    InputError
-        Naming the first that is not.
-    """
-    for name, fraction in fractions.items():
-        if not 0 <= fraction < 1:
-            raise InputError(method, name, fraction, "a fraction from 0 to below 1")
-
-
-def is_timm_model(name: str) -> bool:
-    """Whether timm has a model of that name, and where it ends in a tag (``resnet50.tv_in1k``), of that tag."""
-    try:
-        timm.get_pretrained_cfg(name, allow_unregistered=False)
-    except RuntimeError:
-        return False
-    return True
-
-
-def stages(method: str, name: str, value: str) -> tuple[int, ...]:
-    """The whole numbers of an option that gives one for each stage of a network, like ``6-12-24-16``.
-
-    Raises
-    ------
-    InputError
-        If the option's ``value`` is anything else, or a number is 0.
-    """
-    if not re.fullmatch(r"[1-9][0-9]*(-[1-9][0-9]*)*", value):
-        raise InputError(method, name, repr(value), "whole numbers above 0 joined by '-'")
-    return tuple(int(number) for number in value.split("-"))
 
 
 def vision_transformer(

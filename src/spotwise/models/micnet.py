@@ -14,8 +14,6 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
 
 import numpy as np
 import timm
@@ -24,76 +22,15 @@ from scipy.stats import rankdata
 from torch import Tensor, nn
 from torch.nn import functional
 
-from spotwise.errors import InputError
-from spotwise.models.base import Method, Options
-from spotwise.models.batch import Batch, Context
+from spotwise.models.base import Method
+from spotwise.models.batch import Batch
 from spotwise.models.description import Sizes
-from spotwise.models.encoders import timm_encoder
-from spotwise.models.layers import check_choices, check_fractions, check_sizes, is_timm_model, stages
+from spotwise.models.encoders import check_timm_model, timm_encoder
 from spotwise.models.losses import at_least_float32, noise_contrastive
+from spotwise.models.micnet_options import MicNetOptions
+from spotwise.models.options import stages
 
 logger = logging.getLogger(__name__)
-
-# Side of the images that the lengths of the released augmentation are meant for
-WARPED_PX = 256
-WARPED_FRACTION = 0.8
-
-
-@dataclass(frozen=True)
-class MicNetOptions(Options):
-    """Hyper-parameters of MicNet.
-
-    Raises
-    ------
-    InputError
-        For an encoder that timm does not have, an unknown choice, or a number outside its range.
-    """
-
-    # Image encoder: the name of a timm model. Of a ResNet the last block gets ReLU6, so that no feature exceeds 6.
-    encoder: str = "resnet101"
-    # Weights that it starts from: random, pretrained if they can be had, or pretrained or nothing.
-    pretrained: Literal["no", "when_reachable", "required"] = "when_reachable"
-    # Side of an image in pixels; patches of another size are resized. Released: 256, of about 88 um.
-    image_size: int = 224
-
-    # Channels of each modality's embedding.
-    embedding_dim: int = 100
-    # Channels of the hidden layers of the gene encoder, each with BatchNorm and ReLU6.
-    gene_hidden: str = "500-100"
-
-    # Noise candidates of each spot, K, drawn with replacement from the training spots.
-    negatives: int = 100
-    # Whether the spot itself may be among its noise candidates, as in the released code.
-    own_among_negatives: bool = False
-    # Share of a bank's row that outlives an update.
-    bank_momentum: float = 0.9
-    # `nce`: noise-contrastive estimation on dot products of embeddings as they are (released). `cross_entropy`: of the
-    # K + 1 candidates, on cosines divided by the temperature, which the released code names and never uses.
-    objective: Literal["nce", "cross_entropy"] = "nce"
-    temperature: float = 0.07
-
-    # What training images undergo: the released projective warps, flips and changes of colour, or the turns that all
-    # other methods take.
-    augmentation: Literal["warp", "turns"] = "warp"
-
-    @property
-    def context(self) -> Context:
-        """Images of ``image_size`` pixels, warped in training."""
-        return Context(image_px=self.image_size, augment=warp if self.augmentation == "warp" else None)
-
-    def __post_init__(self):
-        check_choices("MicNet", self)
-        check_sizes(
-            "MicNet",
-            image_size=self.image_size,
-            embedding_dim=self.embedding_dim,
-            negatives=self.negatives,
-            temperature=self.temperature,
-        )
-        check_fractions("MicNet", bank_momentum=self.bank_momentum)
-        stages("MicNet", "gene_hidden", self.gene_hidden)
-        if not is_timm_model(self.encoder):
-            raise InputError("MicNet", "encoder", repr(self.encoder), "the name of a timm model")
 
 
 class MicNet(Method):
@@ -121,13 +58,14 @@ class MicNet(Method):
         If pretrained weights are required and cannot be had.
     """
 
-    def __init__(self, n_genes: int, options: MicNetOptions = MicNetOptions(), n_training: int = 0):
+    def __init__(self, n_genes: int, options: MicNetOptions, n_training: int = 0):
         super().__init__()
         self.options = options
+        check_timm_model("MicNet", options.encoder)
         encoder, self.pretrained_loaded = timm_encoder(options.encoder, options.pretrained)
         bound_last_block(encoder)
         self.image_encoder = nn.Sequential(encoder, nn.Linear(encoder.head_hidden_size, options.embedding_dim))
-        self.gene_encoder = _gene_encoder(n_genes, stages("MicNet", "gene_hidden", options.gene_hidden), options)
+        self.gene_encoder = _gene_encoder(n_genes, stages(options.gene_hidden), options)
         for name in ("image_bank", "gene_bank"):
             self.register_buffer(name, _random_bank(n_training, options.embedding_dim))
 
@@ -249,89 +187,3 @@ def _random_bank(n: int, dim: int) -> Tensor:
     """(n, dim) rows of length about 1."""
     bound = (3 / dim) ** 0.5
     return torch.empty(n, dim).uniform_(-bound, bound)
-
-
-# --- Augmentation -----------------------------------------------------------------------------------------------------
-
-
-class Warp(NamedTuple):
-    """How :func:`warped` changes B images; lengths in pixels of an image of ``WARPED_PX``; all on the CPU.
-
-    Attributes
-    ----------
-    scale, aspect, angle
-        (B,), the angle in radians.
-    shift, tilt
-        (B, 2), along x and y.
-    flip
-        (B, 2) bool, along y and x.
-    gain, offset
-        (B, 3), of the normalised colours.
-    """
-
-    scale: Tensor
-    aspect: Tensor
-    angle: Tensor
-    shift: Tensor
-    tilt: Tensor
-    flip: Tensor
-    gain: Tensor
-    offset: Tensor
-
-
-def warp(images: Tensor, generator: torch.Generator) -> Tensor:
-    """The released augmentation of normalised images (B, 3, H, W); the dice fall on the CPU.
-
-    Four of five are slightly warped; then flips, then a shift of all colours, then gain and shift of each channel.
-    """
-    n = len(images)
-
-    def uniform(low: float, high: float, *shape: int) -> Tensor:
-        return low + (high - low) * torch.rand(n, *shape, generator=generator)
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(n, *shape, generator=generator)
-
-    moved = torch.rand(n, generator=generator) < WARPED_FRACTION
-    gain = (1 + 0.2 * normal(3)).clamp(0.8, 1.2)
-    return warped(
-        images,
-        Warp(
-            scale=torch.where(moved, uniform(0.9, 1.1), 1.0),
-            aspect=torch.where(moved, uniform(0.9, 1.1), 1.0),
-            angle=moved * uniform(-0.1, 0.1),
-            shift=moved[:, None] * uniform(-10, 10, 2),
-            tilt=moved[:, None] * uniform(-0.001, 0.001, 2),
-            flip=torch.rand(n, 2, generator=generator) < 0.5,
-            gain=gain,
-            offset=gain * 0.1 * normal(1) + 0.3 * normal(3),
-        ),
-    )
-
-
-def warped(images: Tensor, by: Warp) -> Tensor:
-    """Images (B, 3, H, W) under a projection of output pixels to input pixels, then flips, then changes of colour.
-
-    The projection has its origin at the image's first pixel. What it takes from outside the image is 0, which is the
-    mean colour.
-    """
-    height, width = images.shape[2:]
-    unit = height / WARPED_PX
-    cos, sin = by.angle.cos() * by.scale, by.angle.sin()
-    rows = (
-        (cos * by.aspect, -sin, by.shift[:, 0] * unit),
-        (sin, cos / by.aspect, by.shift[:, 1] * unit),
-        (by.tilt[:, 0] / unit, by.tilt[:, 1] / unit, torch.ones(len(images))),
-    )
-    projection = torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)  # (B, 3, 3)
-    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    pixels = torch.stack([x, y, torch.ones_like(x)], dim=-1).float()  # (H, W, 3)
-    source = torch.einsum("bij,hwj->bhwi", projection, pixels)
-    source = source[..., :2] / source[..., 2:]
-    grid = (2 * source + 1) / torch.tensor([width, height]) - 1  # pixel centres, -1 and 1 at the image's edges
-    images = functional.grid_sample(images, grid.to(images.device), align_corners=False)
-    for axis in (0, 1):
-        here = by.flip[:, axis].to(images.device)[:, None, None, None]
-        images = torch.where(here, images.flip(2 + axis), images)
-    gain, offset = (value[:, :, None, None].to(images.device) for value in (by.gain, by.offset))
-    return images * gain + offset

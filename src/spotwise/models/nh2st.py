@@ -2,94 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from spotwise.errors import InputError
-from spotwise.models.base import Method, Options
-from spotwise.models.batch import Batch, Context, Neighbours
-from spotwise.models.encoders import timm_encoder
-from spotwise.models.layers import check_choices, check_divisors, check_fractions, check_sizes, is_timm_model
+from spotwise.models.base import Method
+from spotwise.models.batch import Batch, Neighbours
+from spotwise.models.encoders import check_timm_model, timm_encoder
 from spotwise.models.losses import at_least_float32
-
-
-@dataclass(frozen=True)
-class NH2STOptions(Options):
-    """Hyper-parameters of NH2ST; the defaults are those of the authors' command line.
-
-    Raises
-    ------
-    InputError
-        For an encoder that timm does not have, an unknown choice, a number outside its range, heads that do not divide
-        their channels, or hyperedges that need more spots than a neighbourhood has.
-    """
-
-    # Image trunk: the name of a convolutional timm model, of which pooling and head are left out.
-    encoder: str = "resnet18"
-    # Weights that the trunk starts from: random, pretrained if they can be had, or pretrained or nothing.
-    pretrained: Literal["no", "when_reachable", "required"] = "when_reachable"
-    # Side of an image in pixels; patches of another size are resized.
-    image_size: int = 224
-
-    # Spots of a neighbourhood, the spot itself included.
-    neighbours: int = 9
-    # Spots that a hyperedge joins to the one that it starts from: those of the neighbourhood most similar to it.
-    hyperedge_nearest: int = 3
-
-    # Channels of all codes, and of the hidden layers of hypergraph networks and decoder.
-    dim: int = 512
-    hypergraph_hidden: int = 1024
-    decoder_hidden: int = 256
-
-    # Fusion by cross-attention: layers, heads, hidden channels of the feed-forward blocks, dropout.
-    fusion_depth: int = 1
-    fusion_heads: int = 8
-    fusion_hidden: int = 512
-    dropout: float = 0.5
-
-    # Divides the cosines of the contrastive losses.
-    temperature: float = 0.05
-    # Multiplies the logits of all pairs that are of two spots; 1 is the usual contrastive loss.
-    negative_weight: float = 0.1
-    # Contrast the codes themselves and not the fused ones, each of which holds a copy of its partner.
-    contrast_before_fusion: bool = False
-    # Of the contrastive losses of patches and of neighbourhoods, beside a mean squared error of weight 1.
-    patch_weight: float = 1.0
-    neighbour_weight: float = 0.5
-
-    @property
-    def context(self) -> Context:
-        """Images of ``image_size`` pixels, and each spot's neighbourhood."""
-        return Context(image_px=self.image_size, neighbours=self.neighbours)
-
-    def __post_init__(self):
-        check_choices("NH2ST", self)
-        if not is_timm_model(self.encoder):
-            raise InputError("NH2ST", "encoder", repr(self.encoder), "the name of a timm model")
-        check_sizes(
-            "NH2ST",
-            image_size=self.image_size,
-            hyperedge_nearest=self.hyperedge_nearest,
-            hypergraph_hidden=self.hypergraph_hidden,
-            decoder_hidden=self.decoder_hidden,
-            fusion_depth=self.fusion_depth,
-            fusion_hidden=self.fusion_hidden,
-            temperature=self.temperature,
-            negative_weight=self.negative_weight,
-        )
-        check_divisors("NH2ST", fusion_heads=(self.fusion_heads, "dim", self.dim))
-        check_fractions("NH2ST", dropout=self.dropout)
-        if self.neighbours <= self.hyperedge_nearest:
-            raise InputError(
-                "NH2ST", "neighbours", self.neighbours, f"more than hyperedge_nearest ({self.hyperedge_nearest})"
-            )
-        for name in ("patch_weight", "neighbour_weight"):
-            if getattr(self, name) < 0:
-                raise InputError("NH2ST", name, getattr(self, name), "a number of at least 0")
+from spotwise.models.nh2st_options import NH2STOptions
 
 
 class NH2ST(Method):
@@ -127,10 +48,11 @@ class NH2ST(Method):
         If pretrained weights are required and cannot be had.
     """
 
-    def __init__(self, n_genes: int, options: NH2STOptions = NH2STOptions()):
+    def __init__(self, n_genes: int, options: NH2STOptions):
         super().__init__()
         self.options = options
         dim, hidden = options.dim, options.hypergraph_hidden
+        check_timm_model("NH2ST", options.encoder)
         self.trunk, self.pretrained_loaded = timm_encoder(options.encoder, options.pretrained)
         features = _map_size(self.trunk, options.image_size)
         self.image_projection = nn.Linear(features, dim)

@@ -15,6 +15,7 @@ from timm.layers import SwiGLUPacked
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from spotwise.models.encoder_names import REPOSITORIES, is_named
 from spotwise.models.images import IMAGENET_MEAN, IMAGENET_STD
 
 BIOPTIMUS_MEAN, BIOPTIMUS_STD = (0.707223, 0.578729, 0.703617), (0.211883, 0.230117, 0.177517)
@@ -140,21 +141,21 @@ _H_OPTIMUS = {
 
 PATHOLOGY: Mapping[str, Published] = {
     "UNI": Published(
-        "MahmoodLab/UNI",
+        REPOSITORIES["UNI"],
         {"patch_size": 16, "embed_dim": 1024, "depth": 24, "num_heads": 16} | LAYER_SCALE,
     ),
     "UNI2-h": Published(
-        "MahmoodLab/UNI2-h",
+        REPOSITORIES["UNI2-h"],
         VIT_GIANT | {"patch_size": 14, "depth": 24, "reg_tokens": 8, "no_embed_class": True},
     ),
-    "Virchow": Published("paige-ai/Virchow", VIT_HUGE, ClassTokenAndPatchMean),
-    "Virchow2": Published("paige-ai/Virchow2", VIT_HUGE | {"reg_tokens": 4}, ClassTokenAndPatchMean),
-    "H-optimus-0": Published("bioptimus/H-optimus-0", **_H_OPTIMUS),
-    "H-optimus-1": Published("bioptimus/H-optimus-1", **_H_OPTIMUS),
+    "Virchow": Published(REPOSITORIES["Virchow"], VIT_HUGE, ClassTokenAndPatchMean),
+    "Virchow2": Published(REPOSITORIES["Virchow2"], VIT_HUGE | {"reg_tokens": 4}, ClassTokenAndPatchMean),
+    "H-optimus-0": Published(REPOSITORIES["H-optimus-0"], **_H_OPTIMUS),
+    "H-optimus-1": Published(REPOSITORIES["H-optimus-1"], **_H_OPTIMUS),
     # Its card cuts the central 224 of 256 px at 0.5 um a pixel, which is what a patch shows already.
-    "Prov-GigaPath": Published("prov-gigapath/prov-gigapath", VIT_GIANT | {"patch_size": 16}),
+    "Prov-GigaPath": Published(REPOSITORIES["Prov-GigaPath"], VIT_GIANT | {"patch_size": 16}),
     "CONCH": Published(
-        "MahmoodLab/CONCH",
+        REPOSITORIES["CONCH"],
         {"patch_size": 16, "embed_dim": 768, "depth": 12, "num_heads": 12},
         CONCHVision,
         px=448,
@@ -165,10 +166,8 @@ PATHOLOGY: Mapping[str, Published] = {
 
 
 def published(name: str) -> Published | None:
-    """The encoder of a short name, or of ``hf-hub:<its repository>``, in upper or lower case; None for others."""
-    wanted = name.lower()
+    """Return the encoder of a short name or ``hf-hub:<its repository>``, in upper or lower case; None for others."""
     for short, encoder in PATHOLOGY.items():
-        repository = encoder.repository.lower()
-        if wanted in (short.lower(), f"hf-hub:{repository}", f"hf_hub:{repository}"):
+        if is_named(name, short, encoder.repository):
             return encoder
     return None

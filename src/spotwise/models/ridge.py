@@ -2,55 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 import numpy as np
 import scipy  # loads a subpackage when it is used
 
-from spotwise.errors import InputError
+from spotwise.models.ridge_options import RidgeOptions
 
 # Penalty of the HEST benchmark: 100 / (components x genes), with its 256 components and 50 genes
 HEST_ALPHA = 100 / (256 * 50)
 HEST_ITERATIONS = 1000
-
-
-@dataclass(frozen=True)
-class RidgeOptions:
-    """Hyper-parameters of :class:`Ridge`.
-
-    Attributes
-    ----------
-    protocol
-        ``grouped``, the honest form, or ``hest``, the HEST benchmark's.
-    components
-        Principal components of the standardised features; 0 for all. Never more than spots or features.
-    smallest_alpha, largest_alpha, n_alphas
-        Penalties tried, evenly spaced on a log scale; ``hest`` has a fixed one.
-    n_blocks
-        Spatial blocks of the only training slide, where penalties cannot be judged across slides.
-    """
-
-    protocol: Literal["grouped", "hest"] = "grouped"
-    components: int = 256
-    smallest_alpha: float = 1.0
-    largest_alpha: float = 1e6
-    n_alphas: int = 13
-    n_blocks: int = 4
-
-    def __post_init__(self):
-        if self.protocol not in ("grouped", "hest"):
-            raise InputError("Ridge", "protocol", repr(self.protocol), "one of grouped, hest")
-        for name, value, least in (
-            ("components", self.components, 0),
-            ("n_alphas", self.n_alphas, 1),
-            ("n_blocks", self.n_blocks, 2),
-        ):
-            if value < least:
-                raise InputError("Ridge", name, value, f"at least {least}")
-        if not 0 < self.smallest_alpha <= self.largest_alpha:
-            found = f"{self.smallest_alpha} to {self.largest_alpha}"
-            raise InputError("Ridge", "smallest_alpha, largest_alpha", found, "positive penalties in ascending order")
 
 
 class Ridge:

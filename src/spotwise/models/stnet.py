@@ -2,73 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 import torch
 from timm.models.densenet import DenseNet
 from torch import Tensor, nn
 from torch.nn import functional
 
-from spotwise.errors import InputError
-from spotwise.models.base import Method, Options
-from spotwise.models.batch import Batch, Context
+from spotwise.models.base import Method
+from spotwise.models.batch import Batch
 from spotwise.models.encoders import timm_encoder
 from spotwise.models.images import SYMMETRIES, turn
-from spotwise.models.layers import check_choices, check_sizes, stages
 from spotwise.models.losses import at_least_float32
+from spotwise.models.options import stages
+from spotwise.models.stnet_options import STNetOptions
 
-# DenseNet-121: its growth rate and blocks, and timm's name for the ImageNet weights that ST-Net starts from, which are
-# torchvision's; timm's plain `densenet121` has others.
-DENSENET_121 = (32, "6-12-24-16")
+# timm's name for the ImageNet weights of DenseNet-121 that ST-Net starts from, which are torchvision's; timm's plain
+# `densenet121` has others.
 WEIGHTS = "densenet121.tv_in1k"
-
-
-@dataclass(frozen=True)
-class STNetOptions(Options):
-    """Hyper-parameters of ST-Net; the defaults are DenseNet-121.
-
-    Raises
-    ------
-    InputError
-        For an unknown choice, blocks that are no list of numbers, images too small for them, or pretrained weights
-        required for another network than DenseNet-121.
-    """
-
-    # ImageNet weights to start from: none, those of DenseNet-121 if they can be had, or these or nothing.
-    pretrained: Literal["no", "when_reachable", "required"] = "when_reachable"
-
-    # Side of an image in pixels; patches of another size are resized.
-    image_size: int = 224
-    # DenseNet: channels that a layer adds (the stem makes twice as many), and the layers of each dense block.
-    growth_rate: int = 32
-    blocks: str = "6-12-24-16"
-
-    # Squared error: mean over spots and genes, or ST-Net's sum over the spots of a batch of the mean over genes.
-    loss: Literal["mean", "sum"] = "mean"
-    # Predict from the mean over the 8 symmetries of the square.
-    symmetries: bool = True
-
-    @property
-    def context(self) -> Context:
-        """Images of ``image_size`` pixels."""
-        return Context(image_px=self.image_size)
-
-    @property
-    def published(self) -> bool:
-        """Whether the network is DenseNet-121, for which there are pretrained weights."""
-        return (self.growth_rate, self.blocks) == DENSENET_121
-
-    def __post_init__(self):
-        check_choices("STNet", self)
-        check_sizes("STNet", growth_rate=self.growth_rate)
-        halvings = len(stages("STNet", "blocks", self.blocks)) + 1  # two by the stem, one between blocks
-        if self.image_size < 2**halvings:
-            raise InputError("STNet", "image_size", self.image_size, f"{2**halvings} or more with these blocks")
-        if self.pretrained == "required" and not self.published:
-            growth_rate, blocks = DENSENET_121
-            shape = f"'no', or growth_rate {growth_rate} and blocks {blocks}, which have weights"
-            raise InputError("STNet", "pretrained", "'required'", shape)
 
 
 class STNet(Method):
@@ -102,13 +51,13 @@ class STNet(Method):
         If pretrained weights are required and cannot be had.
     """
 
-    def __init__(self, n_genes: int, options: STNetOptions = STNetOptions()):
+    def __init__(self, n_genes: int, options: STNetOptions):
         super().__init__()
         self.options = options
         if options.published:
             self.image_encoder, self.pretrained_loaded = timm_encoder(WEIGHTS, options.pretrained)
         else:
-            blocks = stages("STNet", "blocks", options.blocks)
+            blocks = stages(options.blocks)
             self.image_encoder = DenseNet(options.growth_rate, blocks, num_classes=0)
         self.head = nn.Linear(self.image_encoder.head_hidden_size, n_genes)
         nn.init.zeros_(self.head.weight)

@@ -19,6 +19,7 @@ from spotwise.constants import IMAGES
 from spotwise.data.features import features_of
 from spotwise.data.folds import Fold
 from spotwise.errors import InputError
+from spotwise.models.augmentation import AUGMENTATIONS
 from spotwise.models.batch import Batch, Context, Exemplars, Neighbours
 from spotwise.models.images import augment, normalise, resize
 from spotwise.runtime.memory import Free, free_host, mapped
@@ -102,7 +103,7 @@ class Spots:
             images = augment(images, generator)
         images = normalise(images)
         if generator is not None and self.context.augment is not None:
-            images = self.context.augment(images, generator)
+            images = AUGMENTATIONS[self.context.augment](images, generator)
         return Batch(
             images,
             None if self.expression is None else self.expression[index.to(self.device)],

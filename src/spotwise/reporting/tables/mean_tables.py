@@ -10,7 +10,8 @@ import pandas as pd
 from spotwise.constants import ALL_COHORTS, CONTROL
 from spotwise.evaluation.averages import GENE_COUNTS, MARKER_FACTS, ROW_KEYS, RUN_FACTS, SECTION, mean_columns
 from spotwise.evaluation.gene_sets import MARKER
-from spotwise.models.registry import REGISTRY, is_pathology_encoder, resolved_options
+from spotwise.models.encoder_names import is_pathology_encoder
+from spotwise.models.registry import REGISTRY, resolved_options
 from spotwise.reporting.tables import remarks
 from spotwise.reporting.tables.layout import (
     RANKS,

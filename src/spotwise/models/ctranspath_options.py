@@ -1,0 +1,61 @@
+"""Options of CTransPath."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from spotwise.models.batch import Context
+from spotwise.models.options import Options, Pretrained, Stages, require_divisor, stages
+from spotwise.runtime.validation import Form, fault
+
+STRIDE = 4  # of the convolutional stem
+
+
+class CTransPathOptions(Options):
+    """Options of CTransPath. The defaults are the published network."""
+
+    pretrained: Pretrained = Field(
+        "when_reachable",
+        description="initial weights: random, the published ones where they can be downloaded, or the published ones",
+    )
+    checkpoint: str = Field(
+        "", description="local file of weights in the published layout; empty for the one on the Hugging Face hub"
+    )
+    image_size: Annotated[int, Field(ge=STRIDE, multiple_of=STRIDE), Form(f"a multiple of {STRIDE}")] = Field(
+        224, description="side of an image in pixels; patches of another size are resized"
+    )
+    embed_dim: Annotated[int, Field(ge=8, multiple_of=8), Form("a multiple of 8")] = Field(
+        96, description="channels of the first stage, doubled by every other stage"
+    )
+    depths: Stages = Field("2-2-6-2", description="blocks of each stage")
+    heads: Stages = Field("3-6-12-24", description="attention heads of each stage")
+
+    @property
+    def context(self) -> Context:
+        """Images of ``image_size`` pixels."""
+        return Context(image_px=self.image_size)
+
+    @property
+    def shape(self) -> tuple[int, int, tuple[int, ...], tuple[int, ...]]:
+        """Arguments of :func:`spotwise.models.ctranspath.ctranspath_backbone`."""
+        return self.image_size, self.embed_dim, stages(self.depths), stages(self.heads)
+
+    @property
+    def published(self) -> bool:
+        """Whether the network is the one whose weights were published."""
+        return self.shape == CTransPathOptions().shape
+
+    @model_validator(mode="after")
+    def _check_network(self) -> CTransPathOptions:
+        _, _, depths, heads = self.shape
+        if len(depths) != len(heads):
+            raise fault("heads", repr(self.heads), f"{len(depths)} numbers, as many as depths has")
+        for stage, number in enumerate(heads):
+            require_divisor("heads", number, f"the channels of stage {stage + 1}", self.embed_dim * 2**stage)
+        if self.pretrained == "no" and self.checkpoint:
+            raise fault("pretrained", "'no' with a checkpoint", "when_reachable or required, or no checkpoint")
+        if self.pretrained == "required" and not (self.checkpoint or self.published):
+            raise fault("pretrained", "'required'", "a checkpoint, or the published sizes")
+        return self

@@ -1,0 +1,30 @@
+"""Names of the pathology encoders, known without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+CTRANSPATH = "ctranspath"
+
+# Repository on the Hugging Face hub by short name
+REPOSITORIES: Mapping[str, str] = {
+    "UNI": "MahmoodLab/UNI",
+    "UNI2-h": "MahmoodLab/UNI2-h",
+    "Virchow": "paige-ai/Virchow",
+    "Virchow2": "paige-ai/Virchow2",
+    "H-optimus-0": "bioptimus/H-optimus-0",
+    "H-optimus-1": "bioptimus/H-optimus-1",
+    "Prov-GigaPath": "prov-gigapath/prov-gigapath",
+    "CONCH": "MahmoodLab/CONCH",
+}
+
+
+def is_named(name: str, short: str, repository: str) -> bool:
+    """Tell whether a name is that of an encoder: the short one or ``hf-hub:<repository>``, in upper or lower case."""
+    return name.lower() in (short.lower(), f"hf-hub:{repository.lower()}", f"hf_hub:{repository.lower()}")
+
+
+def is_pathology_encoder(name: str) -> bool:
+    """Tell whether a name of an encoder is that of a foundation model of pathology."""
+    named = any(is_named(name, short, repository) for short, repository in REPOSITORIES.items())
+    return named or name.lower() == CTRANSPATH
