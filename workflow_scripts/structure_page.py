@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from spotwise.reporting.figures.domain_map import classes_of, colouring, domains_in
-from spotwise.reporting.structure_page import Slide, slide_page
+from spotwise.reporting.structure_page import StructureResults, render_structure_page
 from spotwise.reporting.tables.domain_tables import random_encoders, space_notes
 from spotwise.runtime.files import write_text
 from spotwise.runtime.job import job
@@ -17,7 +17,7 @@ with job(snakemake.log[0]):
     sample = snakemake.wildcards.sample
     labels = labels_of_slides(params.slides, files.cohort, files.labels, params.column, params.unknown)
     domains = domains_in(pd.read_parquet(files.domains), next(iter(params.kinds)), params.seed)
-    slide = Slide(
+    slide = StructureResults(
         cohort=snakemake.wildcards.cohort,
         sample=sample,
         scores=read_table(files.scores),
@@ -30,4 +30,4 @@ with job(snakemake.log[0]):
     )
     figures = dict(zip(("domains", "umap", "variable_genes"), files.figures, strict=True))
     notes = space_notes(params.kinds, random_encoders(files.spaces))
-    write_text(snakemake.output.page, slide_page(slide, figures, notes, params.n_domains, params.note))
+    write_text(snakemake.output.page, render_structure_page(slide, figures, notes, params.n_domains, params.note))

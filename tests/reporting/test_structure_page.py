@@ -10,7 +10,7 @@ from PIL import Image
 import madeup
 from spotwise.reporting import structure_page
 from spotwise.reporting.figures.domain_map import DOMAIN_COLOURS, colouring
-from spotwise.reporting.structure_page import Slide, slide_page
+from spotwise.reporting.structure_page import StructureResults, render_structure_page
 from spotwise.reporting.tables.domain_tables import NO_LABELS
 
 NOTES = {"Joint": "trained on the slide alone", "Expression": ""}
@@ -29,7 +29,7 @@ def figures(tmp_path):
 def slide(labels=None, rename=None, genes=madeup.GENES, sample="S1", cohort="c"):
     labels = madeup.labels() if labels is None else labels
     labels = labels.replace(rename or {})
-    return Slide(
+    return StructureResults(
         cohort=cohort,
         sample=sample,
         scores=madeup.scores(sample, cohort),
@@ -77,7 +77,7 @@ class Read(HTMLParser):
 
 @pytest.fixture
 def read(figures):
-    return Read(slide_page(slide(), figures, NOTES, None, "a note on labels"))
+    return Read(render_structure_page(slide(), figures, NOTES, None, "a note on labels"))
 
 
 def table_after(read, first):
@@ -144,8 +144,8 @@ def test_what_is_circular_or_missing_is_said(read, figures):
     assert not any("stands in the CSV" in text or "over slides" in text for text in read.texts)
 
     nothing = slide()
-    nothing = Slide(**(vars(nothing) | {"labels": None, "colours": colouring(nothing.domains, None)}))
-    without = Read(slide_page(nothing, figures, NOTES, 3, "a note on labels"))
+    nothing = StructureResults(**(vars(nothing) | {"labels": None, "colours": colouring(nothing.domains, None)}))
+    without = Read(render_structure_page(nothing, figures, NOTES, 3, "a note on labels"))
     assert "30 spots, no labels" in without.texts
     assert NO_LABELS in without.texts
     assert "a note on labels" not in without.texts
@@ -163,7 +163,7 @@ def test_pictures_are_in_the_page_and_nothing_else_is_loaded_or_run(read, figure
         assert np.abs(difference).mean() < 16  # noise, the hardest to pack
     assert not {"script", "link", "iframe", "object", "a"} & set(read.tags)
     assert read.attributes == {"lang", "charset", "class", "src", "alt", "style"}
-    text = slide_page(slide(), figures, NOTES, None, "")
+    text = render_structure_page(slide(), figures, NOTES, None, "")
     for outside in ("http", "url(", "@import", "javascript"):
         assert outside not in text
 
@@ -173,8 +173,8 @@ def test_names_of_users_stay_text(figures, evil):
     genes = [evil, *madeup.GENES[1:]]
     content = slide(rename={"tumour": evil}, genes=genes, sample=evil, cohort=evil)
     notes = {"Joint": evil, "Expression": ""}
-    plain = Read(slide_page(slide(), figures, NOTES, None, "note"))
-    text = slide_page(content, figures, notes, None, evil)
+    plain = Read(render_structure_page(slide(), figures, NOTES, None, "note"))
+    text = render_structure_page(content, figures, notes, None, evil)
     read = Read(text)
     assert read.tags == plain.tags
     assert read.attributes == plain.attributes
@@ -187,4 +187,5 @@ def test_names_of_users_stay_text(figures, evil):
 
 
 def test_the_same_slide_gives_the_same_bytes(figures):
-    assert slide_page(slide(), figures, NOTES, None, "n") == slide_page(slide(), figures, NOTES, None, "n")
+    first, second = (render_structure_page(slide(), figures, NOTES, None, "n") for _ in range(2))
+    assert first == second

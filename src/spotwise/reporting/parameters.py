@@ -1,6 +1,7 @@
-"""Parameter counts of the configured methods: ``python -m spotwise.reporting.parameters [config.yaml] [--genes 1000]``.
+"""Parameter counts of the configured methods.
 
-Networks are built without memory for their weights, so that the published sizes count in seconds on any machine.
+Run ``python -m spotwise.reporting.parameters [config.yaml] [--genes 1000]``. Networks are built on the meta device,
+without memory for their weights, so that published sizes are counted in seconds.
 """
 
 from __future__ import annotations
@@ -11,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import yaml
 from torch import nn
 
-from spotwise.config import prepare
+from spotwise.config import prepare, read_config
 from spotwise.errors import InputError, SetupError
 from spotwise.models.description import Sizes
 from spotwise.models.encoders import frozen_encoder
@@ -22,6 +22,7 @@ from spotwise.models.registry import REGISTRY, build, load, without_pretraining
 
 GENES = 1000
 POSITIONS = 128  # rows or columns of a Visium array
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,13 @@ class Count:
     Attributes
     ----------
     name, kind
-        Its entry in the configuration, and the kind of its class.
+        Entry in the configuration, and kind of the method.
     trained
-        Parameters that are fitted; 0 for a method that fits none.
+        Number of fitted parameters.
     inference
-        Those of them that a prediction needs; 0 for a method that predicts nothing.
+        Number of these that a prediction needs, 0 for a method that predicts nothing.
     frozen
-        Parameters of the frozen image encoder, 0 where there is none.
+        Number of parameters of the frozen image encoder, 0 without one.
     """
 
     name: str
@@ -48,7 +49,7 @@ class Count:
 
 
 def count(config: Mapping, genes: int = GENES) -> list[Count]:
-    """Count the parameters of every method of a checked configuration, for a panel of ``genes``."""
+    """Count the parameters of every configured method for a panel of ``genes``."""
     found = []
     for name, settings in config["methods"].items():
         entry = REGISTRY[settings["model"]]
@@ -79,7 +80,7 @@ def _parameters(module: nn.Module) -> int:
 
 
 def table(counts: list[Count]) -> str:
-    """Lay counts out as Markdown."""
+    """Format counts as a Markdown table."""
     lines = ["| method | kind | trained | of these used to predict | frozen encoder |", "|---|---|---:|---:|---:|"]
     for one in counts:
         numbers = " | ".join(f"{number:,}" if number else "–" for number in (one.trained, one.inference, one.frozen))
@@ -88,20 +89,28 @@ def table(counts: list[Count]) -> str:
 
 
 def main() -> None:
-    """Print the table for a configuration file."""
+    """Print the table of a configuration, or one line that says what is wrong."""
     parser = argparse.ArgumentParser(
-        prog="python -m spotwise.reporting.parameters", description=__doc__.splitlines()[0]
+        prog="python -m spotwise.reporting.parameters", description="Count the parameters of the configured methods."
     )
-    parser.add_argument("config", nargs="?", default="config.yaml", type=Path, help="configuration (config.yaml)")
-    parser.add_argument("--genes", default=GENES, type=int, help="genes of the panel (1000)")
+    parser.add_argument("config", nargs="?", default=REPOSITORY / "config.yaml", type=Path, help="default: %(default)s")
+    parser.add_argument("--genes", default=GENES, type=int, help="genes of the panel (default: %(default)s)")
     given = parser.parse_args()
     try:
-        config = yaml.safe_load(given.config.read_text(encoding="utf-8"))
+        config = read_config(given.config)
+        _find_samples(config)
         prepare(config, str(given.config))
         counts = count(config, given.genes)
-    except (InputError, SetupError, OSError, yaml.YAMLError) as error:
+    except (InputError, SetupError) as error:
         parser.exit(1, f"{error}\n")
     print(table(counts), end="")
+
+
+def _find_samples(config: dict) -> None:
+    """Look for a relative sample sheet in the repository too, whatever the working directory."""
+    samples = config.get("samples")
+    if isinstance(samples, str) and not Path(samples).exists():
+        config["samples"] = str(REPOSITORY / samples)
 
 
 if __name__ == "__main__":

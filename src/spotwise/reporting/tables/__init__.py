@@ -1,4 +1,4 @@
-"""The tables of the paper, made of averaged scores: contents as CSV, laid out as Markdown, LaTeX and for a terminal."""
+"""Tables of averaged scores as CSV, Markdown, LaTeX and terminal text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from spotwise.reporting.tables import gene_tables, mean_tables
 from spotwise.reporting.tables.layout import Page, latex, markdown
 from spotwise.runtime import files
 
-# by file name
+# file name -> layout
 PAGES: Mapping[str, Callable[[pd.DataFrame], Page]] = {
     "table1": mean_tables.page1,
     "table2": mean_tables.page2,
@@ -22,7 +22,7 @@ PAGES: Mapping[str, Callable[[pd.DataFrame], Page]] = {
     "table5": mean_tables.page5,
     "markers": gene_tables.markers_page,
 }
-# columns that hold text, be they empty or made of digits
+# columns of text, which may be empty or look like numbers
 TEXTS = (
     *("cohort", "protocol", "method", "predictor", "kind", "gene", "encoder", *mean_tables.DESCRIBED, "other"),
     *("markers_missing", "note", "reason"),
@@ -30,7 +30,10 @@ TEXTS = (
 
 
 def write_table(table: pd.DataFrame, csv: str | os.PathLike) -> None:
-    """Write a table as CSV (six decimals, empty cells for NaN), and as ``.md`` and ``.tex`` beside it, atomically."""
+    """Write a table as CSV with ``.md`` and ``.tex`` beside it, atomically.
+
+    Numbers have six decimals, NaN is an empty cell.
+    """
     csv = Path(csv)
     files.write_table(table, csv, float_format="%.6f")
     page = read_page(csv)
@@ -39,7 +42,7 @@ def write_table(table: pd.DataFrame, csv: str | os.PathLike) -> None:
 
 
 def read_table(csv: str | os.PathLike) -> pd.DataFrame:
-    """Read what `write_table` wrote."""
+    """Read a table that `write_table` has written."""
     columns = pd.read_csv(csv, nrows=0).columns
     texts = [column for column in columns if column in TEXTS or column.startswith("predictor_")]
     table = pd.read_csv(csv, dtype=dict.fromkeys(texts, str), keep_default_na=False, na_values=[""])
@@ -47,14 +50,19 @@ def read_table(csv: str | os.PathLike) -> pd.DataFrame:
 
 
 def read_page(csv: str | os.PathLike) -> Page:
-    """Read a table for laying it out.
+    """Read a table and lay it out.
 
     Raises
     ------
     InputError
-        The file is not named as in `PAGES`.
+        If the file is missing, is not named as in `PAGES`, or does not hold the table of its name.
     """
-    name = Path(csv).stem
-    if name not in PAGES:
-        raise InputError(csv, "name", repr(name), one_of(PAGES, name))
-    return PAGES[name](read_table(csv))
+    csv = Path(csv)
+    if csv.stem not in PAGES:
+        raise InputError(csv, "name", repr(csv.stem), one_of(PAGES, csv.stem))
+    if not csv.is_file():
+        raise InputError(csv, "file", "nothing", "a table that a run has written")
+    try:
+        return PAGES[csv.stem](read_table(csv))
+    except (KeyError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise InputError(csv, "content", error, f"the columns of {csv.stem}") from None

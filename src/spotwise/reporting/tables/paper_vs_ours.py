@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment
 
 from spotwise.constants import ALL_COHORTS, PAPER, PATIENT
 from spotwise.evaluation.gene_sets import gene_sets
 from spotwise.evaluation.predictor_comparisons import mean_intervals
 from spotwise.evaluation.published_numbers import COHORTS, ONE_DONOR, TOP
+from spotwise.reporting.templates import render
 from spotwise.runtime.files import write_table, write_text
 
 REPRODUCED, LOWER, HIGHER, NOT_RUN = VERDICTS = ("reproduced", "lower", "higher", "not run")
@@ -55,71 +55,6 @@ HEADINGS = ("Dataset", "Row", "Genes", "Published", "Ours", "Paper protocol", "W
 HEADINGS += ("Other reading", "Note")
 NUMBERS = ("Published", "Paper protocol", "Width", "Patient protocol")
 NOTHING = "–"
-PAGE = """\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>The paper's numbers beside ours</title>
-<style>
-body { font: 15px/1.45 system-ui, sans-serif; color: #1a1a1a; margin: 2rem auto; max-width: 80rem; padding: 0 1rem; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
-.coverage { font-size: 1.1rem; font-weight: 600; }
-.legend, ol { max-width: 55rem; }
-table { border-collapse: collapse; width: 100%; font-size: 0.8rem; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.2rem 0.5rem; border-bottom: 1px solid #d0d0d0; text-align: left; vertical-align: top; }
-th { border-bottom: 2px solid #1a1a1a; }
-.number { text-align: right; white-space: nowrap; }
-.verdict { white-space: nowrap; }
-.reproduced { background: #cdebd3; } .lower { background: #fbd9b5; } .higher { background: #cfe0f8; }
-.not-run { color: #666666; }
-@page { size: A4 landscape; margin: 12mm; }
-@media print {
-  body { font-size: 9pt; margin: 0; max-width: none; }
-  table { font-size: 6.5pt; }
-  thead { display: table-header-group; } tr { break-inside: avoid; } h2 { break-after: avoid; }
-  td { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-}
-</style>
-</head>
-<body>
-<h1>The paper's numbers beside ours</h1>
-<p class="coverage">{{ coverage }}</p>
-{% for paragraph in legend %}
-<p class="legend">{{ paragraph }}</p>
-{% endfor %}
-{% for section in sections %}
-<h2>{{ section.title }}</h2>
-<p>{{ section.summary }}</p>
-<table>
-<thead><tr>
-{% for heading in headings %}
-<th{% if heading in numbers %} class="number"{% endif %}>{{ heading }}</th>
-{% endfor %}
-</tr></thead>
-<tbody>
-{% for row in section.rows %}
-<tr>
-{% for heading, text in row.items() %}
-{% if heading == "Verdict" %}
-<td class="verdict {{ text | replace(" ", "-") }}">{{ text }}</td>
-{% else %}
-<td{% if heading in numbers %} class="number"{% endif %}>{{ text }}</td>
-{% endif %}
-{% endfor %}
-</tr>
-{% endfor %}
-</tbody>
-</table>
-<ol>
-{% for note in section.notes %}
-<li>{{ note }}</li>
-{% endfor %}
-</ol>
-{% endfor %}
-</body>
-</html>
-"""
 
 
 def compare(published: pd.DataFrame, scores: pd.DataFrame, draws: int) -> pd.DataFrame:
@@ -195,9 +130,8 @@ def to_markdown(table: pd.DataFrame, cohorts: Sequence[str]) -> str:
 
 def to_html(table: pd.DataFrame, cohorts: Sequence[str]) -> str:
     """Lay the comparison out as a page of HTML: all text escaped, no scripts, nothing loaded from elsewhere."""
-    page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(PAGE)
     facts = {"coverage": coverage(table, cohorts), "legend": LEGEND, "headings": HEADINGS, "numbers": NUMBERS}
-    return page.render(facts, sections=_sections(table)) + "\n"
+    return render("paper_vs_ours.html", **facts, sections=_sections(table))
 
 
 def write(
