@@ -1,6 +1,8 @@
 """Claims about parameter counts: those that the sources state or imply, and those that the documentation prints."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,3 +72,41 @@ def test_the_documentation_prints_the_counts_that_the_command_gives(counts):
     assert len(rows) >= 12
     for name, printed in rows.items():
         assert int(printed.replace(",", "").replace("–", "0")) == counts[name].trained, name
+
+
+def run(*arguments, folder):
+    """Call the command of the installed package in a folder that is not the repository."""
+    command = [sys.executable, "-m", "spotwise.reporting.parameters", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "row"),
+    [
+        ([], "| `BLEEP` | retrieval | 24,421,440 | 24,421,440 | – |"),
+        (
+            [str(ROOT / "configs" / "arena.yaml")],
+            f"| `KNNImage` | frozen | – | – | {11_689_512 - 513_000:,} |",
+        ),  # ResNet-18
+    ],
+)
+def test_the_command_works_from_any_folder(tmp_path, arguments, row):
+    done = run(*arguments, "--genes", "1000", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert row in done.stdout.splitlines()
+
+
+def test_the_command_says_in_one_line_what_is_wrong(tmp_path):
+    (tmp_path / "broken.yaml").write_text("methods: [\n")
+    for name, expected in (("missing.yaml", "no such file"), ("broken.yaml", "broken.yaml: line")):
+        done = run(name, folder=tmp_path)
+        assert done.returncode == 1
+        assert not done.stdout
+        (message,) = done.stderr.splitlines()
+        assert expected in message
+
+
+def test_the_command_explains_itself(tmp_path):
+    done = run("--help", folder=tmp_path)
+    assert done.returncode == 0
+    assert "Count the parameters of the configured methods." in done.stdout

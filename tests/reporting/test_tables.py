@@ -1,5 +1,6 @@
 """How tables are laid out, and Table 1."""
 
+import os
 import subprocess
 import sys
 
@@ -252,13 +253,7 @@ def test_the_terminal_shows_table1_as_the_readme_has_it(scores, tmp_path):
     control = scores.assign(predictor="Oracle", kind="control", pcc=-0.25, k=0, k_used=0, note="made from the truth")
     both = pd.concat([scores, control])
     tables.write_table(table1(averages.mean_table(both, (2,)), 2), tmp_path / "table1.csv")
-    done = subprocess.run(
-        [sys.executable, "-m", "spotwise.reporting.tables", tmp_path / "table1.csv"],
-        env={"PYTHONPATH": ":".join(sys.path), "PYTHONIOENCODING": "utf-8"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = run("table1.csv", folder=tmp_path)
     assert done.stdout.splitlines() == [
         "READ, paper protocol (mean PCC ± sd over 2 folds)",
         "                      HEG top 2        HVG top 2           marker",
@@ -268,6 +263,41 @@ def test_the_terminal_shows_table1_as_the_readme_has_it(scores, tmp_path):
         "  Markers: 1 of 2 measured; missing: E",
         "  Oracle: made from the truth",
     ]
+
+
+def run(*arguments, folder):
+    """Call the command of the installed package in a folder that is not the repository."""
+    return subprocess.run(
+        [sys.executable, "-m", "spotwise.reporting.tables", *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONIOENCODING": "utf-8"},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ([], "no file given; name a table such as"),
+        (["table1.csv"], "table1.csv: file: found nothing, expected a table that a run has written"),
+        (["table2.csv"], "table2.csv: content: found"),
+        (["notes.txt"], "notes.txt: name: found 'notes', expected one of table1"),
+    ],
+)
+def test_the_command_says_in_one_line_what_is_wrong(tmp_path, arguments, line):
+    (tmp_path / "table2.csv").write_text("a,b\n1,2\n")
+    done = run(*arguments, folder=tmp_path)
+    assert done.returncode != 0
+    assert not done.stdout
+    (message,) = done.stderr.splitlines()
+    assert line in message
+
+
+def test_the_command_explains_itself(tmp_path):
+    done = run("--help", folder=tmp_path)
+    assert done.returncode == 0
+    assert "Print a table of a run." in done.stdout
 
 
 def test_a_file_of_another_name_is_refused(tmp_path):
