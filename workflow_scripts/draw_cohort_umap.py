@@ -5,7 +5,8 @@ import pandas as pd
 from spotwise.reporting.figures.domain_map import classes_of, domains_in
 from spotwise.reporting.figures.umap_plot import draw_cohort_umap
 from spotwise.runtime.job import job
-from spotwise.structure.results import labels_of_slides, read_table
+from spotwise.structure.spot_labels import labels_of_slides
+from spotwise.structure.structure_tables import read_structure_table
 
 with job(snakemake.log[0]):
     files, params = snakemake.input, snakemake.params
@@ -15,7 +16,7 @@ with job(snakemake.log[0]):
         for sample, path in zip(params.slides, files.domains, strict=True)
     }
     draw_cohort_umap(
-        read_table(files.umap),
+        read_structure_table(files.umap),
         domains,
         labels,
         classes_of(labels.values()),

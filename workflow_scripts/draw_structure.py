@@ -7,7 +7,8 @@ from spotwise.reporting.figures.spot_plot import read_section
 from spotwise.reporting.figures.umap_plot import draw_slide_umap
 from spotwise.reporting.figures.variable_gene_maps import draw_variable_genes
 from spotwise.runtime.job import job
-from spotwise.structure.results import labels_of_slides, read_table, spot_expression
+from spotwise.structure.spot_labels import labels_of_slides
+from spotwise.structure.structure_tables import read_structure_table, spot_expression
 
 TOP_GENES = 8
 
@@ -25,7 +26,7 @@ with job(snakemake.log[0]):
     draw_domains(
         section,
         table,
-        read_table(files.scores),
+        read_structure_table(files.scores),
         params.spaces,
         params.seed,
         own,
@@ -35,7 +36,7 @@ with job(snakemake.log[0]):
         output.domains_png,
     )
     draw_slide_umap(
-        read_table(files.umap),
+        read_structure_table(files.umap),
         domains,
         colouring(domains, own, classes),
         own is not None,
@@ -45,6 +46,6 @@ with job(snakemake.log[0]):
         output.umap_pdf,
         output.umap_png,
     )
-    top = read_table(files.genes).head(TOP_GENES)
+    top = read_structure_table(files.genes).head(TOP_GENES)
     expression = spot_expression(files.lognorm, domains.index, top["gene"])
     draw_variable_genes(section, top, expression, heading, output.genes_pdf, output.genes_png)

@@ -7,8 +7,8 @@ from spotwise.constants import DROPPED, SPATIAL
 from spotwise.runtime.files import atomic, write_table
 from spotwise.runtime.job import job
 from spotwise.structure.domains import domains_of_slide
-from spotwise.structure.labels import UNLABELLED, n_classes, read_labels
 from spotwise.structure.spaces import read_space
+from spotwise.structure.spot_labels import UNLABELLED, n_classes, read_labels
 
 with job(snakemake.log[0]) as logger:
     params, files = snakemake.params, snakemake.input

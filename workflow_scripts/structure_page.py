@@ -10,7 +10,8 @@ from spotwise.reporting.structure_page import StructureResults, render_structure
 from spotwise.reporting.tables.domain_tables import random_encoders, space_notes
 from spotwise.runtime.files import write_text
 from spotwise.runtime.job import job
-from spotwise.structure.results import labels_of_slides, read_table
+from spotwise.structure.spot_labels import labels_of_slides
+from spotwise.structure.structure_tables import read_structure_table
 
 with job(snakemake.log[0]):
     files, params = snakemake.input, snakemake.params
@@ -20,9 +21,9 @@ with job(snakemake.log[0]):
     slide = StructureResults(
         cohort=snakemake.wildcards.cohort,
         sample=sample,
-        scores=read_table(files.scores),
-        variable_genes=read_table(files.genes),
-        domain_genes=read_table(files.domain_genes),
+        scores=read_structure_table(files.scores),
+        variable_genes=read_structure_table(files.genes),
+        domain_genes=read_structure_table(files.domain_genes),
         agreement=json.loads(Path(files.agreement).read_text(encoding="utf-8")),
         domains=domains,
         labels=labels.get(sample),

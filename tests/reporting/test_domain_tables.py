@@ -7,7 +7,7 @@ import pytest
 
 import madeup
 from spotwise.reporting.tables import domain_tables, layout
-from spotwise.structure.results import read_table
+from spotwise.structure.structure_tables import read_structure_table
 
 NOTES = {"Joint": "trained on the slide alone", "Expression": ""}
 
@@ -192,4 +192,4 @@ def test_the_table_of_variable_genes_warns_of_its_p_values(gene_files, tmp_path)
     assert any("domains are those of Joint" in line for line in lines)
     assert any("no evidence that there are domains" in line for line in lines)
     assert not any(line.startswith("###") for line in lines)
-    assert read_table(tmp_path / "S1.tsv")["gene"].tolist() == madeup.GENES
+    assert read_structure_table(tmp_path / "S1.tsv")["gene"].tolist() == madeup.GENES

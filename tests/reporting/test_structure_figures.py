@@ -11,7 +11,8 @@ from drawing import misplaced
 from spotwise.errors import InputError
 from spotwise.reporting.figures import domain_map, spot_plot, style, umap_plot, variable_gene_maps
 from spotwise.reporting.figures.domain_map import DOMAIN_COLOURS, UNLABELLED, colouring
-from spotwise.structure import results
+from spotwise.structure.spot_labels import labels_of_slides
+from spotwise.structure.structure_tables import spot_expression
 
 # Machado et al. 2009, severity 1, linear RGB
 PROTANOPIA = np.array(
@@ -324,11 +325,11 @@ def test_labels_and_expression_are_read_by_barcode(tmp_path):
     madeup.write_slide(tmp_path, order=slice(None, None, -1))
     csv = tmp_path / "labels.csv"
     csv.write_text("barcode,kind\n0x0,a\n0x1,b\n0x2,undetermined\n9x9,b\n")
-    labels = results.labels_of_slides(["S1"], [tmp_path / "lognorm.h5ad"], [csv], "kind", ["undetermined"])["S1"]
+    labels = labels_of_slides(["S1"], [tmp_path / "lognorm.h5ad"], [csv], "kind", ["undetermined"])["S1"]
     assert labels.dropna().to_dict() == {"0x0": "a", "0x1": "b"}
     assert list(labels.index) == madeup.BARCODES[::-1]
-    assert results.labels_of_slides(["S1"], [tmp_path / "lognorm.h5ad"], [], None, []) == {}
-    values = results.spot_expression(tmp_path / "lognorm.h5ad", ["0x5", "0x0"], ["G1", "absent", "G0"])
+    assert labels_of_slides(["S1"], [tmp_path / "lognorm.h5ad"], [], None, []) == {}
+    values = spot_expression(tmp_path / "lognorm.h5ad", ["0x5", "0x0"], ["G1", "absent", "G0"])
     assert values.to_dict("list") == {"G1": [-2, 0], "G0": [2, 0]}
 
 

@@ -10,9 +10,9 @@ from sklearn.metrics import adjusted_rand_score
 from arrays import hexagonal, neighbours, square
 from spotwise.errors import InputError
 from spotwise.evaluation.spatial_metrics import adjacency
-from spotwise.structure import baselines, domains
-from spotwise.structure.labels import UNLABELLED
+from spotwise.structure import baseline_spaces, domains
 from spotwise.structure.spaces import Space
+from spotwise.structure.spot_labels import UNLABELLED
 
 
 def space_of(embedding, name="S", seed=0):
@@ -44,7 +44,7 @@ def test_both_clusterings_find_separate_groups_and_number_them_by_size():
 
 
 def test_groups_of_one_size_are_numbered_as_they_come():
-    assert domains.by_size(np.array(list("zzbbaaac"))).tolist() == [1, 1, 2, 2, 0, 0, 0, 3]
+    assert domains.number_by_size(np.array(list("zzbbaaac"))).tolist() == [1, 1, 2, 2, 0, 0, 0, 3]
 
 
 def test_clusterings_are_the_same_each_time_and_know_the_seed():
@@ -81,22 +81,22 @@ def test_leiden_comes_nearest_where_the_number_cannot_be_met():
     assert adjusted_rand_score(found, truth) == 1
 
 
-def test_the_resolution_is_sought_by_doubling_and_halving():
+def test_the_resolution_is_searched_by_doubling_and_bisection():
     asked = []
 
     def steps(resolution):
         asked.append(resolution)
         return np.arange(100) % (1 + int(resolution > 2.9) + 3 * int(resolution > 3.7) + 4 * int(resolution > 20))
 
-    assert len(np.unique(domains.match_number(steps, 2))) == 2
+    assert len(np.unique(domains.search_resolution(steps, 2))) == 2
     assert asked == [1, 2, 4, 3]
     for wanted, nearest in ((1, 1), (3, 2), (4, 5), (5, 5), (7, 5), (8, 9), (9, 9), (50, 9)):
-        assert len(np.unique(domains.match_number(steps, wanted))) == nearest
+        assert len(np.unique(domains.search_resolution(steps, wanted))) == nearest
 
 
 def test_spaces_in_which_the_domains_cannot_be_are_refused():
     embedding, _ = clouds([5, 4])
-    with pytest.raises(InputError, match=r"file: spots: found 9, expected more than the 9 domains sought"):
+    with pytest.raises(InputError, match=r"file: spots: found 9, expected more than the 9 domains"):
         domains.find_domains(space_of(embedding), square(3), 9, 0, "file")
     labels = np.full(9, UNLABELLED, dtype=object)
     with pytest.raises(InputError, match=r"file: embedding: found 2 different rows for 9 spots, expected at least 3"):
@@ -227,11 +227,11 @@ def test_spots_out_of_place_by_brute_force_and_at_both_ends():
     distance = np.linalg.norm(spatial[:, None] - spatial[None], axis=2)
     nearest = distance.argsort(axis=1)[:, 1:11]
     expected = [np.sum(found[near] != found[spot]) >= 6 for spot, near in enumerate(nearest)]
-    assert domains.out_of_place(found, spatial) == pytest.approx(np.mean(expected))
-    assert domains.out_of_place(np.zeros(80, dtype=int), spatial) == 0
-    assert domains.out_of_place(np.arange(80), spatial) == 1
+    assert domains.abnormal_share(found, spatial) == pytest.approx(np.mean(expected))
+    assert domains.abnormal_share(np.zeros(80, dtype=int), spatial) == 0
+    assert domains.abnormal_share(np.arange(80), spatial) == 1
     # six spots: five others each; of the lone one all, of the others one of five
-    assert domains.out_of_place(np.array([1, 0, 0, 0, 0, 0]), spatial[:6]) == pytest.approx(1 / 6)
+    assert domains.abnormal_share(np.array([1, 0, 0, 0, 0, 0]), spatial[:6]) == pytest.approx(1 / 6)
 
 
 # --- Slides -----------------------------------------------------------------------------------------------------------
@@ -294,8 +294,8 @@ def test_both_modalities_together_tell_what_neither_tells_and_shuffled_against_e
         for name, embedding in (
             ("image", image),
             ("expression", expression),
-            ("both", baselines.concatenated(image, expression)),
-            ("shuffled", baselines.concatenated(shuffled, expression)),
+            ("both", baseline_spaces.concatenate(image, expression)),
+            ("shuffled", baseline_spaces.concatenate(shuffled, expression)),
         ):
             rows.append({"space": name, **ari(embedding, labels)})
     means = pd.DataFrame(rows).groupby("space").mean()

@@ -15,7 +15,7 @@ from spotwise.data.folds import SlideSpots, read_fold, write_fold
 from spotwise.models.description import Sizes
 from spotwise.models.images import normalise
 from spotwise.models.registry import build, restore
-from spotwise.structure.inputs import assemble_inputs
+from spotwise.structure.clustering_fold import assemble_clustering_fold
 from spotwise.structure.joint import embed_joint, measured
 from spotwise.structure.spaces import read_space
 from spotwise.training.dataset import Spots
@@ -56,7 +56,7 @@ def toy(tmp_path_factory):
         array=np.stack(np.divmod(np.arange(N), 9), axis=1),
         total_counts=counts.sum(axis=1),
     )
-    write_fold(folder / "S.h5", assemble_inputs({"S": slide}, {"S": "P"}, "c", 0.2))
+    write_fold(folder / "S.h5", assemble_clustering_fold({"S": slide}, {"S": "P"}, "c", 0.2))
     train(
         folder / "S.h5", {"S": folder / "patches.h5"}, "MicNet", MICNET, OPTIONS, 0, "1", folder / "state",
         folder,

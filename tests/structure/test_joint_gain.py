@@ -12,7 +12,7 @@ from sklearn.metrics import adjusted_rand_score
 from arrays import square
 from spotwise.constants import BARCODES, IMAGES
 from spotwise.data.folds import SlideSpots, write_fold
-from spotwise.structure.inputs import assemble_inputs
+from spotwise.structure.clustering_fold import assemble_clustering_fold
 from spotwise.structure.joint import embed_joint
 from spotwise.structure.spaces import read_space
 from spotwise.training.loop import TrainingOptions, train
@@ -49,7 +49,7 @@ def trained(folder, seed, shuffled):
         array=square(SIDE).astype(int),
         total_counts=counts.sum(axis=1),
     )
-    write_fold(folder / "S.h5", assemble_inputs({"S": slide}, {"S": "P"}, "c", 0.2))
+    write_fold(folder / "S.h5", assemble_clustering_fold({"S": slide}, {"S": "P"}, "c", 0.2))
     patches = folder / "patches.h5"
     train(folder / "S.h5", {"S": patches}, "MicNet", MICNET, OPTIONS, seed, "1", folder / "state", folder)
     embed_joint(folder, folder / "S.h5", patches, "S", "cpu", 1, "Mine", folder / "space.h5")

@@ -15,7 +15,7 @@ from spotwise.data.synthetic_counts import draw_counts, gene_programmes
 from spotwise.data.synthetic_tissue import CohortSize, lay_out_tissue, place_spots
 from spotwise.errors import InputError
 from spotwise.evaluation.spatial_metrics import adjacency, morans_i
-from spotwise.structure import baselines, domains
+from spotwise.structure import baseline_spaces, domains
 from spotwise.structure import variable_genes as vg
 from spotwise.structure.domain_genes import domain_genes
 
@@ -49,7 +49,7 @@ def cohort():
 def genes_of(slide, order=slice(None)):
     """The genes of a slide with its spots' rows in another order than their places."""
     depth = slide.obs["total_counts"].to_numpy()
-    return vg.spatial_genes(slide.X[order], slide.var_names, slide.obsm["spatial"], depth[order], "file")
+    return vg.spatially_variable_genes(slide.X[order], slide.var_names, slide.obsm["spatial"], depth[order], "file")
 
 
 def shallow(counts):
@@ -101,7 +101,7 @@ def test_p_is_the_share_of_permutations_with_as_large_an_i(share):
     gene = rng.gamma(2, size=225) * (rng.random(225) < share)
     dealt = morans_i(np.stack([rng.permutation(gene) for _ in range(40000)], axis=1), near)
     for chance in (0.5, 0.05, 0.005):
-        found = vg.moran_null(gene[:, None], near).exceeded(np.quantile(dealt, [1 - chance]))
+        found = vg.moran_null(gene[:, None], near).p_value(np.quantile(dealt, [1 - chance]))
         assert found[0] == pytest.approx(chance, rel=0.4)
 
 
@@ -141,7 +141,7 @@ def test_sparse_genes_of_a_shuffled_slide_are_not_found_though_a_normal_null_fin
     for _ in range(4):
         depth = rng.lognormal(6, 1.6, 225)  # some spots of few counts, in which a single one weighs much
         slide = shallow(rng.poisson(depth[:, None] * share))
-        table = vg.spatial_genes(slide, names(2000), spatial, depth, "file")
+        table = vg.spatially_variable_genes(slide, names(2000), spatial, depth, "file")
         assert len(table) > 1000
         found.append((table["q"] < vg.SIGNIFICANT).sum())
         values = slide[:, [int(gene[1:]) for gene in table["gene"]]].toarray()
@@ -161,7 +161,9 @@ def test_a_pattern_of_the_depth_alone_is_told_from_one_of_a_gene():
     rate = np.tile(share, (225, 1))
     rate[:, true] *= np.exp(1.5 * np.sin(spatial[:, [1]] / 3))
     counts = rng.poisson(depth[:, None] * rate)
-    table = vg.spatial_genes(shallow(counts), names(600), spatial, counts.sum(axis=1), "file").set_index("gene")
+    table = vg.spatially_variable_genes(shallow(counts), names(600), spatial, counts.sum(axis=1), "file").set_index(
+        "gene"
+    )
     planted = table.index.isin(names(600)[true])
     by_depth = (table["q"] < vg.SIGNIFICANT)[~planted].sum()
     assert by_depth > 20
@@ -180,7 +182,7 @@ def test_each_row_tells_of_its_gene():
     expression[:, 8] = 0
     expression[: vg.MIN_SPOTS - 1, 8] = 1
     depth = rng.integers(100, 900, 100)
-    table = vg.spatial_genes(sparse.csr_matrix(expression), names(300), spatial, depth, "file")
+    table = vg.spatially_variable_genes(sparse.csr_matrix(expression), names(300), spatial, depth, "file")
     assert table["gene"].iloc[0] == "G0007"
     assert set(table["gene"]) == set(names(300)) - {"G0005", "G0008"}
     order = table["gene"].str[1:].astype(int).to_numpy()
@@ -193,14 +195,14 @@ def test_each_row_tells_of_its_gene():
     stepped = table["p"] * len(table) / np.arange(1, len(table) + 1)
     np.testing.assert_allclose(table["q"], np.minimum(stepped[::-1].cummin()[::-1], 1))
     shuffled = rng.permutation(300)
-    again = vg.spatial_genes(expression[:, shuffled], names(300)[shuffled], spatial, depth, "file")
+    again = vg.spatially_variable_genes(expression[:, shuffled], names(300)[shuffled], spatial, depth, "file")
     pd.testing.assert_frame_equal(again, table, rtol=1e-9)
 
 
 def test_checkerboards_are_no_pattern():
     spatial = square(10)
     board = ((spatial.sum(axis=1) % 2) + 0.1)[:, None]
-    table = vg.spatial_genes(board, names(1), spatial, np.arange(100, 200), "file")
+    table = vg.spatially_variable_genes(board, names(1), spatial, np.arange(100, 200), "file")
     assert table["moran_i"][0] == pytest.approx(-1, abs=1e-6)
     assert table["p"][0] > 0.999
 
@@ -219,7 +221,7 @@ def test_slides_without_anything_to_test_are_refused():
     few = np.zeros((25, 3))
     few[:3] = 1
     with pytest.raises(InputError, match="file: genes: found none that varies and is in 10 spots"):
-        vg.spatial_genes(few, names(3), square(5), np.arange(1, 26), "file")
+        vg.spatially_variable_genes(few, names(3), square(5), np.arange(1, 26), "file")
 
 
 # --- Genes that separate domains --------------------------------------------------------------------------------------
@@ -257,7 +259,7 @@ def test_genes_that_made_the_domains_separate_them_though_there_is_nothing():
     # what CIRCULAR warns of
     rng = np.random.default_rng(9)
     noise = rng.normal(size=(150, 60)) + 5
-    made = domains.kmeans(baselines.components(noise), 4, 0)
+    made = domains.kmeans(baseline_spaces.components(noise), 4, 0)
     drawn = rng.permutation(made)
     hits = [(domain_genes(noise, names(60), one, "file")["q"] < vg.SIGNIFICANT).sum() for one in (made, drawn)]
     assert hits[0] > 20
@@ -280,7 +282,7 @@ def test_agreement_by_hand():
     q_spatial = [0.01, 0.01, 0.01, 0.01, 0.5, 0.5, 0.9, 0.9, 0.9, 0.05]
     q_domains = [0.01, 0.01, 0.01, 0.50, 0.01, 0.01, 0.9, 0.9, 0.9, 0.05]
     moran = np.arange(10)[::-1] / 10
-    found = vg.agreement(*lists(q_spatial, q_domains, moran, [-9, 8, 7, -6, 5, 4, 3, 1, 2, 0.5]))
+    found = vg.gene_agreement(*lists(q_spatial, q_domains, moran, [-9, 8, 7, -6, 5, 4, 3, 1, 2, 0.5]))
     # hypergeometric: 3 or 4 of the 4 among the 5 of 10
     chance = (10 * 5 + 5) / 210
     # ranks of |score| are those of I but for two neighbours that change places: 1 - 6 * 2 / (10 * 99)
@@ -300,7 +302,7 @@ def test_agreement_by_hand():
 
 
 def test_agreement_of_lists_with_nothing_on_them():
-    found = vg.agreement(*lists([0.9] * 4, [0.9] * 4, [0.1] * 4, [1, 2, 3, 4]))
+    found = vg.gene_agreement(*lists([0.9] * 4, [0.9] * 4, [0.1] * 4, [1, 2, 3, 4]))
     assert (found["n_both"], found["jaccard"], found["spearman"]) == (0, None, None)
     assert found["fisher_p"] == 1
     assert np.isfinite(found["odds_ratio"])
@@ -309,15 +311,15 @@ def test_agreement_of_lists_with_nothing_on_them():
 def test_agreement_asks_for_the_same_genes():
     spatial, of_domains = lists([0.9] * 4, [0.9] * 4, [0.1] * 4, [1, 2, 3, 4])
     with pytest.raises(ValueError, match="different genes"):
-        vg.agreement(spatial.iloc[1:], of_domains)
+        vg.gene_agreement(spatial.iloc[1:], of_domains)
 
 
 def test_on_a_generated_slide_the_two_lists_agree_and_on_a_shuffled_one_they_do_not(cohort):
     slide, _ = cohort[0]
-    made = domains.kmeans(baselines.components(slide.X.toarray().astype(float)), 4, 0)
-    found = vg.agreement(genes_of(slide), domain_genes(slide.X, slide.var_names, made, "file"))
+    made = domains.kmeans(baseline_spaces.components(slide.X.toarray().astype(float)), 4, 0)
+    found = vg.gene_agreement(genes_of(slide), domain_genes(slide.X, slide.var_names, made, "file"))
     order = np.random.default_rng(10).permutation(slide.n_obs)
-    shuffled = vg.agreement(genes_of(slide, order), domain_genes(slide.X, slide.var_names, made, "file"))
+    shuffled = vg.gene_agreement(genes_of(slide, order), domain_genes(slide.X, slide.var_names, made, "file"))
     assert found["spearman"] > 0.6
     assert found["odds_ratio"] > 10
     assert found["fisher_p"] < 1e-10

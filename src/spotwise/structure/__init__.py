@@ -1,1 +1,1 @@
-"""The structure of a tissue: joint embeddings of its spots, domains in them, variable genes, organisation."""
+"""Tissue structure: embeddings of a slide's spots, domains in them, variable genes, organisation."""

@@ -15,27 +15,27 @@ from spotwise.errors import InputError
 def domain_genes(
     expression: sparse.spmatrix | np.ndarray, genes: Sequence[str], domains: np.ndarray, source: object
 ) -> pd.DataFrame:
-    """Test every gene in every domain against all other spots: Wilcoxon's rank sum, corrected for ties (scanpy).
+    """Test every gene in every domain against all other spots with scanpy's Wilcoxon rank-sum test.
 
-    Mind `variable_genes.CIRCULAR` where the domains were found in a space made of expression.
+    Ties are corrected for. `variable_genes.CIRCULAR` applies to domains of a space made of expression.
 
     Parameters
     ----------
     expression
         Log-normalised, spots x genes (N, G), sparse or dense.
     genes
-        (G,) their names.
+        (G,) gene names.
     domains
-        (N,) int. One of a single spot cannot be tested and is left out.
+        (N,) int. A domain of a single spot cannot be tested and is left out.
     source
-        The file of the domains, which error messages name.
+        File of the domains, for error messages.
 
     Returns
     -------
     DataFrame
-        A row per domain and gene: ``gene``, ``domain``, ``log2_fold_change``, ``score`` (z, positive where the domain
-        holds more), ``p`` (two-sided), ``q`` (Benjamini-Hochberg over all rows: scanpy's own corrects each domain for
-        itself); by domain, p and name.
+        A row per domain and gene: ``gene``, ``domain``, ``log2_fold_change``, ``score`` (z, positive for higher
+        expression in the domain), ``p`` (two-sided), ``q`` (Benjamini-Hochberg over all rows, while scanpy corrects
+        each domain separately); sorted by domain, p and name.
 
     Raises
     ------

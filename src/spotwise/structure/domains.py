@@ -1,4 +1,4 @@
-"""Domains: groups of a slide's spots found in a space, smoothed over the slide, and judged against labels."""
+"""Domains: clusters of a slide's spots in a space, smoothed over the slide, and scored against labels."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from threadpoolctl import threadpool_limits
 from spotwise.constants import BARCODES, KMEANS, LEIDEN
 from spotwise.errors import InputError
 from spotwise.evaluation.spatial_metrics import adjacency
-from spotwise.structure.labels import UNLABELLED
 from spotwise.structure.spaces import Space
+from spotwise.structure.spot_labels import UNLABELLED
 
-# One clustering is one value of all of these
+# the columns that identify one clustering
 RUN = ["space", "seed", "clustering", "refined"]
 SCORES = ("ARI", "AMI", "homogeneity", "completeness", "silhouette", "pas")
 
 KMEANS_STARTS = 10
 LEIDEN_NEIGHBOURS = 15
-# Resolutions tried: doubled from 1 up to 2^DOUBLINGS, then halving the interval
+# Resolutions: doubled from 1 up to 2^DOUBLINGS, then bisected
 DOUBLINGS = 6
 HALVINGS = 30
-# Shang & Zhou, Nat Commun 13:7203 (2022): a spot is out of place where 6 of the 10 nearest are of other domains
+# Shang & Zhou, Nat Commun 13:7203 (2022): a spot is abnormal if 6 of the 10 nearest belong to other domains
 PAS_NEIGHBOURS = 10
 PAS_OTHERS = 6
 
@@ -33,17 +33,17 @@ PAS_OTHERS = 6
 def domains_of_slide(
     runs: Sequence[tuple[object, Space, int]], spatial: np.ndarray, labels: np.ndarray, n_domains: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Domains of one slide in several spaces, and their scores.
+    """Find the domains of one slide in several spaces, and score them.
 
     Parameters
     ----------
     runs
-        The file of each space, which error messages name, its contents, and the seed of the clusterings. Of a model's
-        space the halves are judged, too (`Space.parts`): joint embedding gains what it has beyond the better of them.
+        File of each space, for error messages, its contents, and the seed of the clusterings. The halves of a model's
+        space are scored as well (`Space.parts`): the gain of joint embedding is what it has beyond the better half.
     spatial, labels
-        Of the spots of the first space, see `score_domains`.
+        Centres and labels of the spots of the first space, see `score_domains`.
     n_domains
-        How many to find.
+        Number of domains.
 
     Returns
     -------
@@ -55,8 +55,8 @@ def domains_of_slide(
     Raises
     ------
     InputError
-        The spaces differ in their spots, or fewer spots differ in one of them than domains are sought, and as
-        `find_domains`. A half without differences is a finding: it has one domain.
+        The spaces differ in their spots, one has fewer distinct rows than domains, or as in `find_domains`. A half
+        without distinct rows is no error and has one domain.
     """
     first, parts, rows = runs[0][1], [], []
     for source, space, seed in runs:
@@ -65,7 +65,7 @@ def domains_of_slide(
         different = len(np.unique(space.embedding, axis=0))
         if different < n_domains < len(space.embedding):
             found = f"{different} different rows for {len(space.embedding)} spots"
-            raise InputError(source, "embedding", found, f"at least {n_domains}, as many domains are sought")
+            raise InputError(source, "embedding", found, f"at least {n_domains}, the number of domains")
         for part in space.parts():
             found = find_domains(part, spatial, n_domains, seed, source)
             parts.append(found)
@@ -76,42 +76,42 @@ def domains_of_slide(
 
 
 def find_domains(space: Space, spatial: np.ndarray, n_domains: int, seed: int, source: object) -> pd.DataFrame:
-    """Domains of one slide in one space, by both clusterings, raw and refined.
+    """Find the domains of one slide in one space, by both clusterings, raw and refined.
 
     Parameters
     ----------
     space
-        (N, D).
+        Space of N spots.
     spatial
-        (N, 2) centres of its spots, any unit.
+        (N, 2) spot centres, any unit.
     n_domains
-        How many to find.
+        Number of domains.
     seed
-        Of k-means and Leiden.
+        Seed of k-means and Leiden.
     source
-        The space's file, which error messages name.
+        File of the space, for error messages.
 
     Returns
     -------
     DataFrame
         Long, N rows for each clustering and refinement: ``space``, ``seed``, ``clustering``, ``refined``, ``barcode``,
-        ``domain``. Domains are numbered by their size before refinement, the largest 0, so that a number means the same
+        ``domain``. Domains are numbered by their size before refinement, from 0 for the largest, so that numbers agree
         before and after.
 
     Raises
     ------
     InputError
-        No more spots than domains.
+        There are no more spots than domains.
     """
     n = len(space.embedding)
     if n <= n_domains:
-        raise InputError(source, "spots", n, f"more than the {n_domains} domains sought")
-    near = adjacency(spatial)
+        raise InputError(source, "spots", n, f"more than the {n_domains} domains")
+    adjacent = adjacency(spatial)
     parts = []
     with threadpool_limits(1):  # the number of threads decides the last bits
         for clustering, cluster in CLUSTERINGS.items():
-            raw = by_size(cluster(space.embedding, n_domains, seed))
-            for refined, domain in ((False, raw), (True, refine(raw, near))):
+            raw = number_by_size(cluster(space.embedding, n_domains, seed))
+            for refined, domain in ((False, raw), (True, refine(raw, adjacent))):
                 described = {"space": space.name, "seed": seed, "clustering": clustering, "refined": refined}
                 parts.append(pd.DataFrame({**described, BARCODES: space.barcode, "domain": domain}))
     return pd.concat(parts, ignore_index=True)
@@ -121,20 +121,20 @@ def find_domains(space: Space, spatial: np.ndarray, n_domains: int, seed: int, s
 
 
 def kmeans(embedding: np.ndarray, n_domains: int, seed: int) -> np.ndarray:
-    """Labels (N,) of k-means on ``embedding`` (N, D): k-means++, the best of `KMEANS_STARTS` starts."""
-    from sklearn.cluster import KMeans  # not for those who only score
+    """Cluster ``embedding`` (N, D) by k-means++ with the best of `KMEANS_STARTS` starts."""
+    from sklearn.cluster import KMeans  # slow to import, and not needed to score
 
     model = KMeans(n_domains, init="k-means++", n_init=KMEANS_STARTS, random_state=seed)
     return model.fit_predict(embedding.astype(np.float64))
 
 
 def leiden(embedding: np.ndarray, n_domains: int, seed: int) -> np.ndarray:
-    """Labels (N,) of Leiden on the graph of nearest neighbours in ``embedding`` (N, D), as scanpy makes it.
+    """Cluster ``embedding`` (N, D) by Leiden on scanpy's graph of nearest neighbours.
 
-    The resolution is sought at which the number of communities is ``n_domains``: doubled until there are as many, then
-    by halving the interval. The number rises with the resolution in steps, which may leave it out, and a graph in
-    pieces has at least as many communities; then the nearest number found is what comes back, the smaller of two. The
-    table of scores holds the number, so that this is seen.
+    The resolution is chosen so that there are ``n_domains`` communities: it is doubled until there are enough, then
+    bisected. The number grows with the resolution in steps that may skip the wanted one, and a graph of several
+    components has at least as many communities. The nearest number is then returned, the smaller of two, and the table
+    of scores reports it.
     """
     import anndata
     import scanpy as sc
@@ -144,7 +144,7 @@ def leiden(embedding: np.ndarray, n_domains: int, seed: int) -> np.ndarray:
         adata,
         n_neighbors=min(LEIDEN_NEIGHBOURS, len(embedding)),
         use_rep="X",
-        transformer="sklearn",  # exact, whatever the number of spots
+        transformer="sklearn",  # exact for any number of spots
         random_state=seed,
     )
 
@@ -152,11 +152,11 @@ def leiden(embedding: np.ndarray, n_domains: int, seed: int) -> np.ndarray:
         sc.tl.leiden(adata, resolution=resolution, flavor="igraph", directed=False, n_iterations=-1, random_state=seed)
         return adata.obs["leiden"].cat.codes.to_numpy()
 
-    return match_number(communities, n_domains)
+    return search_resolution(communities, n_domains)
 
 
-def match_number(communities: Callable[[float], np.ndarray], wanted: int) -> np.ndarray:
-    """The labels whose number comes nearest to ``wanted`` among the resolutions tried (see `leiden`)."""
+def search_resolution(communities: Callable[[float], np.ndarray], wanted: int) -> np.ndarray:
+    """Return the labels whose number is nearest to ``wanted`` among the resolutions tried, see `leiden`."""
     low, high, tried = 0.0, 1.0, {}
 
     def number(resolution: float) -> int:
@@ -179,24 +179,24 @@ def match_number(communities: Callable[[float], np.ndarray], wanted: int) -> np.
 CLUSTERINGS = {KMEANS: kmeans, LEIDEN: leiden}
 
 
-def by_size(labels: np.ndarray) -> np.ndarray:
-    """Labels (N,) as numbers from 0, the largest group first; of equal ones the one that comes first."""
+def number_by_size(labels: np.ndarray) -> np.ndarray:
+    """Renumber labels (N,) from 0 by decreasing group size; ties by first occurrence."""
     _, first, of_spot, size = np.unique(labels, return_index=True, return_inverse=True, return_counts=True)
     rank = np.empty(len(size), dtype=np.int64)
     rank[np.lexsort((first, -size))] = np.arange(len(size))
     return rank[of_spot]
 
 
-def refine(domains: np.ndarray, near: sparse.csr_array) -> np.ndarray:
-    """Domains (N,) smoothed over the slide: a spot joins the domain that most of its neighbourhood holds.
+def refine(domains: np.ndarray, adjacent: sparse.csr_array) -> np.ndarray:
+    """Smooth domains (N,) over the slide: a spot joins the majority of its neighbourhood.
 
-    The neighbourhood is the spot and those adjacent to it, by ``near`` (N, N); most is more than half of it. That is
-    SpaGCN's rule (Hu et al., Nat Methods 18:1342, 2021; 4 neighbours on a square array, 6 on a hexagonal one), with
-    fewer neighbours where fewer are there. All spots are judged by the domains as they were, once.
+    The neighbourhood is the spot and those adjacent to it in ``adjacent`` (N, N); a majority is more than half of it.
+    This is SpaGCN's rule (Hu et al., Nat Methods 18:1342, 2021; 4 neighbours on a square array, 6 on a hexagonal one),
+    with fewer neighbours at borders and holes. All spots are updated once, from the original domains.
     """
     number = np.arange(domains.max() + 1)
     members = (domains[:, None] == number).astype(np.float64)
-    share = (near + sparse.eye_array(len(domains))) @ members
+    share = (adjacent + sparse.eye_array(len(domains))) @ members
     commonest = share.argmax(axis=1)
     is_most = 2 * share.max(axis=1) > share.sum(axis=1)
     return np.where(is_most, commonest, domains)
@@ -208,23 +208,23 @@ def refine(domains: np.ndarray, near: sparse.csr_array) -> np.ndarray:
 def score_domains(
     domains: np.ndarray, embedding: np.ndarray, spatial: np.ndarray, labels: np.ndarray
 ) -> dict[str, float | int]:
-    """Judge domains (N,) by labels, in their space and on the slide.
+    """Score domains (N,) against labels, in their space and on the slide.
 
     Parameters
     ----------
     domains
         (N,) int.
     embedding, spatial
-        (N, D) the space in which they were found, and (N, 2) the spots' centres.
+        (N, D) the space of the domains, and (N, 2) the spot centres.
     labels
-        (N,) str, `UNLABELLED` where there is none; all of them where the slide has no labels.
+        (N,) str, `UNLABELLED` without a label.
 
     Returns
     -------
     dict
         ``n_domains``; `SCORES`: adjusted Rand index, adjusted mutual information, homogeneity (a domain holds one
         label) and completeness (a label lies in one domain) of the labelled spots, NaN without labels; ``silhouette``
-        of the domains in the space, NaN for a single one; ``pas``, see `out_of_place`; ``n_spots``, ``n_labelled``.
+        of the domains in the space, NaN for a single one; ``pas``, see `abnormal_share`; ``n_spots``, ``n_labelled``.
     """
     from sklearn import metrics
 
@@ -239,14 +239,14 @@ def score_domains(
         scores["completeness"] = metrics.completeness_score(known, found)
     if 1 < number < len(domains):
         scores["silhouette"] = float(metrics.silhouette_score(embedding, domains))
-    scores["pas"] = out_of_place(domains, spatial)
+    scores["pas"] = abnormal_share(domains, spatial)
     return {"n_domains": number, **scores, "n_spots": len(domains), "n_labelled": int(labelled.sum())}
 
 
-def out_of_place(domains: np.ndarray, spatial: np.ndarray) -> float:
-    """PAS: share of spots of whose `PAS_NEIGHBOURS` nearest on the slide at least `PAS_OTHERS` are of other domains.
+def abnormal_share(domains: np.ndarray, spatial: np.ndarray) -> float:
+    """Compute PAS, the share of spots whose nearest spots mostly belong to other domains.
 
-    On a slide of fewer spots, of all others, the same share of them.
+    At least `PAS_OTHERS` of the `PAS_NEIGHBOURS` nearest, or the same share of all others on a slide of fewer spots.
     """
     k = min(PAS_NEIGHBOURS, len(spatial) - 1)
     _, nearest = scipy.spatial.KDTree(spatial).query(spatial, k=k + 1)

@@ -1,4 +1,4 @@
-"""Spaces: embeddings of a slide's spots in which its domains are sought, as files."""
+"""Spaces: embeddings of a slide's spots that are clustered into domains, and their files."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Space:
     barcode
         (N,) str as object, the spots.
     name, seed
-        Of the space, and of the training behind it; the first of the run for a baseline.
+        Name of the space, and seed of its training; the first seed of the run for a baseline.
     halves
-        Columns from the image and columns from the expression, where a model embeds the two apart.
+        Numbers of columns from the image and from the expression, if a model embeds them separately.
     pretrained
-        Whether the image encoder had its published weights; ``None`` where there is no image.
+        Whether the image encoder had its published weights; ``None`` without an image.
     """
 
     embedding: np.ndarray
@@ -41,7 +41,7 @@ class Space:
     pretrained: bool | None = None
 
     def parts(self) -> list[Space]:
-        """The space itself and, of a model's, each half as a space of its own, named by `half_names`."""
+        """List the space itself and each half of a model's space as its own space, named by `half_names`."""
         if self.halves is None:
             return [self]
         halves = np.split(self.embedding, self.halves[:1], axis=1)
@@ -50,7 +50,7 @@ class Space:
 
 
 def half_names(space: str) -> list[str]:
-    """Names of the halves of a model's space, the image's first."""
+    """Name the halves of a model's space, the image's first."""
     return [f"{space} ({half})" for half in HALVES]
 
 
@@ -67,12 +67,12 @@ def write_space(path: str | Path, space: Space) -> None:
 
 
 def read_space(path: str | Path) -> Space:
-    """Read what :func:`write_space` wrote.
+    """Read a file that `write_space` wrote.
 
     Raises
     ------
     InputError
-        Where a spot's embedding is not finite.
+        A spot's embedding is not finite.
     """
     with h5py.File(path) as file:
         halves, pretrained = file.attrs.get("halves"), file.attrs.get("pretrained")

@@ -1,4 +1,4 @@
-"""Spatially variable genes of a slide, and how far they are those that separate its domains."""
+"""Spatially variable genes of a slide, and their agreement with the genes that separate its domains."""
 
 from __future__ import annotations
 
@@ -14,62 +14,62 @@ from spotwise.errors import InputError
 from spotwise.evaluation.gene_metrics import constant_genes, gene_blocks
 from spotwise.evaluation.spatial_metrics import adjacency, morans_i
 
-# A gene in fewer spots has too few distinct places for any statement about where it is
+# A gene in fewer spots has too few positions for a spatial pattern
 MIN_SPOTS = 10
 SIGNIFICANT = 0.05
 CIRCULAR = (
-    "Where the domains were found in a space made of these genes, any split of the spots, of pure noise too, separates "
-    "some of them: p and q rank the genes of a domain, they are no evidence that there are domains. Where domains "
-    "differ in depth, nearly every gene of few counts separates them."
+    "Domains of a space that was made of these genes separate some of them even in pure noise: p and q rank the genes "
+    "of a domain and are no evidence that there are domains. If domains differ in depth, nearly every gene of few "
+    "counts separates them."
 )
 
 
 # --- Spatially variable genes -----------------------------------------------------------------------------------------
 
 
-def spatial_genes(
+def spatially_variable_genes(
     expression: sparse.spmatrix | np.ndarray,
     genes: Sequence[str],
     spatial: np.ndarray,
     total_counts: np.ndarray,
     source: object,
 ) -> pd.DataFrame:
-    """Test every gene for positive spatial autocorrelation: Moran's I between adjacent spots.
+    """Test every gene for positive spatial autocorrelation by Moran's I between adjacent spots.
 
-    p is the chance of an I as large where the gene's values are dealt to the spots at random (`moran_null`); q corrects
-    p for the number of genes (Benjamini & Hochberg, J R Stat Soc B 57:289, 1995).
+    p is the probability of an I as large under random permutation of the gene's values over the spots (`moran_null`); q
+    corrects p for the number of genes (Benjamini & Hochberg, J R Stat Soc B 57:289, 1995).
 
-    Log-normalised values still know their spot's depth: where it was low, a gene of few counts is missed. On a slide
-    whose depth follows the tissue, as it does on real ones, hundreds of genes have a pattern for that reason.
-    ``q_beyond_depth`` is q for what a parabola in the logarithm of the spot's counts leaves of a gene, which is free of
-    most of that. It errs on the other side: where depth tells of dense or living tissue, genes of that tissue lose too.
+    Log-normalised values still depend on their spot's depth: at low depth, genes of few counts are missed. On real
+    slides depth follows the tissue, and hundreds of genes have a pattern for that reason. ``q_beyond_depth`` is q for
+    the residuals of a parabola in the logarithm of the spot's counts, which removes most of that effect. It is
+    conservative: where depth marks dense or living tissue, genes of that tissue lose as well.
 
     Parameters
     ----------
     expression
         Log-normalised, spots x genes (N, G), sparse or dense.
     genes
-        (G,) their names.
+        (G,) gene names.
     spatial
         (N, 2) spot centres, any unit.
     total_counts
         (N,) counts of the spots over all genes, above 0.
     source
-        The slide's file, which error messages name.
+        File of the slide, for error messages.
 
     Returns
     -------
     DataFrame
-        A row per gene that at least `MIN_SPOTS` spots hold and that varies: ``gene``, ``n_spots``, ``mean``,
-        ``moran_i``, ``p``, ``q``, ``q_beyond_depth``; by p, then by falling I, then by name.
+        A row per varying gene with counts in at least `MIN_SPOTS` spots: ``gene``, ``n_spots``, ``mean``,
+        ``moran_i``, ``p``, ``q``, ``q_beyond_depth``; sorted by p, decreasing I and name.
 
     Raises
     ------
     InputError
-        There is no such gene, or no spot is adjacent to another.
+        There is no such gene, or no two spots are adjacent.
     """
-    near = adjacency(spatial)
-    if not near.nnz:
+    adjacent = adjacency(spatial)
+    if not adjacent.nnz:
         raise InputError(source, "spots", "none adjacent to another", "an array of spots")
     expression = sparse.csc_array(expression)
     n_spots = np.asarray((expression > 0).sum(axis=0)).ravel()
@@ -80,15 +80,15 @@ def spatial_genes(
         varies = ~constant_genes(values)
         values, kept = values[:, varies], tested[block][varies]
         rest = without_depth(values, total_counts)
-        moran = morans_i(values, near)
+        moran = morans_i(values, adjacent)
         parts.append(
             {
                 "gene": np.asarray(genes, dtype=object)[kept],
                 "n_spots": n_spots[kept],
                 "mean": values.mean(axis=0),
                 "moran_i": moran,
-                "p": moran_null(values, near).exceeded(moran),
-                "p_rest": moran_null(rest, near).exceeded(morans_i(rest, near)),
+                "p": moran_null(values, adjacent).p_value(moran),
+                "p_rest": moran_null(rest, adjacent).p_value(morans_i(rest, adjacent)),
             }
         )
     if not sum(len(part["gene"]) for part in parts):
@@ -101,7 +101,7 @@ def spatial_genes(
 
 
 def without_depth(values: np.ndarray, total_counts: np.ndarray) -> np.ndarray:
-    """Residuals (N, G) of the least squares of ``values`` on the logarithm of the spots' counts (N,) and its square."""
+    """Regress ``values`` (N, G) on the logarithm of the spots' counts (N,) and its square, and return the residuals."""
     depth = np.log(np.asarray(total_counts, dtype=np.float64))
     depth -= depth.mean()
     design = np.stack([np.ones_like(depth), depth, depth**2], axis=1)
@@ -109,8 +109,8 @@ def without_depth(values: np.ndarray, total_counts: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Null:
-    """Moran's I of genes whose values are dealt to the spots at random: its first three moments.
+class MoranNull:
+    """First three moments of Moran's I under random permutation of a gene's values.
 
     Attributes
     ----------
@@ -124,28 +124,28 @@ class Null:
     sd: np.ndarray
     skewness: np.ndarray
 
-    def exceeded(self, moran: np.ndarray) -> np.ndarray:
-        """Chance (G,) of an I of at least ``moran`` (G,), by Pearson's type III distribution of these moments."""
+    def p_value(self, moran: np.ndarray) -> np.ndarray:
+        """Compute the probability (G,) of an I of at least ``moran`` (G,) by Pearson's type III distribution."""
         return scipy.stats.pearson3.sf((moran - self.mean) / self.sd, self.skewness)
 
 
-def moran_null(expression: np.ndarray, near: sparse.csr_array) -> Null:
-    """Moments of Moran's I over all N! ways to deal a gene's values to the spots.
+def moran_null(expression: np.ndarray, adjacent: sparse.csr_array) -> MoranNull:
+    """Compute the moments of Moran's I over all N! permutations of a gene's values.
 
-    Mean and variance are those of the randomisation null of Cliff & Ord (Spatial Processes, 1981, chapter 2). A normal
-    distribution of these moments, the usual one, is far off where few spots hold the gene: adjacent by chance they give
-    an I of many standard deviations, and on shuffled slides of thousands of sparse genes dozens to hundreds of genes
-    pass q < 0.05. The third moment, worked out in the same way, mends that.
+    Mean and variance are those of the randomisation null of Cliff & Ord (Spatial Processes, 1981, chapter 2). Libraries
+    approximate it by a normal distribution, which fails for genes of few spots: chance adjacency gives an I of many
+    standard deviations, and on shuffled slides of thousands of sparse genes dozens to hundreds pass q < 0.05. The third
+    moment, derived in the same way, corrects for that; permutations would be too slow for p-values this small.
 
-    I is a sum of products over pairs of adjacent spots. Its powers are sums over two and three pairs, which are told
-    apart by the spots that they share: each kind of figure counts how often it occurs on the array, and has the
-    expectation of a product of powers of the values of distinct spots (`_distinct_products`).
+    I is a sum of products over pairs of adjacent spots. Its powers are sums over two and three pairs, classified by the
+    spots that they share: each class is counted on the array, and has the expectation of a product of powers of the
+    values of distinct spots (`_distinct_products`).
 
     Parameters
     ----------
     expression
         Spots x genes (N, G), finite, none constant.
-    near
+    adjacent
         (N, N) symmetric, 1.0 for adjacent spots, nothing on the diagonal.
     """
     values = expression - expression.mean(axis=0)
@@ -153,12 +153,12 @@ def moran_null(expression: np.ndarray, near: sparse.csr_array) -> Null:
     n = len(values)
     expected = _distinct_products(values)
 
-    degree = near.sum(axis=1)
+    degree = adjacent.sum(axis=1)
     pairs = degree.sum() / 2
     forks = (degree * (degree - 1)).sum() / 2  # two pairs that share a spot
     stars = (degree * (degree - 1) * (degree - 2)).sum() / 6  # three that share one
-    triangles = (near @ near).multiply(near).sum() / 6
-    ends = near.tocoo()
+    triangles = (adjacent @ adjacent).multiply(adjacent).sum() / 6
+    ends = adjacent.tocoo()
     chains = ((degree[ends.row] - 1) * (degree[ends.col] - 1)).sum() / 2 - 3 * triangles  # three in a row
     # two that share a spot, and one apart
     broken = forks * (pairs - 2) - 3 * triangles - 3 * stars - 2 * chains
@@ -178,14 +178,14 @@ def moran_null(expression: np.ndarray, near: sparse.csr_array) -> Null:
     )
     variance = second - first**2
     skewness = (third - 3 * first * second + 2 * first**3) / variance**1.5
-    return Null(mean=-1 / (n - 1), sd=np.sqrt(variance) * n / pairs, skewness=skewness)
+    return MoranNull(mean=-1 / (n - 1), sd=np.sqrt(variance) * n / pairs, skewness=skewness)
 
 
 def _distinct_products(values: np.ndarray) -> Callable[..., np.ndarray]:
-    """Expectation (G,) of products of powers of the values (N, G) of distinct spots, drawn at random.
+    """Return a function for the expectation (G,) of products of powers of values (N, G) of distinct random spots.
 
-    ``expected(2, 1, 1)`` is that of x_i^2 x_j x_k over all i, j, k that differ. The sum over those that differ is the
-    sum over all, less those in which the last spot is one of the others. Columns are centred: sums of x are 0.
+    ``expected(2, 1, 1)`` is that of x_i^2 x_j x_k over all distinct i, j, k: the sum over all spots less the terms in
+    which the last spot equals one of the others. Columns are centred, so sums of x are 0.
     """
     n = len(values)
     power_sum = {power: (values**power).sum(axis=0) for power in range(2, 7)} | {1: np.zeros(values.shape[1])}
@@ -206,34 +206,34 @@ def _distinct_products(values: np.ndarray) -> Callable[..., np.ndarray]:
 # --- Agreement --------------------------------------------------------------------------------------------------------
 
 
-def agreement(spatial: pd.DataFrame, of_domains: pd.DataFrame) -> dict[str, float | int | None]:
-    """How far the genes that vary over the slide are those that separate its domains.
+def gene_agreement(spatial: pd.DataFrame, of_domains: pd.DataFrame) -> dict[str, float | int | None]:
+    """Compare the spatially variable genes of a slide with those that separate its domains.
 
     Parameters
     ----------
     spatial
-        From `spatial_genes`.
+        From `spatially_variable_genes`.
     of_domains
-        From `domain_genes.domain_genes`, of the same genes. A gene separates the domains where it has
-        q < `SIGNIFICANT` in any.
+        From `domain_genes.domain_genes`, of the same genes. A gene with q < `SIGNIFICANT` in any
+        domain separates the domains.
 
     Returns
     -------
     dict
         ``n_genes`` tested; ``n_spatial``, ``n_domain`` and ``n_both`` with q < `SIGNIFICANT`, and
         ``n_spatial_beyond_depth`` with ``q_beyond_depth`` below it; ``jaccard`` of the two lists; ``odds_ratio`` of
-        being on the one for genes on the other, with 1/2 added to each number (Haldane), so that it is finite;
-        ``fisher_p``, the chance of so large an overlap of lists drawn apart; ``spearman`` between I and the gene's
-        largest absolute score in a domain. ``None`` where a number is not defined.
+        one list for genes on the other, with 1/2 added to each count (Haldane) so that it is finite; ``fisher_p``, the
+        probability of so large an overlap of independent lists; ``spearman`` between I and the gene's largest absolute
+        score in a domain. ``None`` where a number is undefined.
 
     Raises
     ------
     ValueError
-        The two are of different genes.
+        The two tables hold different genes.
     """
     strongest = of_domains.assign(score=of_domains["score"].abs()).groupby("gene").agg({"score": "max", "q": "min"})
     if set(strongest.index) != set(spatial["gene"]):
-        raise ValueError("the two lists are of different genes")
+        raise ValueError("the two tables hold different genes")
     strongest = strongest.loc[spatial["gene"]]
     varies = spatial["q"].to_numpy() < SIGNIFICANT
     separates = strongest["q"].to_numpy() < SIGNIFICANT

@@ -15,7 +15,7 @@ from spotwise.evaluation.averages import over_runs
 from spotwise.reporting.tables import layout, remarks
 from spotwise.reporting.tables.layout import BEST, SECOND, Block, Cell, Column, Page, Row, best_marks, mean_cell, plural
 from spotwise.runtime.files import write_table, write_text
-from spotwise.structure.results import read_table
+from spotwise.structure.structure_tables import read_structure_table
 from spotwise.structure.spaces import half_names
 from spotwise.structure.variable_genes import CIRCULAR, SIGNIFICANT
 
@@ -70,7 +70,7 @@ GENE_NUMBERS = {"jaccard": "Jaccard", "odds_ratio": "odds ratio", "fisher_p": "p
 
 def read_scores(paths: Iterable[str | os.PathLike]) -> pd.DataFrame:
     """Read the ``domain_scores.tsv`` of some slides."""
-    return pd.concat(map(read_table, paths), ignore_index=True)
+    return pd.concat(map(read_structure_table, paths), ignore_index=True)
 
 
 def random_encoders(spaces: Iterable[str | os.PathLike]) -> list[str]:
@@ -216,7 +216,7 @@ def variable_gene_table(
     rows = []
     for (key, agreement), listed in zip(agreements.items(), genes, strict=True):
         numbers = json.loads(Path(agreement).read_text(encoding="utf-8"))
-        names = read_table(listed)["gene"].head(top)
+        names = read_structure_table(listed)["gene"].head(top)
         rows.append(dict(zip(SLIDE_KEYS, key, strict=True)) | numbers | {"top_genes": " ".join(names)})
     return pd.DataFrame(rows).astype(dict.fromkeys(GENE_NUMBERS, float))
 

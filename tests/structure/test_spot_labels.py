@@ -6,7 +6,7 @@ import pytest
 from anndata import AnnData
 
 from spotwise.errors import InputError
-from spotwise.structure.labels import UNLABELLED, n_classes, read_labels
+from spotwise.structure.spot_labels import UNLABELLED, n_classes, read_labels
 
 SPOTS = ["a", "b", "c", "d", "e"]
 LABELS = {"c": "fat", "a": "tumour", "b": "fat", "d": "", "x": "tumour"}

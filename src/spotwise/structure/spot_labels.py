@@ -1,7 +1,8 @@
-"""Labels of a slide's spots, such as a pathologist's: what found domains are compared with, never what finds them."""
+"""Labels of a slide's spots, such as a pathologist's, which domains are compared with."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from spotwise.constants import BARCODES
+from spotwise.constants import BARCODES, DROPPED
 from spotwise.errors import InputError, one_of
 
 UNLABELLED = ""
@@ -19,32 +20,31 @@ NO_LABEL = {"", "nan", "NaN", "NA", "None", "<NA>"}
 def read_labels(
     path: str | Path, column: str, barcodes: Sequence[str], known: Collection[str], unknown: Collection[str] = ()
 ) -> np.ndarray:
-    """The label of every spot of a slide.
+    """Read the label of every spot of a slide.
 
     Parameters
     ----------
     path
         An ``.h5ad`` whose ``obs`` has ``column``, or a CSV with the columns ``barcode`` and ``column``.
     column
-        Its name.
+        Name of the column.
     barcodes
         (N,) spots to label.
     known
-        All barcodes that the file may hold: the slide's spots, those that cleaning dropped included.
+        All barcodes that the file may hold: the slide's spots, including those that cleaning dropped.
     unknown
-        Values of the column that name no class, as ``undetermined`` does.
+        Values of the column that name no class, such as ``undetermined``.
 
     Returns
     -------
     ndarray
-        (N,) str as object; `UNLABELLED` for a spot that the file does not label: it is absent, empty, NaN or
-        ``unknown`` there.
+        (N,) str as object; `UNLABELLED` for a spot that is absent, empty, NaN or ``unknown`` in the file.
 
     Raises
     ------
     InputError
-        For a file or column that is not there, a barcode that is empty, given twice or of no spot of the slide, and
-        where the spots have no label at all or all the same.
+        The file or column is missing; a barcode is empty, repeated or of no spot of the slide; or the spots have fewer
+        than two classes.
     """
     path = Path(path)
     if not path.is_file():
@@ -65,13 +65,46 @@ def read_labels(
     return of_spots
 
 
+def spot_labels(
+    lognorm_h5ad: str | os.PathLike, labels: str | os.PathLike, column: str, unknown: Sequence[str] = ()
+) -> pd.Series:
+    """Read the labels of a slide's spots by barcode, NaN without a label.
+
+    Parameters
+    ----------
+    lognorm_h5ad
+        Spots of the slide.
+    labels, column, unknown
+        As for `read_labels`.
+    """
+    import anndata  # half a second, and not needed to read labels of known spots
+
+    content = anndata.read_h5ad(lognorm_h5ad, backed="r")
+    barcodes, dropped = content.obs_names, content.uns[DROPPED]
+    content.file.close()
+    found = pd.Series(read_labels(labels, column, barcodes, {*barcodes, *dropped}, unknown), index=barcodes)
+    return found.mask(found == UNLABELLED)
+
+
+def labels_of_slides(
+    slides: Sequence[str],
+    lognorms: Sequence[str | os.PathLike],
+    labels: Sequence[str | os.PathLike],
+    column: str,
+    unknown: Sequence[str],
+) -> dict[str, pd.Series]:
+    """Read the `spot_labels` of each slide; empty without files of labels."""
+    files = zip(slides, lognorms, labels, strict=True) if labels else ()
+    return {slide: spot_labels(lognorm, path, column, unknown) for slide, lognorm, path in files}
+
+
 def n_classes(labels: np.ndarray) -> int:
-    """How many classes the labelled ones of the spots (N,) have."""
+    """Count the classes of the labelled spots in ``labels`` (N,)."""
     return len(set(labels) - {UNLABELLED})
 
 
 def _from_h5ad(path: Path, column: str) -> pd.Series:
-    from anndata.io import read_elem  # a second to import: not where the labels are in a CSV
+    from anndata.io import read_elem  # a second to import, and not needed for a CSV
 
     try:
         with h5py.File(path) as file:
@@ -102,7 +135,7 @@ def _require(path: Path, column: str, columns: pd.Index) -> None:
 
 
 def _cleaned(values: pd.Series, barcodes: pd.Index | pd.Series) -> pd.Series:
-    """Labels as text by barcode (text, too); one way to write that there is none."""
+    """Convert labels and barcodes to text, and every missing label to `UNLABELLED`."""
     labels = [UNLABELLED if pd.isna(value) else str(value).strip() for value in values]
     labels = [UNLABELLED if label in NO_LABEL else label for label in labels]
     return pd.Series(labels, index=[str(barcode) for barcode in barcodes], dtype=object)

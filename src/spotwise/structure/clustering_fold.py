@@ -1,4 +1,4 @@
-"""What a clustering method is trained on: spots of a slide or of a cohort's slides, as a fold that tests nothing."""
+"""The fold that clustering methods train on: spots of one or several slides, without a test slide."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from spotwise.data.folds import Fold, SlideSpots, assemble_fold
 from spotwise.data.sample_sheet import FoldPlan
 from spotwise.errors import InputError
 
-# Counts of a spot after normalisation
+# counts of a spot after normalisation
 PER_SPOT = 1e6
-# In place of a protocol in the fold: all spots are trained or validated on
+# the fold's protocol: all spots train or validate
 ALL_SPOTS = "structure"
 
 
-def assemble_inputs(
+def assemble_clustering_fold(
     slides: Mapping[str, SlideSpots], patient_of: Mapping[str, str], cohort: str, validation_fraction: float
 ) -> Fold:
-    """Scale each slide by itself and join the slides on the genes that all of them measure.
+    """Scale each slide separately and join the slides on their common genes.
 
     Parameters
     ----------
@@ -30,18 +30,19 @@ def assemble_inputs(
     patient_of
         Patient of each slide.
     cohort
-        Their cohort.
+        Cohort of the slides.
     validation_fraction
         Share of each slide's spots, drawn at random, on which the epoch is chosen.
 
     Returns
     -------
-    Its genes are those with a count in any of the slides, sorted; its spots are in the order of the slides.
+    Fold
+        Its genes are those with a count in any of the slides, sorted; its spots are in the order of the slides.
 
     Raises
     ------
     InputError
-        When the slides have no gene in common, or too few spots to train and to validate.
+        The slides have no gene in common, or too few spots to train and to validate.
     """
     genes = sorted(set.intersection(*(set(slide.genes) for slide in slides.values())))
     detected = set().union(
@@ -53,15 +54,15 @@ def assemble_inputs(
             cohort, "genes", f"none with a count in common to {', '.join(slides)}", "slides of one organism"
         )
     plan = FoldPlan(fold=0, test=(), train=tuple(slides), validation="spots")
-    scaled = {sample: replace(slide, expression=scale(slide.expression)) for sample, slide in slides.items()}
+    scaled = {sample: replace(slide, expression=scale_counts(slide.expression)) for sample, slide in slides.items()}
     return assemble_fold(plan, cohort, ALL_SPOTS, scaled, patient_of, genes, [], validation_fraction)
 
 
-def scale(counts: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Counts (N, F) of one slide as MicNet takes them, float32 from 0 to 1.
+def scale_counts(counts: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Scale the counts (N, F) of one slide to float32 from 0 to 1, as MicNet does.
 
     Counts per million of the spot, log2(1 + x), then each gene divided by its largest value on the slide, or by 1 where
-    that is smaller. All spots enter, those to validate on included, as in the released code.
+    that is smaller. Validation spots are included, as in the released code.
     """
     per_spot = PER_SPOT / np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
     scaled = sparse.diags_array(per_spot) @ counts.astype(np.float64)

@@ -1,7 +1,7 @@
-"""Baselines: spaces that one would try before training anything.
+"""Spaces without training, as baselines for trained ones.
 
-Principal components of a slide's expression, with or without smoothing over the slide, of frozen image features, and of
-both side by side.
+They are principal components of a slide's expression, with or without smoothing over the slide, of frozen image
+features, and of both side by side.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 
 EXPRESSION, SMOOTHED, IMAGE, CONCATENATION = BASELINE_SPACES
 
-# The usual number; all genes where the slide measures fewer
+# The usual number; all genes of a slide that measures fewer
 VARIABLE_GENES = 2000
-# More than the handful of domains of a section needs, few enough that k-means is not ruled by directions of mere noise
+# More than the few domains of a section need, and few enough that noise does not dominate k-means
 COMPONENTS = 15
-# The spots around a spot: up to sqrt(2) pitches on a square array (3 x 3), 1 on a hexagonal one, whose next are sqrt(3)
+# Surrounding spots: up to sqrt(2) pitches on a square array (3 x 3), 1 on a hexagonal one, whose next are at sqrt(3)
 SURROUNDING_PITCHES = 1.57
 
 
 def slide_spots(lognorm: AnnData, patches: str | Path | None) -> SlideSpots:
-    """The spots that every space of a slide holds: those with a patch, or all where the cohort has no images.
+    """Select the spots of every space of a slide: those with a patch, or all in a cohort without images.
 
-    Without images the spots have no row of a patch: -1.
+    Without images the row of the patch is -1.
     """
     if patches is not None:
         return spots_with_patches(lognorm, patches)
@@ -52,24 +52,24 @@ def slide_spots(lognorm: AnnData, patches: str | Path | None) -> SlideSpots:
     )
 
 
-def baseline(name: str, slide: SlideSpots, seed: int, features: str | Path | None = None) -> Space:
-    """One of `BASELINE_SPACES` on one slide.
+def baseline_space(name: str, slide: SlideSpots, seed: int, features: str | Path | None = None) -> Space:
+    """Compute one of `BASELINE_SPACES` for one slide.
 
     ``Expression`` is the PCA (`COMPONENTS`) of the log-normalised `VARIABLE_GENES` most variable genes,
-    ``SmoothedExpression`` that of the same genes after `smoothed`, ``Image`` the PCA of the frozen encoder's features,
+    ``SmoothedExpression`` that of the same genes after `smooth`, ``Image`` the PCA of the frozen encoder's features,
     and ``Concatenation`` holds ``Image`` beside ``Expression``, each divided by the root of its total variance, so that
-    neither outweighs the other in a distance only because its numbers are larger.
+    both have the same weight in a distance.
 
     Parameters
     ----------
     name
-        Of the baseline.
+        Name of the baseline.
     slide
-        Its spots.
+        Spots of the slide.
     seed
-        Written into the space; a baseline does not depend on it.
+        Recorded in the space; a baseline does not depend on it.
     features
-        ``embeddings/{encoder}/{sample}.h5``, for those with an image.
+        ``embeddings/{encoder}/{sample}.h5``, for baselines with an image.
     """
     pretrained = None
     with threadpool_limits(1):  # the number of threads decides the last bits
@@ -78,10 +78,10 @@ def baseline(name: str, slide: SlideSpots, seed: int, features: str | Path | Non
                 pretrained = bool(file.attrs["pretrained"])
             image = components(spot_features(features, slide.barcode))
         if name != IMAGE:
-            genes = variable_genes(slide)
-            expression = components(smoothed(genes, slide.spatial) if name == SMOOTHED else genes)
+            genes = most_variable_expression(slide)
+            expression = components(smooth(genes, slide.spatial) if name == SMOOTHED else genes)
     if name == CONCATENATION:
-        embedding = concatenated(image, expression)
+        embedding = concatenate(image, expression)
     elif name == IMAGE:
         embedding = image
     else:
@@ -89,11 +89,16 @@ def baseline(name: str, slide: SlideSpots, seed: int, features: str | Path | Non
     return Space(embedding.astype(np.float32), slide.barcode, name, seed, pretrained=pretrained)
 
 
-def variable_genes(slide: SlideSpots) -> np.ndarray:
-    """(N, at most `VARIABLE_GENES`) float64 log-expression of the genes of highest variance, in the slide's order.
+def most_variable_expression(slide: SlideSpots) -> np.ndarray:
+    """Select the log-expression of the genes of highest variance, in the slide's order.
 
-    By the variance itself, which is what principal components go by. Choosing by normalised dispersion, the other
-    habit, brings in genes that a few spots of a shallow slide hold, and k-means then sets such spots apart.
+    Principal components depend on the variance itself. Normalised dispersion, as in scanpy, would select genes of a few
+    spots on a shallow slide, and k-means would then separate these spots.
+
+    Returns
+    -------
+    ndarray
+        (N, at most `VARIABLE_GENES`) float64.
     """
     expression = sparse.csc_array(slide.expression).astype(np.float64)
     mean = expression.mean(axis=0)
@@ -103,27 +108,25 @@ def variable_genes(slide: SlideSpots) -> np.ndarray:
 
 
 def components(values: np.ndarray) -> np.ndarray:
-    """Scores (N, at most `COMPONENTS`) of the principal components of ``values`` (N, F).
+    """Project ``values`` (N, F) on their principal components, at most `COMPONENTS`.
 
-    As many as there can be where spots or features are few. Their signs, which nothing fixes, are those of scikit-learn
-    (the largest loading is positive).
+    Few spots or features give fewer components. Signs follow scikit-learn (the largest loading is positive).
     """
-    from sklearn.decomposition import PCA  # not for those who only read spaces
+    from sklearn.decomposition import PCA  # slow to import, and not needed to select spots
 
     return PCA(min(COMPONENTS, len(values) - 1, values.shape[1]), svd_solver="full").fit_transform(values)
 
 
-def smoothed(values: np.ndarray, spatial: np.ndarray) -> np.ndarray:
-    """Values (N, F) averaged over each spot and those around it, all with the same weight.
+def smooth(values: np.ndarray, spatial: np.ndarray) -> np.ndarray:
+    """Average ``values`` (N, F) over each spot and its surrounding spots with equal weights.
 
-    Around it are the up to 8 (square array) or 6 (hexagonal) spots within `SURROUNDING_PITCHES`; at borders and holes
-    those that are there.
+    These are up to 8 (square array) or 6 (hexagonal) spots within `SURROUNDING_PITCHES`, fewer at borders and holes.
     """
     around = adjacency(spatial, SURROUNDING_PITCHES) + sparse.eye_array(len(spatial))
     return (around @ values) / around.sum(axis=1)[:, None]
 
 
-def concatenated(image: np.ndarray, expression: np.ndarray) -> np.ndarray:
-    """Two embeddings of the same spots, (N, D) and (N, E), side by side: each centred, of total variance 1."""
+def concatenate(image: np.ndarray, expression: np.ndarray) -> np.ndarray:
+    """Join two embeddings of the same spots, (N, D) and (N, E), each centred and scaled to total variance 1."""
     halves = [half - half.mean(axis=0) for half in (image, expression)]
     return np.hstack([half / np.sqrt((half**2).sum() / len(half)) for half in halves])

@@ -10,7 +10,7 @@ from spotwise.constants import TRAIN, VAL
 from spotwise.data.folds import SlideSpots, content_hash
 from spotwise.errors import InputError
 from spotwise.models.description import Sizes
-from spotwise.structure.inputs import assemble_inputs, scale
+from spotwise.structure.clustering_fold import assemble_clustering_fold, scale_counts
 
 
 def slide(counts, genes, name):
@@ -30,7 +30,7 @@ def slide(counts, genes, name):
 def test_scaling_by_hand():
     # 1 million counts in the first spot, so that its counts are its CPM; 4 counts in the second
     counts = [[0, 999_993, 7, 0], [0, 3, 1, 0]]
-    found = scale(sparse.csr_matrix(np.array(counts, dtype=np.float32))).toarray()
+    found = scale_counts(sparse.csr_matrix(np.array(counts, dtype=np.float32))).toarray()
     cpm = [[0, 999_993, 7, 0], [0, 750_000, 250_000, 0]]
     largest = [1, math.log2(999_994), math.log2(250_001), 1]
     expected = [[math.log2(1 + value) / top for value, top in zip(row, largest, strict=True)] for row in cpm]
@@ -41,7 +41,7 @@ def test_scaling_by_hand():
 def test_a_gene_is_never_divided_by_less_than_one():
     # CPM 0.25 in both spots: log2(1.25) = 0.32, which division by itself would make 1
     counts = np.array([[1, 3_999_999], [1, 3_999_999]], dtype=np.float64)
-    found = scale(sparse.csr_matrix(counts)).toarray()
+    found = scale_counts(sparse.csr_matrix(counts)).toarray()
     np.testing.assert_allclose(found[:, 0], math.log2(1.25), rtol=1e-6)
     np.testing.assert_allclose(found[:, 1], 1, rtol=1e-6)
 
@@ -59,7 +59,7 @@ def random_slides():
 
 def test_slides_are_scaled_apart_and_joined_on_the_genes_in_common_that_any_spot_has():
     slides = random_slides()
-    fold = assemble_inputs(slides, {"S1": "P", "S2": "Q"}, "c", 0.2)
+    fold = assemble_clustering_fold(slides, {"S1": "P", "S2": "Q"}, "c", 0.2)
     assert fold.genes.tolist() == ["A", "B", "E"]
     assert fold.sample.tolist() == ["S2"] * 20 + ["S1"] * 10  # spots keep their order
     assert fold.barcode.tolist() == [*slides["S2"].barcode, *slides["S1"].barcode]
@@ -75,19 +75,21 @@ def test_slides_are_scaled_apart_and_joined_on_the_genes_in_common_that_any_spot
 
 
 def test_a_fifth_of_each_slides_spots_is_held_out_at_random_and_always_the_same():
-    fold = assemble_inputs(random_slides(), {"S1": "P", "S2": "Q"}, "c", 0.2)
+    fold = assemble_clustering_fold(random_slides(), {"S1": "P", "S2": "Q"}, "c", 0.2)
     assert set(fold.role) == {TRAIN, VAL}
     for sample, expected in (("S2", 4), ("S1", 2)):
         held_out = fold.rows(VAL, sample=sample)
         assert len(held_out) == expected
         assert np.ptp(held_out) >= expected  # no block
     assert Sizes.of(fold).training == 24
-    assert content_hash(fold) == content_hash(assemble_inputs(random_slides(), {"S1": "P", "S2": "Q"}, "c", 0.2))
+    assert content_hash(fold) == content_hash(
+        assemble_clustering_fold(random_slides(), {"S1": "P", "S2": "Q"}, "c", 0.2)
+    )
 
 
 def test_a_slide_with_genes_of_its_own_or_too_few_spots_is_refused():
     alone = {"S1": slide([[1, 2]] * 9, ["A", "B"], "x"), "S2": slide([[1, 2]] * 9, ["C", "D"], "y")}
     with pytest.raises(InputError, match="c: genes: found none with a count in common to S1, S2"):
-        assemble_inputs(alone, {"S1": "P", "S2": "P"}, "c", 0.2)
+        assemble_clustering_fold(alone, {"S1": "P", "S2": "P"}, "c", 0.2)
     with pytest.raises(InputError, match="no val spot"):
-        assemble_inputs({"S1": slide([[1, 2]] * 2, ["A", "B"], "x")}, {"S1": "P"}, "c", 0.2)
+        assemble_clustering_fold({"S1": slide([[1, 2]] * 2, ["A", "B"], "x")}, {"S1": "P"}, "c", 0.2)
