@@ -61,7 +61,7 @@ def forget():
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """The folder of a small package named spotwise, with scripts."""
+    """Write a small package named spotwise, with scripts."""
     for name, code in FILES.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(code, encoding="utf-8")

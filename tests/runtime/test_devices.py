@@ -12,7 +12,7 @@ from spotwise.runtime import devices, gpu_locks
 
 @pytest.fixture
 def calls(monkeypatch):
-    """Calls of gpu_locks and torch, in order, on a machine with a GPU."""
+    """Record calls of gpu_locks and torch, in order, on a machine with a GPU."""
     order = []
     monkeypatch.setattr(gpu_locks, "allocate", lambda: order.append("lock"))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: order.append("torch") or True)

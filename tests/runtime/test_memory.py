@@ -1,4 +1,4 @@
-"""Claims about free memory: the tightest of the limits holds, and file cache counts as free."""
+"""Claims about free memory: the tightest limit holds, and file cache counts as free."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ GIB = 2**30
 
 @pytest.fixture
 def machine(tmp_path):
-    """A /proc and a /sys/fs/cgroup of 64 GiB free memory and the files given."""
+    """Make a /proc and a /sys/fs/cgroup with 64 GiB of free memory and the given files."""
 
     def with_groups(membership, files=(), environment=()):
         proc, groups = tmp_path / "proc", tmp_path / "cgroup"
@@ -99,9 +99,9 @@ open({str(group / "cgroup.procs")!r}, "w").write(str(os.getpid()))
 from spotwise.runtime.memory import free_host
 print(*free_host())
 """
-        told = subprocess.check_output([sys.executable, "-c", program], env={"PYTHONPATH": SOURCE}, text=True)
+        printed = subprocess.check_output([sys.executable, "-c", program], env={"PYTHONPATH": SOURCE}, text=True)
     finally:
         group.rmdir()
-    free, of = told.split(" ", 1)
+    free, of = printed.split(" ", 1)
     assert 0.4 * GIB < int(free) <= GIB // 2
     assert of.strip() == f"the control group {group.name}"

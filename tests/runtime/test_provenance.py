@@ -32,7 +32,7 @@ BENCHMARKS = {
 
 @pytest.fixture
 def results(tmp_path):
-    """The files of a small run that the record is made from."""
+    """Write the files of a small run that its record is made from."""
     folder = tmp_path / "results/r"
     for name, device in SUMMARIES.items():
         path = folder / f"models/{name}/summary.json"

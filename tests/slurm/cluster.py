@@ -61,7 +61,7 @@ PartitionName=gpu Nodes=localhost MaxTime=2-00:00:00 State=UP
 
 
 def daemon(name: str) -> str | None:
-    """Path of a daemon of SLURM or munge, which may lie outside a user's path."""
+    """Return the path of a SLURM or munge daemon, which may not be on PATH."""
     return shutil.which(name, path=SBIN)
 
 
@@ -108,17 +108,17 @@ class Cluster:
     # --- asking it ---------------------------------------------------------------------------------------------------
 
     def ask(self, *command: str) -> str:
-        """What a command of SLURM prints; nothing where it fails."""
+        """Run a SLURM command; return its output, or nothing if it fails."""
         return subprocess.run(
             command, env=os.environ | self.environment, capture_output=True, text=True, check=False, timeout=PATIENCE
         ).stdout
 
     def tell(self, *command: str) -> None:
-        """Run a command of SLURM that must succeed."""
+        """Run a SLURM command that must succeed."""
         subprocess.run(command, env=os.environ | self.environment, check=True, capture_output=True, timeout=PATIENCE)
 
     def jobs(self) -> list[dict[str, str]]:
-        """SLURM's record of each job so far, by the names that ``scontrol show job`` gives its fields."""
+        """Read SLURM's records of all jobs, with the field names of ``scontrol show job``."""
         return [
             dict(field.split("=", 1) for field in line.split() if "=" in field)
             for line in self.ask("scontrol", "show", "job", "--oneliner").splitlines()
@@ -126,15 +126,15 @@ class Cluster:
         ]
 
     def of_rule(self, name: str) -> list[dict[str, str]]:
-        """Records of a rule's jobs, or of one job by ``<rule>_wildcards_<values>``, in order of submission."""
+        """Select the records of a rule's jobs, or of one by ``<rule>_wildcards_<values>``, in order of submission."""
         return [job for job in self.jobs() if job["Comment"].startswith(f"rule_{name}")]
 
     def running(self, name: str) -> str | None:
-        """Id of the job of that name that runs just now."""
+        """Return the id of the running job of that name."""
         return next((job["JobId"] for job in self.of_rule(name) if job["JobState"] == "RUNNING"), None)
 
     def devices(self) -> dict[str, set[str]]:
-        """Job id -> values of CUDA_VISIBLE_DEVICES (``none`` where unset) that its tasks were started with."""
+        """Map job ids to the values of CUDA_VISIBLE_DEVICES of their tasks (``none`` where unset)."""
         seen: dict[str, set[str]] = {}
         for line in (self.folder / "devices").read_text().splitlines():
             job, value = line.split()
@@ -171,7 +171,7 @@ class Cluster:
         self._wait("munged", (self.folder / "munge.socket").exists)
 
     def _start(self, name: str, *arguments: str) -> None:
-        """Start a daemon that ends with this process, whatever ends it."""
+        """Start a daemon that ends with this process, even if that is killed."""
         with (self.folder / f"{name}.out").open("w") as output:
             process = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "TERM", daemon(name), *arguments],
@@ -184,7 +184,7 @@ class Cluster:
         self._exit.callback(end, process)
 
     def _end_jobs(self) -> None:
-        """Cancel what still runs: its processes would outlive the daemons."""
+        """Cancel running jobs, whose processes would outlive the daemons."""
         self.ask("scancel", "--user", getpass.getuser())
         self._wait("jobs to end", lambda: not self.ask("squeue", "-h", "--states=running,completing"))
 

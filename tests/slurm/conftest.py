@@ -1,4 +1,4 @@
-"""The cluster, and the runs on it that the tests look at."""
+"""The cluster and the runs on it that the tests examine."""
 
 import os
 import signal
@@ -32,11 +32,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 class Run:
-    """A run of Snakemake under way, within a context that it does not outlive."""
+    """A running Snakemake, ended with its context."""
 
-    def __init__(self, command: list[str], cluster: Cluster, folder: Path, output: Path):
-        self.output = output
-        with output.open("w") as file:
+    def __init__(self, command: list[str], cluster: Cluster, folder: Path, log: Path):
+        self.log = log
+        with log.open("w") as file:
             self.process = subprocess.Popen(
                 ["timeout", "--signal=INT", "--kill-after=60", str(LIMIT), *command],
                 cwd=folder,
@@ -57,17 +57,17 @@ class Run:
     def wait_until(self, ready: Callable[[], object]) -> None:
         deadline = time.monotonic() + PATIENCE
         while not ready():
-            assert self.process.poll() is None, self.told
-            assert time.monotonic() < deadline, self.told
+            assert self.process.poll() is None, self.output
+            assert time.monotonic() < deadline, self.output
             time.sleep(0.2)
 
     def end(self) -> int:
-        """Wait for the end; exit status."""
+        """Wait for the end and return the exit status."""
         return self.process.wait()
 
     @property
-    def told(self) -> str:
-        return self.output.read_text()
+    def output(self) -> str:
+        return self.log.read_text()
 
 
 @pytest.fixture(scope="session")
@@ -78,7 +78,7 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def started_troubles(cluster, tmp_path_factory) -> Iterator[Run]:
-    """The jobs of ``troubles.smk``, one of them just cancelled; they take their minutes beside the other runs."""
+    """Start the jobs of ``troubles.smk``, one of which is then cancelled; they run beside the other runs."""
     folder = tmp_path_factory.mktemp("troubles")
     snakefile = Path(__file__).with_name("troubles.smk")
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), *SUBMIT]
@@ -96,7 +96,7 @@ def troubles(started_troubles) -> Run:
 
 @pytest.fixture(scope="session")
 def demo(cluster, started_troubles, tmp_path_factory) -> Pipeline:
-    """The demo on two slides, run on the cluster from slides to scores."""
+    """Run the demo on two slides on the cluster, from slides to scores."""
     folder = tmp_path_factory.mktemp("demo")
     (folder / "sheet.tsv").write_text("sample\tcohort\tpatient\nS1\tdemo\ta\nS2\tdemo\tb\n")
     config = example("demo", folder)
@@ -116,7 +116,7 @@ def demo(cluster, started_troubles, tmp_path_factory) -> Pipeline:
     target = "results/demo/scores/demo/paper/CMRCNet-20.parquet"
     command = pipeline.command(target, *SUBMIT, *partitions, "--resources", "gpu=1")
     with Run(command, cluster, REPOSITORY, folder / "run.log") as run:
-        assert run.end() == 0, run.told
+        assert run.end() == 0, run.output
     return pipeline
 
 
@@ -130,7 +130,7 @@ class Rerun:
 
 @pytest.fixture(scope="session")
 def rerun(cluster, demo) -> Rerun:
-    """A training of the demo once more, requeued when it had saved a state, beside one that fails."""
+    """Repeat a training of the demo, requeued after it has saved a state, beside one that fails."""
     requeued, failing = (f"models/demo/paper/{method}/fold0/seed0" for method in ("CMRCNet", "Diverging"))
     weights = demo.results / requeued / "weights.safetensors"
     before = weights.read_bytes()
@@ -151,14 +151,14 @@ def rerun(cluster, demo) -> Rerun:
 @dataclass
 class Grouped:
     status: int
-    told: str
+    output: str
     before: list[bytes]  # weights of all folds, each trained in a job of its own
     after: list[bytes]  # the same, all trained in one
 
 
 @pytest.fixture(scope="session")
 def grouped(cluster, demo, rerun) -> Grouped:
-    """All folds of the demo once more, in one job of the cluster."""
+    """Train all folds of the demo again in one job of the cluster."""
     paths = [f"models/demo/paper/CMRCNet/fold{fold}/seed0/weights.safetensors" for fold in range(2)]
     weights = [demo.results / path for path in paths]
     before = [path.read_bytes() for path in weights]
@@ -168,4 +168,4 @@ def grouped(cluster, demo, rerun) -> Grouped:
     command = demo.command(*(f"results/demo/{path}" for path in paths), *SUBMIT, *groups)
     with Run(command, cluster, REPOSITORY, demo.folder / "grouped.log") as run:
         status = run.end()
-        return Grouped(status, run.told, before, [path.read_bytes() for path in weights if path.exists()])
+        return Grouped(status, run.output, before, [path.read_bytes() for path in weights if path.exists()])

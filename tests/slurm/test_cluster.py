@@ -1,4 +1,4 @@
-"""Claims about runs on a SLURM cluster, held against SLURM's own records."""
+"""Claims about runs on a SLURM cluster, compared with SLURM's own records."""
 
 import json
 import re
@@ -14,25 +14,25 @@ GPU_RULES = ("train", "build_bank")
 
 
 def gpus(job):
-    """GPUs that a job asked for."""
-    asked = re.search(r"gres[/:]gpu[:=](\d+)", job.get("TresPerJob", ""))
-    return int(asked[1]) if asked else 0
+    """Return the number of GPUs that a job requested."""
+    requested = re.search(r"gres[/:]gpu[:=](\d+)", job.get("TresPerJob", ""))
+    return int(requested[1]) if requested else 0
 
 
 def seconds(job):
-    """First and last second of a job."""
+    """Return the first and last second of a job."""
     return [datetime.fromisoformat(job[name]).timestamp() for name in ("StartTime", "EndTime")]
 
 
-def asked(job):
-    """Memory in MB, which SLURM gives in units that keep it short, and time that a job asked for."""
+def requested(job):
+    """Return the memory in MB and the time that a job requested."""
     memory = job["MinMemoryNode"]
     return float(memory[:-1]) * {"M": 1, "G": 1024}[memory[-1]], job["TimeLimit"]
 
 
 @pytest.fixture
 def jobs(cluster, demo):
-    """The jobs of the demo's first run by rule; those of `train` as they were left by it."""
+    """Group the jobs of the demo's first run by rule, as that run left them."""
     rules = ("prepare_expression", "extract_patches", "assemble_fold", "train", "build_bank", "retrieve", "score")
     return {rule: cluster.of_rule(rule)[: 1 if rule == "score" else 2] for rule in rules}
 
@@ -48,7 +48,7 @@ def test_every_rule_that_computes_runs_as_a_job_and_generating_data_does_not(clu
     assert (demo.results / "benchmarks/generate_sample/S1.tsv").exists()
 
 
-def test_what_computes_on_a_gpu_asks_for_one_and_sees_that_one_alone(cluster, jobs):
+def test_jobs_that_compute_on_a_gpu_request_one_and_see_no_other(cluster, jobs):
     devices = cluster.devices()
     for rule in GPU_RULES:
         assert [gpus(job) for job in jobs[rule]] == [1, 1]
@@ -65,17 +65,17 @@ def test_two_trainings_run_at_once_though_one_gpu_is_the_limit_of_local_runs(clu
     assert first != second
 
 
-def test_each_job_goes_to_the_partition_that_takes_it_with_the_memory_and_time_of_its_rule(jobs):
+def test_each_job_runs_in_a_partition_that_allows_the_memory_and_time_of_its_rule(jobs):
     for rule, submitted in jobs.items():
         assert {job["Partition"] for job in submitted} == {"gpu" if rule in GPU_RULES else "cpu"}
-    assert asked(jobs["train"][0]) == (32000, "08:00:00")
-    assert asked(jobs["prepare_expression"][0]) == (8000, "01:00:00")
+    assert requested(jobs["train"][0]) == (32000, "08:00:00")
+    assert requested(jobs["prepare_expression"][0]) == (8000, "01:00:00")
 
 
 # --- runs that do not -------------------------------------------------------------------------------------------------
 
 
-def test_a_requeued_training_goes_on_from_its_state_and_ends_with_the_same_bits(cluster, demo, rerun):
+def test_a_requeued_training_resumes_and_ends_with_the_same_bits(cluster, demo, rerun):
     first, second = cluster.of_rule(f"{TRAIN}_0_0")
     assert first["Restarts"] == "0"
     assert (second["Restarts"], second["JobState"]) == ("1", "COMPLETED")
@@ -84,42 +84,42 @@ def test_a_requeued_training_goes_on_from_its_state_and_ends_with_the_same_bits(
     assert rerun.after == rerun.before
 
 
-def test_a_training_that_fails_is_tried_again_as_often_as_the_profile_says_and_tells_why(cluster, demo, rerun):
+def test_a_failing_training_is_retried_as_often_as_the_profile_says_and_shows_its_error(cluster, demo, rerun):
     tried = cluster.of_rule("train_wildcards_demo_paper_Diverging")
     assert [job["JobState"] for job in tried] == ["FAILED", "FAILED"]
-    assert [asked(job) for job in tried] == [(32000, "08:00:00"), (64000, "16:00:00")]
+    assert [requested(job) for job in tried] == [(32000, "08:00:00"), (64000, "16:00:00")]
     assert rerun.status == 1
-    assert re.search(r"epoch 1: train_total is nan; try a lower learning_rate", rerun.run.told)
+    assert re.search(r"epoch 1: train_total is nan; try a lower learning_rate", rerun.run.output)
     assert not (demo.results / "models/demo/paper/Diverging/fold0/seed0/weights.safetensors").exists()
 
 
-def test_a_job_that_fails_leaves_no_half_output_and_its_log_is_shown(cluster, troubles):
+def test_a_failing_job_leaves_no_partial_output_and_its_log_is_shown(cluster, troubles):
     tried = cluster.of_rule("broken")
     assert [job["JobState"] for job in tried] == ["FAILED"] * 3
-    assert [asked(job) for job in tried] == [(200, "00:05:00"), (400, "00:10:00"), (600, "00:15:00")]
-    assert not (troubles.output.parent / "broken.txt").exists()
-    assert "Error: spots.tsv: found no spot" in troubles.told
+    assert [requested(job) for job in tried] == [(200, "00:05:00"), (400, "00:10:00"), (600, "00:15:00")]
+    assert not (troubles.log.parent / "broken.txt").exists()
+    assert "Error: spots.tsv: found no spot" in troubles.output
     assert troubles.end() == 1
 
 
-def test_a_job_past_its_time_is_tried_again_with_more(cluster, troubles):
+def test_a_job_past_its_time_limit_is_retried_with_more(cluster, troubles):
     tried = cluster.of_rule("slow")
     assert [job["JobState"] for job in tried] == ["TIMEOUT", "COMPLETED"]
     assert [job["TimeLimit"] for job in tried] == ["00:01:00", "00:02:00"]
-    assert (troubles.output.parent / "slow.txt").read_text() == "whole\n"
+    assert (troubles.log.parent / "slow.txt").read_text() == "whole\n"
 
 
-def test_a_cancelled_job_counts_as_failed_and_is_tried_again(cluster, troubles):
+def test_a_cancelled_job_counts_as_failed_and_is_retried(cluster, troubles):
     tried = cluster.of_rule("cancelled")
     assert [job["JobState"] for job in tried] == ["CANCELLED", "COMPLETED"]
-    assert (troubles.output.parent / "cancelled.txt").read_text() == "whole\n"
+    assert (troubles.log.parent / "cancelled.txt").read_text() == "whole\n"
 
 
 # --- several folds in one job -----------------------------------------------------------------------------------------
 
 
 def test_folds_that_share_a_job_share_its_gpu_and_end_with_the_same_bits(cluster, grouped):
-    assert grouped.status == 0, grouped.told
+    assert grouped.status == 0, grouped.output
     assert grouped.after == grouped.before
     [job] = [job for job in cluster.jobs() if "folds" in job["Comment"]]
     assert (gpus(job), job["JobState"]) == (1, "COMPLETED")

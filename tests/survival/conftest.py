@@ -1,11 +1,11 @@
-"""No test leaves a pipeline running, whatever becomes of it."""
+"""Cleanup of pipelines that a test has started."""
 
 import pytest
 
 
 @pytest.fixture(autouse=True)
 def nothing_left_running():
-    """End what the test has launched, orphans included."""
+    """End all processes that the test has launched, orphans included."""
     from running import LAUNCHED
 
     yield

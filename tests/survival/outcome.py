@@ -1,4 +1,4 @@
-"""What a run has to repeat byte for byte, and the few files and fields in which it may differ: times and attempts."""
+"""Hashes of all results of a run that must be reproduced byte for byte."""
 
 import hashlib
 import json
@@ -6,17 +6,17 @@ from pathlib import Path
 
 from spotwise.training.loop import TIMINGS
 
-# Files that tell how a run went, not what came of it
+# Files that describe the course of a run, not its results
 EXEMPT_FILES = {
-    "logs": "when each step was done, and which attempt it was",
+    "logs": "times and attempts",
     "benchmarks": "seconds and memory of each job",
-    "state": "of trainings under way; `leftovers` sees that none stays",
+    "state": "of unfinished trainings; `leftovers` checks that none stays",
     "tables/costs.csv": "seconds of each training",
     "tables/cost_jobs.csv": "seconds of each training",
-    "figures/costs.pdf": "draws them",
-    "figures/costs.png": "draws them",
+    "figures/costs.pdf": "drawn from these seconds",
+    "figures/costs.png": "drawn from these seconds",
 }
-# Fields of files that are otherwise the same
+# Fields of files that must be the same otherwise
 EXEMPT_COLUMNS = {"history.tsv": TIMINGS}
 EXEMPT_KEYS = {
     "summary.json": ("seconds", "started_times"),
@@ -25,7 +25,7 @@ EXEMPT_KEYS = {
 
 
 def outcome(folder: Path, run: str = "demo") -> dict[str, str]:
-    """SHA-256 of every file of a run's data and results, without what is exempt; hidden files are someone's scratch."""
+    """Hash every file of a run's data and results, except hidden and exempt ones."""
     results = folder / "results" / run
     found = {}
     for root in (folder / "data", results):
@@ -52,13 +52,13 @@ def _content(path: Path) -> bytes:
             inner = content
             for name in above:
                 inner = inner[name]
-            inner.pop(last, None)  # fits on features note no time
+            inner.pop(last, None)  # fits on features record no time
         return json.dumps(content).encode()
     return path.read_bytes()
 
 
 def leftovers(folder: Path) -> list[str]:
-    """Scratch files and training states that something has left behind."""
+    """List temporary files and training states that were left behind."""
     hidden = [path for path in (folder / "results").rglob(".*") if path.is_file()]
     hidden += [path for path in (folder / "data").rglob(".*") if path.is_file()]
     states = [path for path in (folder / "results").glob("*/state/**/*") if path.is_file()]

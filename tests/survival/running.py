@@ -1,4 +1,4 @@
-"""A pipeline of two slides that runs as a process of its own, to be watched, killed and started again."""
+"""A pipeline of two slides that runs in its own process and can be killed and restarted."""
 
 import contextlib
 import os
@@ -14,11 +14,11 @@ from workflow.pipeline import REPOSITORY, Pipeline, copy_workflow, example
 
 SCRIPT = re.compile(r"\.snakemake/scripts/tmp\w+\.(\w+)\.py$")
 QUICK = {"OMP_NUM_THREADS": "1"}
-LAUNCHED: list["Running"] = []  # to be ended should a test fail
+LAUNCHED: list["Running"] = []  # ended if a test fails
 
 
 def small(folder: Path, repository: Path, **training: object) -> "Running":
-    """Two patients with a slide of 7 x 7 spots, CMRCNet in its smallest shape, the patient protocol."""
+    """Make a pipeline of two patients with a slide of 7 x 7 spots each, a small CMRCNet, the patient protocol."""
     folder.mkdir(parents=True, exist_ok=True)
     config = example("demo", folder)
     rows = [f"DEMO{number}\tdemo\tPatient {number}\n" for number in (1, 2)]
@@ -35,7 +35,7 @@ def small(folder: Path, repository: Path, **training: object) -> "Running":
 
 
 def own_copy(folder: Path) -> Path:
-    """A copy of the workflow that nobody edits while it runs."""
+    """Copy the workflow, so that edits do not disturb its runs."""
     folder.mkdir(exist_ok=True)
     copy_workflow(folder)
     shutil.copytree(REPOSITORY / "profiles", folder / "profiles")
@@ -43,10 +43,10 @@ def own_copy(folder: Path) -> Path:
 
 
 class Running(Pipeline):
-    """The same, and what is running of it."""
+    """A pipeline and its running processes."""
 
     def launch(self, *arguments: str, cores: int = 2) -> subprocess.Popen:
-        """Start it in a process group of its own; what it prints goes to ``output.txt``."""
+        """Start Snakemake in a new process group, with output to ``output.txt``."""
         with (self.folder / "output.txt").open("a") as output:
             LAUNCHED.append(self)
             return subprocess.Popen(
@@ -59,13 +59,13 @@ class Running(Pipeline):
             )
 
     def finish(self, *arguments: str, cores: int = 2) -> None:
-        """Run it to its end, unlocking it first where a killed run has left a lock."""
+        """Run to the end, after removing the lock of a killed run."""
         self.unlock()
         code = self.launch(*arguments, cores=cores).wait()
         assert code == 0, (self.folder / "output.txt").read_text()[-3000:]
 
     def unlock(self) -> bool:
-        """What Snakemake asks for after it was killed; whether there was need."""
+        """Remove the lock of a killed Snakemake; return whether there was one."""
         needed = any((self.folder / ".snakemake/locks").glob("*"))
         if needed:
             done = self.snakemake("--unlock", **QUICK)
@@ -73,7 +73,7 @@ class Running(Pipeline):
         return needed
 
     def jobs(self, rule: str | None = None) -> list[psutil.Process]:
-        """Scripts of this pipeline that are running, orphans included."""
+        """List the running scripts of this pipeline, orphans included."""
         found = []
         for process in psutil.process_iter(["cmdline"]):
             script = next((part for part in process.info["cmdline"] or [] if SCRIPT.search(part)), "")
@@ -89,7 +89,7 @@ class Running(Pipeline):
                     process.kill()
 
     def wait_for(self, rule: str, run: subprocess.Popen) -> psutil.Process | None:
-        """A job of ``rule``, as soon as there is one; ``None`` when the run ends without any."""
+        """Wait for a job of ``rule``; return ``None`` if the run ends without one."""
         while True:
             if jobs := self.jobs(rule):
                 return jobs[0]
@@ -98,7 +98,7 @@ class Running(Pipeline):
             time.sleep(0.02)
 
     def seconds(self, rule: str) -> float:
-        """How long a job of ``rule`` took, by its benchmark; a second where it keeps none."""
+        """Return how long a job of ``rule`` took by its benchmark, or 1 s without one."""
         benchmarks = self.results / "benchmarks"
         path = next(benchmarks.glob(f"{rule}/**/*.tsv"), benchmarks / f"{rule}.tsv")
         return float(path.read_text().splitlines()[1].split("\t")[0]) if path.exists() else 1.0

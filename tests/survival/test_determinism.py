@@ -1,4 +1,4 @@
-"""Claims about cores: the number of jobs at a time, and their order, decide nothing."""
+"""Claims about cores: results do not depend on the number and order of parallel jobs."""
 
 import pytest
 from outcome import EXEMPT_FILES, outcome
@@ -28,8 +28,8 @@ def test_one_core_and_two_give_the_same_bytes(tmp_path, demo):
     assert len(outcomes[1]) > 80
 
 
-def test_no_more_is_exempt_than_times(tmp_path):
-    """A table, a figure and a weight that differ by a byte are seen; a log is not."""
+def test_only_times_are_exempt(tmp_path):
+    """A different byte is detected in a table, a figure or a weight, and ignored in a log."""
     results = tmp_path / "results/demo"
     for name in ("tables/table1.csv", "figures/overview_paper.pdf", "models/m/weights.safetensors", "logs/tables.log"):
         (results / name).parent.mkdir(parents=True, exist_ok=True)

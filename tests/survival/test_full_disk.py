@@ -1,4 +1,4 @@
-"""Claims about a full disk: one line that names the file, nothing half-written, and the rerun goes through."""
+"""Claims about a full disk: one line that names the file, no partial file, and a rerun that succeeds."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ MB = 2**20
 
 @pytest.fixture
 def disk(tmp_path):
-    """A file system of 4 MB in memory; call it with another size to change that."""
+    """Mount a file system of 4 MB in memory that can be resized."""
     folder = tmp_path / "disk"
     folder.mkdir()
 
@@ -35,7 +35,7 @@ def disk(tmp_path):
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-# What each job writes, more than the disk holds
+# What each job writes, more than fits on the disk
 WRITERS = {
     "patches.h5": """
         import openslide
@@ -129,7 +129,7 @@ def write(name, disk):
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_a_full_disk_is_told_in_one_line_and_leaves_nothing_half_written(disk, name):
+def test_a_full_disk_is_reported_in_one_line_and_leaves_no_partial_file(disk, name):
     (disk.folder / name).write_bytes(b"old")
     done = write(name, disk)
     assert done.returncode == 1
@@ -145,7 +145,7 @@ def test_a_full_disk_is_told_in_one_line_and_leaves_nothing_half_written(disk, n
 
 
 @pytest.mark.workflow
-def test_a_run_on_a_full_disk_goes_on_once_there_is_space(disk, tmp_path):
+def test_a_run_on_a_full_disk_continues_once_there_is_space(disk, tmp_path):
     repository = own_copy(tmp_path / "repository")
     wanted = "results/demo/models/demo/patient/CMRCNet/fold0/seed0/bank.safetensors"
     elsewhere = small(tmp_path / "elsewhere", repository)
@@ -155,9 +155,9 @@ def test_a_run_on_a_full_disk_goes_on_once_there_is_space(disk, tmp_path):
     shutil.copytree(elsewhere.folder / "data", pipeline.folder / "data")
     used = sum(path.stat().st_size for path in pipeline.folder.rglob("*") if path.is_file())
     disk.resize(used // MB + 8)  # patches of both slides are 11 MB
-    told = pipeline.snakemake("--cores", "1", wanted)
-    assert told.returncode != 0
-    lines = [line for line in told.stdout.splitlines() if line.startswith("Error: ")]
+    failed = pipeline.snakemake("--cores", "1", wanted)
+    assert failed.returncode != 0
+    lines = [line for line in failed.stdout.splitlines() if line.startswith("Error: ")]
     assert len(lines) == 1
     assert ": No space left on device" in lines[0]
     there = outcome(pipeline.folder)

@@ -1,4 +1,4 @@
-"""Claims about killed runs: at no moment a wrong file, and at the end the bytes of a run that nobody disturbed.
+"""Claims about killed runs: never a wrong file, and in the end the bytes of an undisturbed run.
 
 `SPOTWISE_KILL_POINTS` (default 28) and `SPOTWISE_KILL_SEED` (default 0) choose how often and when.
 """
@@ -50,7 +50,7 @@ def undisturbed(tmp_path_factory, repository):
 
 
 def reached(pipeline, run, rule, after):
-    """A job of a rule that has run for some seconds; ``None`` where there is none, or it ended sooner."""
+    """Wait until a job of a rule has run for some seconds; return ``None`` if it ended sooner or never began."""
     job = pipeline.wait_for(rule, run)
     if job is not None:
         try:
@@ -61,7 +61,7 @@ def reached(pipeline, run, rule, after):
 
 
 def strike(run, job, kind):
-    """End a job, or Snakemake, or all of it; the run is over when this returns."""
+    """Kill a job, Snakemake or both, and wait for the end of the run."""
     if kind == "SIGKILL to everything":
         os.killpg(run.pid, signal.SIGKILL)
     elif kind == "SIGKILL to Snakemake alone":
@@ -72,18 +72,18 @@ def strike(run, job, kind):
 
 
 def plan(points, seed):
-    """Passes over the pipeline; each a list of phases in their order, with kind and moment (share of a job's time)."""
-    dice = random.Random(seed)
+    """Draw passes over the pipeline: phases in order, each with a kind of kill and a moment (share of a job's time)."""
+    rng = random.Random(seed)
     every = list(itertools.product(PHASES, KINDS))
     while points > 0:
-        chosen = dice.sample(every, min(points, len(every)))
+        chosen = rng.sample(every, min(points, len(every)))
         points -= len(chosen)
         order = list(PHASES)
-        yield [(phase, kind, dice.uniform(0, 0.5)) for phase, kind in sorted(chosen, key=lambda c: order.index(c[0]))]
+        yield [(phase, kind, rng.uniform(0, 0.5)) for phase, kind in sorted(chosen, key=lambda c: order.index(c[0]))]
 
 
 def torment(pipeline, undisturbed, strikes):
-    """Strike a run, start it again, and so on to its end; how often each kind was survived in each phase."""
+    """Kill and restart a run until its end; count the survived kills by phase and kind."""
     survived = collections.Counter()
     for phase, kind, moment in strikes:
         rule, made = PHASES[phase]
@@ -109,7 +109,7 @@ def torment(pipeline, undisturbed, strikes):
 
 
 def wrong(pipeline, undisturbed):
-    """Files that are there and should be otherwise."""
+    """List files whose content differs from the reference."""
     return {name for name, digest in outcome(pipeline.folder).items() if undisturbed.outcome[name] != digest}
 
 
@@ -125,7 +125,7 @@ def test_a_run_killed_again_and_again_ends_with_the_same_bytes(undisturbed, repo
 
 
 def without_models(undisturbed, folder, repository, **training):
-    """The undisturbed run once more, up to its trainings."""
+    """Repeat the undisturbed run up to its trainings."""
     pipeline = small(folder, repository, **training)
     shutil.copytree(undisturbed.folder, folder, dirs_exist_ok=True)
     shutil.rmtree(folder / "results/demo/models")

@@ -1,4 +1,4 @@
-"""Patches larger than memory are read from a mapped file, and what does not fit ends in an error of one line."""
+"""Claims about data larger than memory: patches are mapped from a file, and full memory is one line."""
 
 import os
 import subprocess
@@ -92,13 +92,13 @@ print(_hash_of(spots))
 
 @pytest.fixture(scope="module")
 def hashed(patches):
-    """What all patches of the slide come to where memory is no matter."""
+    """Hash all patches of the slide with unlimited memory."""
     done = run(patches, SPOTS, f"memory = 'host'\n{READ}")
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def test_an_epoch_over_a_slide_larger_than_memory_passes_by_a_mapped_file(patches, hashed):
+def test_an_epoch_over_a_slide_larger_than_memory_works_with_a_mapped_file(patches, hashed):
     done = run(patches, SPOTS, f"memory = 'map'\nconfine(500)\n{READ}")
     assert (done.returncode, done.stdout) == (0, hashed), done.stderr
     assert {path.name for path in patches.iterdir()} == {"slide.tif", "patches.h5", "job.log"}
@@ -120,7 +120,7 @@ with devices.explain_out_of_memory(devices.FREE_GPU_MEMORY):
 
 @pytest.mark.skipif(not os.access(GROUPS, os.W_OK), reason="needs to make a control group of version 1")
 @pytest.mark.parametrize(("memory", "code"), [("auto", 0), ("host", -9)])
-def test_in_a_control_group_auto_takes_the_mapped_file_and_lives(patches, hashed, memory, code):
+def test_in_a_control_group_auto_selects_the_mapped_file_and_survives(patches, hashed, memory, code):
     group = GROUPS / f"spotwise-test-{os.getpid()}"
     group.mkdir()
     try:
@@ -147,6 +147,6 @@ print(predicted.shape)
 
 
 def test_retrieval_never_holds_all_similarities(tmp_path):
-    """All of them would be 2,400 MB, and what is computed from them several times that."""
+    """All similarities would take 2,400 MB, and computing with them several times that."""
     done = run(tmp_path, "from spotwise.inference.retrieval import Embeddings, retrieve", RETRIEVE)
     assert (done.returncode, done.stdout) == (0, "(20000, 20)\n"), done.stderr

@@ -1,4 +1,4 @@
-"""Runs of the pipeline itself, as a user starts them, in a folder of their own."""
+"""Runs of the pipeline as a user starts them, each in its own folder."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ WORKFLOW += ("report", "resources", "src", "workflow_scripts")
 
 
 class Pipeline:
-    """A working folder with a configuration; ``config`` may be changed between runs.
+    """A working folder with a configuration, which may be changed between runs.
 
     ``repository`` is where the workflow lies.
     """
@@ -25,19 +25,19 @@ class Pipeline:
         self.repository = repository
 
     def command(self, *arguments: str) -> list[str]:
-        """Write the configuration; how Snakemake is called with it, from the repository."""
+        """Write the configuration and return the Snakemake command for it."""
         (self.folder / "config.yaml").write_text(yaml.safe_dump(self.config, sort_keys=False), encoding="utf-8")
         command = [sys.executable, "-m", "snakemake", *arguments, "--snakefile", str(self.repository / "Snakefile")]
         return [*command, "--directory", str(self.folder), "--configfile", str(self.folder / "config.yaml")]
 
     def snakemake(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
-        """Run Snakemake here; output in ``.stdout``, errors and progress with it."""
+        """Run Snakemake and return its exit status and output, including errors and progress."""
         process = self.start(*arguments, **environment)
         output, _ = process.communicate()
         return subprocess.CompletedProcess(process.args, process.returncode, output)
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen:
-        """Start Snakemake here, as the leader of a process group to be killed."""
+        """Start Snakemake as the leader of a new process group."""
         return subprocess.Popen(
             self.command(*arguments),
             cwd=self.repository,
@@ -49,13 +49,13 @@ class Pipeline:
         )
 
     def run(self, *arguments: str, **environment: str) -> str:
-        """Run it, expecting success; what it printed."""
+        """Run Snakemake, expect success and return its output."""
         done = self.snakemake("--cores", "2", *arguments, **environment)
         assert done.returncode == 0, done.stdout
         return done.stdout
 
     def planned(self, *arguments: str) -> dict[str, int]:
-        """Jobs per rule that a dry run plans."""
+        """Return the number of jobs per rule in a dry run."""
         done = self.snakemake("--dry-run", "--quiet", "rules", *arguments)
         assert done.returncode == 0, done.stdout
         lines = [line.split() for line in done.stdout.splitlines()]
@@ -67,7 +67,7 @@ class Pipeline:
 
 
 def example(name: str, folder: Path) -> dict:
-    """An example configuration, with its sample sheet found from any folder and its data under ``folder``."""
+    """Read an example configuration, with an absolute sample sheet and its data under ``folder``."""
     path = REPOSITORY / ("config.yaml" if name == "paper" else f"configs/{name}.yaml")
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     config["samples"] = str(REPOSITORY / config["samples"])
@@ -76,7 +76,7 @@ def example(name: str, folder: Path) -> dict:
 
 
 def copy_workflow(folder: Path) -> Path:
-    """A copy of the workflow to be changed: everything that decides what a run computes."""
+    """Copy everything that determines the results of a run."""
     for name in WORKFLOW:
         here, there = REPOSITORY / name, folder / name
         shutil.copytree(here, there) if here.is_dir() else shutil.copy(here, there)

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.workflow
 
 
 def blocks(language):
-    """The code blocks of the page in one language."""
+    """Return the page's code blocks in one language."""
     page = (REPOSITORY / "docs/adding-a-method.md").read_text(encoding="utf-8")
     return re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)
 

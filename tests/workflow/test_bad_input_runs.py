@@ -1,4 +1,4 @@
-"""Claims about bad input met by the pipeline itself: exit code, the line that the user sees, nothing half-written."""
+"""Claims about bad input in the pipeline: exit status, the line that the user sees, no partial files."""
 
 import os
 import subprocess
@@ -111,7 +111,7 @@ SLOW = {
         *(pytest.param(*case, id=name, marks=pytest.mark.long) for name, case in SLOW.items()),
     ],
 )
-def test_the_pipeline_stops_with_the_line_and_leaves_nothing_half_written(tmp_path, monkeypatch, spoil, target, line):
+def test_the_pipeline_stops_with_the_line_and_leaves_no_partial_files(tmp_path, monkeypatch, spoil, target, line):
     goodsample.write_good(tmp_path)
     monkeypatch.chdir(tmp_path)
     spoil()
@@ -121,8 +121,8 @@ def test_the_pipeline_stops_with_the_line_and_leaves_nothing_half_written(tmp_pa
         command, env=os.environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
     )
     assert done.returncode == 1
-    told = [text.strip() for text in done.stdout.splitlines()]
-    assert any(text.startswith(line) for text in told), done.stdout
+    lines = [text.strip() for text in done.stdout.splitlines()]
+    assert any(text.startswith(line) for text in lines), done.stdout
     assert "Traceback" not in done.stdout
     assert [path for path in Path(target).parent.glob("*") if path.is_file()] == []
     assert not [path for path in Path().rglob(".*.tmp*") if ".snakemake" not in path.parts]

@@ -1,4 +1,4 @@
-"""The claim that what spotwise adds to the planning of a run grows with the run, and no faster."""
+"""The claim that the time to plan a run grows no faster than the run."""
 
 import json
 import os
@@ -36,7 +36,7 @@ finally:
 
 
 def lines_to_plan(folder, slides):
-    """Lines that each function executes to plan a run of so many slides."""
+    """Count the lines that each function executes to plan a run."""
     folder.mkdir()
     arguments = [str(ROOT), str(folder / "lines.json"), str(write_configuration(folder, slides))]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
@@ -45,7 +45,7 @@ def lines_to_plan(folder, slides):
 
 
 @pytest.mark.long  # plans 5,300 jobs, traced
-def test_no_function_of_ours_takes_more_than_twice_the_steps_for_twice_the_slides(tmp_path):
+def test_no_function_takes_more_than_twice_the_steps_for_twice_the_slides(tmp_path):
     few, some, many = (lines_to_plan(tmp_path / str(slides), slides) for slides in (5, 10, 20))
     assert sum(many.values()) > 50_000
     growth = {

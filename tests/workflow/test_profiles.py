@@ -1,4 +1,4 @@
-"""Claims about the profiles: what they set, and what each rule asks of a machine under them."""
+"""Claims about the profiles: their settings, and the resources of each rule under them."""
 
 import re
 import subprocess
@@ -21,7 +21,7 @@ def profile(name):
 
 
 def requests(pipeline, attempt):
-    """Resources that each rule's jobs ask for at some attempt, under the cluster's profile."""
+    """Return the resources of each rule's jobs at one attempt under the cluster profile."""
     arguments = ["--dry-run", "--quiet", "host", "--workflow-profile", str(PROFILES / "slurm")]
     done = pipeline.snakemake(*arguments, "--attempt", str(attempt))
     assert done.returncode == 0, done.stdout
@@ -33,7 +33,7 @@ def requests(pipeline, attempt):
 
 
 def priorities(pipeline, *targets):
-    """Rule -> priority, of all rules that ``targets`` need."""
+    """Map rules that ``targets`` need to their priorities."""
     done = pipeline.snakemake(*targets, "--dry-run", "--quiet", "host")
     assert done.returncode == 0, done.stdout
     jobs = re.findall(r"^(?:local)?rule (\w+):\n((?: .*\n)*)", done.stdout, re.MULTILINE)
@@ -42,7 +42,7 @@ def priorities(pipeline, *targets):
 
 @pytest.fixture(scope="module")
 def talkative(tmp_path_factory):
-    """A copy of the workflow without messages, which a dry run prints in place of what a job asks for."""
+    """Copy the workflow without messages, which a dry run prints instead of resources."""
     repository = copy_workflow(tmp_path_factory.mktemp("repository"))
     for rules in (repository / "rules").glob("*.smk"):
         rules.write_text(re.sub(r"\n +message:\n.*", "", rules.read_text()))
@@ -50,8 +50,8 @@ def talkative(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def asked(tmp_path_factory, talkative):
-    """Rule -> memory, minutes and GPUs of its jobs, at the first and the third attempt."""
+def requested(tmp_path_factory, talkative):
+    """Map rules to memory, minutes and GPUs of their jobs, at the first and the third attempt."""
     folder = tmp_path_factory.mktemp("run")
     config = example("demo", folder)
     config["training"]["device"] = "auto"
@@ -60,8 +60,8 @@ def asked(tmp_path_factory, talkative):
 
 
 @pytest.mark.workflow
-def test_every_job_asks_for_memory_and_time_and_for_more_at_each_attempt(asked):
-    first, third = asked
+def test_every_job_requests_memory_and_time_and_more_at_each_attempt(requested):
+    first, third = requested
     assert len(first) > 20
     for rule, jobs in first.items():
         for memory, minutes, gpus in jobs if rule not in LOCAL_RULES else ():
@@ -71,8 +71,8 @@ def test_every_job_asks_for_memory_and_time_and_for_more_at_each_attempt(asked):
 
 
 @pytest.mark.workflow
-def test_only_what_computes_on_a_gpu_asks_for_one(asked):
-    assert {rule for rule, jobs in asked[0].items() if any(gpus for *_, gpus in jobs)} == GPU_RULES
+def test_only_jobs_that_compute_on_a_gpu_request_one(requested):
+    assert {rule for rule, jobs in requested[0].items() if any(gpus for *_, gpus in jobs)} == GPU_RULES
 
 
 @pytest.mark.workflow
@@ -90,24 +90,24 @@ def test_trainings_go_first_then_what_they_wait_for_then_the_rest(tmp_path, talk
 
 
 @pytest.mark.workflow
-def test_the_example_of_partitions_takes_the_third_attempt_of_every_rule(asked):
+def test_the_example_of_partitions_takes_the_third_attempt_of_every_rule(requested):
     partitions = [partition.limits for partition in read_partition_file(PROFILES / "slurm/partitions.example.yaml")]
 
     def takes(limits: PartitionLimits, memory, minutes, gpus):
         return memory <= limits.max_mem_mb and minutes <= limits.max_runtime and gpus <= limits.max_gpu
 
-    for rule, jobs in asked[1].items():
+    for rule, jobs in requested[1].items():
         assert all(any(takes(limits, *job) for limits in partitions) for job in jobs), rule
 
 
-def test_the_default_profile_belongs_to_no_machine_and_the_clusters_repeats_it():
+def test_the_default_profile_names_no_machine_and_the_cluster_profile_repeats_it():
     """`--profile` adds the default profile to a profile, `--workflow-profile` replaces it: here both mean the same."""
     default, slurm = profile("default"), profile("slurm")
     assert set(default) <= {"rerun-incomplete", "show-failed-logs", "quiet", "printshellcmds", "keep-going"}
     assert (default | {"quiet": slurm["quiet"]}).items() <= slurm.items()
 
 
-def test_no_submitted_rule_has_retries_of_its_own_as_they_would_run_again_inside_the_first_allocation():
+def test_no_submitted_rule_has_its_own_retries_which_would_rerun_inside_the_first_allocation():
     files = [REPOSITORY / "Snakefile", *(REPOSITORY / "rules").glob("*.smk")]
     rules = [rule for file in files for rule in re.split(r"^ *rule (?=\w+:)", file.read_text(), flags=re.MULTILINE)]
     assert not [
@@ -116,13 +116,13 @@ def test_no_submitted_rule_has_retries_of_its_own_as_they_would_run_again_inside
     assert profile("slurm")["retries"] >= 1
 
 
-def test_the_clusters_profile_guards_against_the_known_ways_to_wait_for_ever_or_to_fail_in_silence():
+def test_the_cluster_profile_prevents_known_causes_of_endless_waits_and_silent_failures():
     slurm = profile("slurm")
     assert slurm["slurm-status-command"] == "squeue"
     assert slurm["slurm-status-attempts"] >= 1000
     assert slurm["slurm-requeue"] is True
     assert "slurm-array-jobs" not in slurm
-    assert "rules" not in slurm["quiet"], "hides what is told of jobs that fail"
+    assert "rules" not in slurm["quiet"], "hides the messages of failing jobs"
     assert "resources" not in slurm
 
 

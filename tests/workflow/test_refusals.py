@@ -1,4 +1,4 @@
-"""Claims about what is found out before the first job."""
+"""Claims about errors found before the first job."""
 
 from pathlib import Path
 
@@ -11,8 +11,8 @@ from spotwise.models.registry import REGISTRY
 pytestmark = pytest.mark.workflow
 
 
-def told(pipeline, *arguments, **environment):
-    """The error line of a run that must not start."""
+def refusal(pipeline, *arguments, **environment):
+    """Return the error output of a run that must not start."""
     done = pipeline.snakemake("--cores", "2", *arguments, **environment)
     assert done.returncode != 0
     assert "Execute" not in done.stdout
@@ -32,7 +32,7 @@ def told(pipeline, *arguments, **environment):
 def test_a_faulty_configuration_stops_in_one_line_before_any_job(tmp_path, change, line):
     config = example("demo", tmp_path)
     change(config)
-    output = told(Pipeline(tmp_path, config))
+    output = refusal(Pipeline(tmp_path, config))
     assert line in output
     assert "Traceback" not in output
 
@@ -50,31 +50,31 @@ def test_a_faulty_sample_sheet_stops_in_one_line_before_any_job(tmp_path, rows, 
     config = example("demo", tmp_path)
     config |= {"samples": str(tmp_path / "sheet.tsv"), "cohorts": {"c": {}}, "protocols": protocols}
     del config["data"]["generated"]
-    output = told(Pipeline(tmp_path, config))
+    output = refusal(Pipeline(tmp_path, config))
     assert line in output
     assert "Traceback" not in output
 
 
-def test_a_local_folder_without_a_file_is_told_before_any_job(tmp_path):
+def test_a_missing_file_of_a_local_folder_is_reported_before_any_job(tmp_path):
     config = example("her2st", tmp_path)
-    assert "files of SPA145: found no st/SPA145.h5ad" in told(Pipeline(tmp_path, config))
+    assert "files of SPA145: found no st/SPA145.h5ad" in refusal(Pipeline(tmp_path, config))
 
 
-def test_without_a_token_the_paper_stops_at_once_and_says_what_to_do(tmp_path):
+def test_without_a_token_the_paper_stops_at_once_with_the_remedy(tmp_path):
     pipeline = Pipeline(tmp_path, example("paper", tmp_path))
-    output = told(pipeline, "--resources", "gpu=1", HF_TOKEN="")
+    output = refusal(pipeline, "--resources", "gpu=1", HF_TOKEN="")
     assert "HF_TOKEN is not set" in output
     assert "export HF_TOKEN=" in output
 
 
-def test_files_without_a_record_of_their_download_do_not_pass_for_the_dataset(tmp_path):
+def test_files_without_a_record_of_their_download_are_not_accepted_as_the_dataset(tmp_path):
     pipeline = Pipeline(tmp_path, example("paper", tmp_path))
     for sample in prepare(example("paper", tmp_path)):
         for name in ("st/{}.h5ad", "patches/{}.h5", "metadata/{}.json"):
             path = tmp_path / "data" / name.format(sample.sample)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
-    assert "HF_TOKEN is not set" in told(pipeline, HF_TOKEN="")
+    assert "HF_TOKEN is not set" in refusal(pipeline, HF_TOKEN="")
 
 
 def test_the_whole_paper_is_planned_without_any_data(tmp_path):
@@ -91,7 +91,7 @@ def test_the_whole_paper_is_planned_without_any_data(tmp_path):
     assert not list(tmp_path.glob("results/*"))
 
 
-def test_lists_of_the_command_line_hold_what_they_look_like(tmp_path):
+def test_lists_on_the_command_line_keep_their_types(tmp_path):
     """As in the README: one seed is a third of the paper's trainings."""
     pipeline = Pipeline(tmp_path, example("paper", tmp_path))
     planned = pipeline.planned("--config", "seeds=[0]")

@@ -1,4 +1,4 @@
-"""Claims about input that is meant to harm: nothing in it is run, leaves the results folder, or becomes HTML."""
+"""Claims about malicious input: none of it is executed, leaves the results folder or becomes HTML."""
 
 import ast
 import os
@@ -38,7 +38,7 @@ OUR_LOADERS = {"_StrictLoader": _StrictLoader}
 
 
 def harmful(source):
-    """What in a program could run what it reads: a line and a reason each."""
+    """List the lines of a program that could execute what it reads, with the reason."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import | ast.ImportFrom):
             modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
@@ -125,7 +125,7 @@ def test_no_rule_builds_a_command_or_runs_code_of_its_own(path):
 
 
 class Bait:
-    """Whoever unpickles it makes a folder."""
+    """An object that makes a folder when it is unpickled."""
 
     def __init__(self, trap):
         self.trap = trap
@@ -136,7 +136,7 @@ class Bait:
 
 @pytest.fixture
 def trap(tmp_path):
-    """Where the folder would be made; the bait is seen to work first, and the claim is that nothing else takes it."""
+    """Check that unpickling makes the folder, and that nothing in the test does."""
     path = tmp_path / "sprung"
     pickle.loads(pickle.dumps(Bait(path)))
     assert path.is_dir()
@@ -145,7 +145,7 @@ def trap(tmp_path):
     assert not path.exists()
 
 
-def told(call, *arguments):
+def error_of(call, *arguments):
     with pytest.raises(InputError) as error:
         call(*arguments)
     assert "\n" not in str(error.value)
@@ -163,7 +163,7 @@ def test_a_pickle_in_place_of_data_is_refused_unopened(tmp_path, trap, name):
     path = tmp_path / name
     path.write_bytes(pickle.dumps({"img": Bait(trap)}))
     reader = hest.read_counts if name.endswith("h5ad") else read_patches_index
-    assert told(reader, path).startswith(f"{path}: file: found ")
+    assert error_of(reader, path).startswith(f"{path}: file: found ")
 
 
 def test_pickles_inside_counts_stay_bytes(tmp_path, trap):
@@ -191,7 +191,7 @@ def test_pickles_in_place_of_counts_or_names_are_refused(tmp_path, trap, name):
         del file[name]
         file[name] = np.array([np.void(pickle.dumps(Bait(trap)))] * 2)
         file[name].attrs.update(attributes)
-    assert told(lambda: clean_counts(hest.read_counts(path), "S1", (10, 10), 1, path)).startswith(f"{path}: ")
+    assert error_of(lambda: clean_counts(hest.read_counts(path), "S1", (10, 10), 1, path)).startswith(f"{path}: ")
 
 
 def test_pickles_in_place_of_patches_are_refused(tmp_path, trap):
@@ -202,7 +202,7 @@ def test_pickles_in_place_of_patches_are_refused(tmp_path, trap):
             file["barcode"] = np.array([b"a"])
             del file[name]
             file[name] = np.array([np.void(pickle.dumps(Bait(trap)))])
-        assert told(read_patches_index, path).startswith(f"{path}: {name}: found ")
+        assert error_of(read_patches_index, path).startswith(f"{path}: {name}: found ")
 
 
 def test_a_checkpoint_with_code_is_refused(tmp_path, trap):
@@ -211,12 +211,12 @@ def test_a_checkpoint_with_code_is_refused(tmp_path, trap):
 
     for name, content in (("a.pth", {"weight": Bait(trap)}), ("b.pth", {"model": {"weight": Bait(trap)}})):
         torch.save(content, tmp_path / name)
-        assert "checkpoint: found contents that cannot be read (" in told(
+        assert "checkpoint: found contents that cannot be read (" in error_of(
             load_checkpoint, torch.nn.Linear(1, 1), tmp_path / name, "linear"
         )
     for name in ("c.pth", "d.safetensors"):
         (tmp_path / name).write_bytes(pickle.dumps(Bait(trap)))
-        assert "checkpoint: found contents that cannot be read (" in told(
+        assert "checkpoint: found contents that cannot be read (" in error_of(
             load_checkpoint, torch.nn.Linear(1, 1), tmp_path / name, "linear"
         )
 
@@ -246,7 +246,7 @@ def test_embeddings_and_weights_that_are_pickles_are_not_opened(tmp_path, trap):
 def test_no_tag_of_python_is_read_from_a_configuration(tmp_path, trap, tag):
     path = tmp_path / "config.yaml"
     path.write_text(f"run: !!python/{tag} [{str(trap)!r}]\n")
-    assert "config.yaml: line 1: found could not determine a constructor for the tag" in told(read_config, path)
+    assert "config.yaml: line 1: found could not determine a constructor for the tag" in error_of(read_config, path)
 
 
 # --- names that become paths ------------------------------------------------------------------------------------------
@@ -279,7 +279,7 @@ def test_names_of_the_configuration_that_become_paths_cannot_leave_their_folder(
     config = {"run": "r", "samples": "s", "data": {"source": "local", "root": "d"}, "cohorts": {"c": {}}}
     config |= {"methods": {"m": {}}, "encoders": {}}
     config |= {place: name if place == "run" else {name: {"timm": "resnet18"} if place == "encoders" else {}}}
-    assert f": {place}: found " in told(validate, config, "config.schema.yaml", "config.yaml")
+    assert f": {place}: found " in error_of(validate, config, "config.schema.yaml", "config.yaml")
 
 
 def test_random_names_are_refused_or_stay_where_they_belong():
@@ -310,7 +310,7 @@ def test_genes_and_barcodes_hold_no_control_characters(name):
     for axis, field in (("var_names", "var index"), ("obs_names", "obs index")):
         adata = one_gene()
         setattr(adata, axis, [name] if axis == "var_names" else [name, "y"])
-        assert f"st/S1.h5ad: {field}: found '" in told(clean_counts, adata, "S1", (10, 10), 1, "st/S1.h5ad")
+        assert f"st/S1.h5ad: {field}: found '" in error_of(clean_counts, adata, "S1", (10, 10), 1, "st/S1.h5ad")
 
 
 # --- names that are shown ---------------------------------------------------------------------------------------------
@@ -322,7 +322,7 @@ MARKUP = ["<script>alert(1)</script>", "</script><script>x", "<img src=x onerror
 @pytest.mark.parametrize("column", ["patient", "technology", "note"])
 def test_text_of_the_sheet_that_reports_show_holds_no_markup(tmp_path, column, text):
     """Snakemake writes parameters of jobs, patients among them, into a script of its report as they are."""
-    assert f"{column}: found {text!r}" in told(read_samples, sheet(tmp_path, **{column: text}))
+    assert f"{column}: found {text!r}" in error_of(read_samples, sheet(tmp_path, **{column: text}))
 
 
 @pytest.mark.parametrize("name", [r"$\frac{$(touch x)", "$A$", "$$", "A$B", r"A\$B$"])
