@@ -62,7 +62,7 @@ def test_a_machine_out_of_memory_is_one_line_with_another_remedy(fault):
     with pytest.raises(SetupError) as raised:
         work(fault)
     assert re.fullmatch(
-        r"out of memory \(.*allocate.*\): give the job more \(mem_mb\), or keep patches on disk .* training.memory: map",
+        r"out of memory \(.*allocate.*\): give the job more \(mem_mb\), .* on disk with training.memory: map",
         str(raised.value),
     )
 

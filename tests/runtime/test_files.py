@@ -8,14 +8,13 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from threading import Event
 
 import pandas as pd
 import pytest
 
 from spotwise import errors
 from spotwise.errors import SetupError
-from spotwise.runtime.files import atomic, is_disk_full, syncing, write_json, write_table, write_text
+from spotwise.runtime.files import atomic, is_disk_full, write_json, write_table, write_text
 
 SOURCE = str(Path(errors.__file__).parents[1])
 
@@ -185,37 +184,6 @@ def test_a_full_disk_is_reported_with_the_file_and_other_errors_are_not_changed(
     with pytest.raises(SetupError if full else type(error), match=message):
         write()
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_file_goes_to_the_disk_while_it_is_written(tmp_path, monkeypatch):
-    synced, sync = Event(), os.fsync
-
-    def told(file):
-        sync(file)
-        if os.fstat(file).st_size == 3:
-            synced.set()
-
-    monkeypatch.setattr(os, "fsync", told)
-    with open(tmp_path / "file", "wb", buffering=0) as file, syncing(tmp_path / "file"):
-        file.write(b"two")
-        assert synced.wait(60)
-        file.write(b" more")
-    assert (tmp_path / "file").read_bytes() == b"two more"
-
-
-def test_a_disk_that_fails_aside_is_told_and_hides_no_other_fault(tmp_path, monkeypatch):
-    asked = Event()
-
-    def fail(file):
-        asked.set()
-        raise OSError(errno.EIO, "Input/output error")
-
-    monkeypatch.setattr(os, "fsync", fail)
-    (tmp_path / "file").touch()
-    with pytest.raises(OSError, match="Input/output"), syncing(tmp_path / "file"):
-        assert asked.wait(60)
-    with pytest.raises(ValueError, match="of the body"), syncing(tmp_path / "file"):
-        raise ValueError("of the body")
 
 
 def test_a_full_disk_behind_another_error_is_found():

@@ -10,10 +10,8 @@ import os
 import re
 import socket
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING
 
 from spotwise.errors import SetupError
@@ -25,7 +23,6 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 # HDF5 and safetensors give the error number in their messages
 DISK_FULL_MESSAGE = re.compile(rf"(errno = |os error )({'|'.join(map(str, DISK_FULL))})\b")
 SYNC_UNSUPPORTED = (errno.EINVAL, errno.ENOSYS)  # from network file systems when a folder is synced
-_SYNC_EVERY_S = 0.1
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
 
@@ -96,24 +93,6 @@ def is_disk_full(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-@contextmanager
-def syncing(path: str | os.PathLike) -> Iterator[None]:
-    """Sync the file at ``path`` to disk repeatedly while the body writes it."""
-    written = Event()
-
-    def sync() -> None:
-        while not written.wait(_SYNC_EVERY_S):
-            _sync(path)
-
-    with ThreadPoolExecutor(1) as aside:
-        synced = aside.submit(sync)
-        try:
-            yield
-        finally:
-            written.set()
-        synced.result()
 
 
 def sha256(path: str | os.PathLike) -> str:

@@ -145,8 +145,8 @@ def training_devices(results: Path, summaries: Iterable[str | Path]) -> dict[str
 def measured_jobs(benchmarks: Path, devices: Mapping[str, str]) -> dict[str, dict[str, dict[str, object]]]:
     """Return wall seconds and device of every benchmarked job, by rule and by the job's wildcards.
 
-    A job of a rule in `DEVICE_RULES` ran on the device of its training, or if it belongs to none on that of the run's
-    trainings (``"A or B"`` if there were several). A restarted job counts from its last start.
+    A job of a rule in `DEVICE_RULES` ran on the device of its trainings, or if it has none on that of all trainings of
+    the run (``"A or B"`` if there were several). A restarted job counts from its last start.
 
     Parameters
     ----------
@@ -156,15 +156,22 @@ def measured_jobs(benchmarks: Path, devices: Mapping[str, str]) -> dict[str, dic
         Result of :func:`training_devices`.
     """
     jobs: dict[str, dict[str, dict[str, object]]] = {}
-    any_device = " or ".join(sorted(set(devices.values()))) or None
     for path in sorted(benchmarks.rglob("*.tsv")):
         rule, _, name = path.relative_to(benchmarks).with_suffix("").as_posix().partition("/")
         with path.open(encoding="utf-8", newline="") as file:
             seconds = sum(float(row["s"]) for row in csv.DictReader(file, delimiter="\t"))
-        training = "/".join(name.split("/")[:5])
-        device = devices.get(training, any_device) if rule in DEVICE_RULES else CPU
+        device = _device(name, devices) if rule in DEVICE_RULES else CPU
         jobs.setdefault(rule, {})[name or "all"] = {"seconds": seconds, "device": device}
     return jobs
+
+
+def _device(job: str, devices: Mapping[str, str]) -> str | None:
+    own = {device for training, device in devices.items() if _contains(job, training) or _contains(training, job)}
+    return " or ".join(sorted(own or set(devices.values()))) or None
+
+
+def _contains(outer: str, inner: str) -> bool:
+    return f"{inner}/".startswith(f"{outer}/")
 
 
 def total(jobs: Iterable[Mapping]) -> dict[str, float]:
