@@ -144,7 +144,7 @@ COUNTS = {
     "all zero": (matrix(np.zeros_like), f"{ST}: X: found at most 0 counts per spot, expected spots with min_counts=1"),
     "index beyond the genes": (
         both(counts(as_csr), hdf5(COUNTS_FILE, with_stray_index)),
-        f"{ST}: X: found no matrix (indices must be",
+        f"{ST}: X: found an invalid matrix (indices must be",
     ),
     "duplicate barcode": (
         names([*BARCODES[:-1], BARCODES[0]], "obs"),
@@ -183,9 +183,15 @@ COUNTS = {
         both(lambda: COUNTS_FILE.unlink(), lambda: COUNTS_FILE.mkdir()),
         "data: files of S1: found no st/S1.h5ad",
     ),
-    "zero bytes": (content(COUNTS_FILE, ""), f"{ST}: file: found no HDF5 (0 bytes), expected a complete .h5ad"),
-    "a web page": (content(COUNTS_FILE, "<html>Sign in</html>"), f"{ST}: file: found no HDF5 (20 bytes)"),
-    "a table": (content(COUNTS_FILE, "barcode,EPCAM\n000x000,3\n"), f"{ST}: file: found no HDF5"),
+    "zero bytes": (
+        content(COUNTS_FILE, ""),
+        f"{ST}: file: found a file that is not HDF5 (0 bytes), expected a complete .h5ad",
+    ),
+    "a web page": (
+        content(COUNTS_FILE, "<html>Sign in</html>"),
+        f"{ST}: file: found a file that is not HDF5 (20 bytes)",
+    ),
+    "a table": (content(COUNTS_FILE, "barcode,EPCAM\n000x000,3\n"), f"{ST}: file: found a file that is not HDF5"),
     "truncated": (cut(COUNTS_FILE, 0.6), f"{ST}: file: found a truncated file"),
     "another HDF5 file": (lambda: shutil.copy(PATCHES_FILE, COUNTS_FILE), f"{ST}: X: found nothing"),
     "no var": (hdf5(COUNTS_FILE, lambda file: file.pop("var")), f"{ST}: var: found nothing"),
@@ -252,7 +258,7 @@ SLIDES = {
     ),
     "of another size": (
         rewrite_slide([LEVEL[:700]]),
-        f"{SLIDE}: size: found 1000 x 700 px, expected 1000 x 800 px, as {META} says",
+        f"{SLIDE}: size: found 1000 x 700 px, expected 1000 x 800 px, as stated in {META}",
     ),
     "huge, says its header": (from_slide(lambda: claim(10**6, 10**6)), f"{SLIDE}: "),
     "huge, says all": (
@@ -265,11 +271,11 @@ SLIDES = {
 PATCHES = {
     "unknown barcode": (
         patches(lambda images, corners, labels: (images, corners, [*labels[:-1], "999x999"])),
-        f"{PATCH}: barcode: found 1 labels of no spot, e.g. 999x999, expected labels of the counts' spots",
+        f"{PATCH}: barcode: found 1 barcodes of no spot, e.g. 999x999, expected barcodes of the counts",
     ),
     "another style of barcodes": (
         patches(lambda images, corners, labels: (images, corners, [f"{label}-1" for label in labels])),
-        f"{PATCH}: barcode: found 12 labels of no spot, e.g. 000x000-1",
+        f"{PATCH}: barcode: found 12 barcodes of no spot, e.g. 000x000-1",
     ),
     "duplicate barcode": (
         patches(lambda images, corners, labels: (images, corners, [*labels[:-1], labels[0]])),
@@ -332,10 +338,13 @@ METADATA = {
     "a list": (content(METADATA_FILE, '["S1"]'), f"{META}: top level: found list, expected a JSON object with HEST's"),
     "a key twice": (
         content(METADATA_FILE, '{"id": "S1", "fullres_px_width": 1000, "fullres_px_width": 90}'),
-        f"{META}: fullres_px_width: found the key twice",
+        f"{META}: fullres_px_width: found a repeated key",
     ),
-    "brackets without end": (content(METADATA_FILE, "[" * 10**5), f"{META}: top level: found brackets without end"),
-    "no UTF-8": (content(METADATA_FILE, b'{"id": "\xff"}'), f"{META}: byte 8: found no UTF-8"),
+    "brackets without end": (
+        content(METADATA_FILE, "[" * 10**5),
+        f"{META}: top level: found brackets nested too deeply",
+    ),
+    "no UTF-8": (content(METADATA_FILE, b'{"id": "\xff"}'), f"{META}: byte 8: found a byte that is not UTF-8"),
     "of another sample": (metadata(id="S2"), f"{META}: id: found 'S2', expected 'S1', as the file is named"),
     "no id": (metadata("id"), f"{META}: id: found None, expected 'S1'"),
     "no width": (metadata("fullres_px_width"), f"{META}: fullres_px_width: found None, expected the slide's size in p"),
@@ -574,13 +583,13 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("spoil", "line"), REFUSED)
-def test_bad_input_is_told_in_one_line_and_nothing_is_written(here, spoil, line):
+def test_bad_input_ends_in_one_line_and_nothing_is_written(here, spoil, line):
     spoil()
     outcome = spotwise()
-    told = outcome.line.removeprefix("Error: ")
-    assert told.startswith(line)
-    assert ", expected " in told
-    assert "\n" not in told
+    line_shown = outcome.line.removeprefix("Error: ")
+    assert line_shown.startswith(line)
+    assert ", expected " in line_shown
+    assert "\n" not in line_shown
     assert outcome.code == 1
     assert outcome.written == []
 

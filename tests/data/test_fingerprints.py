@@ -287,5 +287,5 @@ def test_only_spots_that_were_kept_and_have_a_patch_count(sample):
 def test_patches_of_another_slide_are_refused(sample):
     files, picture, counts, patches = sample
     counts.obs_names = [f"other-{name}" for name in counts.obs_names]
-    with pytest.raises(InputError, match="labels of no spot"):
+    with pytest.raises(InputError, match="barcodes of no spot"):
         fingerprint(files, picture, counts, patches)

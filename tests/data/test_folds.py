@@ -220,7 +220,7 @@ def test_the_order_of_the_patches_matters_for_nothing_but_their_rows(on_disk):
 def test_a_patch_of_no_spot_is_refused(on_disk):
     lognorm, stored, path = on_disk
     write_patches(path, [*stored, "s77"])
-    with pytest.raises(InputError, match=r"patches.h5: barcode: found 1 labels of no spot, e\.g\. s77"):
+    with pytest.raises(InputError, match=r"patches.h5: barcode: found 1 barcodes of no spot, e\.g\. s77"):
         spots_with_patches(lognorm, path)
 
 

@@ -1,3 +1,4 @@
+import errno
 from pathlib import Path
 
 import anndata
@@ -45,7 +46,7 @@ def test_metadata_is_read_with_and_without_byte_order_mark(tmp_path, byte_order_
     [
         (b'{"id": "S1"', "line 1: found"),
         (b"", "line 1: found"),
-        (b'{"id": "\xff"}', "byte 8: found no UTF-8"),
+        (b'{"id": "\xff"}', "byte 8: found a byte that is not UTF-8"),
         (b'["S1"]', "top level: found list"),
         (b'{"id": "S2"}', "id: found 'S2', expected 'S1'"),
         (b"{}", "id: found None, expected 'S1'"),
@@ -108,8 +109,8 @@ def remove(name):
     [
         (Path.unlink, "counts: found no such file"),
         (cut_short, "file: found a truncated file"),
-        (lambda path: path.write_bytes(b""), "file: found no HDF5 (0 bytes)"),
-        (lambda path: path.write_bytes(b"<html>Sign in</html>"), "file: found no HDF5 (20 bytes)"),
+        (lambda path: path.write_bytes(b""), "file: found a file that is not HDF5 (0 bytes)"),
+        (lambda path: path.write_bytes(b"<html>Sign in</html>"), "file: found a file that is not HDF5 (20 bytes)"),
         (remove("X"), "X: found nothing"),
         (remove("var"), "var: found nothing"),
         (remove("obsm/spatial"), "obsm/spatial: found nothing"),
@@ -123,6 +124,15 @@ def test_unusable_counts_raise_an_error_of_one_line(counts_file, damage, complai
         read_counts(counts_file)
     assert str(raised.value).startswith(f"{counts_file}: {complaint}")
     assert "\n" not in str(raised.value)
+
+
+def test_a_file_without_read_permission_is_not_called_damaged(counts_file, monkeypatch):
+    def refuse(*arguments):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(h5py, "File", refuse)
+    with pytest.raises(InputError, match=r"S1\.h5ad: file: found \[Errno 13\] Permission denied, expected "):
+        read_counts(counts_file)
 
 
 # --- what the metadata and the file say about a slide ----------------------------------------------------------------

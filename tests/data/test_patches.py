@@ -223,7 +223,7 @@ def test_spots_and_patches_are_joined_by_label():
 
 
 def test_a_patch_of_no_spot_is_refused():
-    with pytest.raises(InputError, match=r"patches.h5: barcode: found 1 labels of no spot, e.g. a-1"):
+    with pytest.raises(InputError, match=r"patches.h5: barcode: found 1 barcodes of no spot, e.g. a-1"):
         match_patches(["a-1", "b"], ["a", "b"], "patches.h5")
 
 
@@ -251,7 +251,7 @@ MALFORMED = {
     "numbers as barcodes": ({"barcode": np.arange(2)}, "barcode: found dtype int64"),
     "two columns of barcodes": ({"barcode": np.array([[b"a", b"b"]])}, "barcode: found shape"),
     "one barcode twice": ({"barcode": np.array([b"a", b"a"])}, "barcode: found a 2 times"),
-    "no UTF-8": ({"barcode": np.array([b"\xff", b"a"])}, "barcode: found labels that are no UTF-8"),
+    "no UTF-8": ({"barcode": np.array([b"\xff", b"a"])}, "barcode: found barcodes that are not UTF-8"),
     "nothing": ({"img": GOOD["img"][:0], "barcode": GOOD["barcode"][:0]}, "barcode: found shape"),
     "three coordinates": ({"coords": np.zeros((2, 3), int)}, "coords: found int64"),
     "fractional coordinates": ({"coords": np.zeros((2, 2))}, "coords: found float64"),

@@ -3,8 +3,8 @@
 import pytest
 
 from spotwise.constants import PAPER, PATIENT
-from spotwise.errors import InputError
 from spotwise.data.sample_sheet import Sample, by_cohort, plan_folds, read_samples
+from spotwise.errors import InputError
 
 
 def cohort(*patients):

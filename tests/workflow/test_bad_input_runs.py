@@ -78,7 +78,7 @@ SLOW = {
     "patches of other spots": (
         goodsample.patches(lambda images, corners, labels: (images, corners, [*labels[:-1], "999x999"])),
         FOLD,
-        f"Error: {PATCHES_FILE}: barcode: found 1 labels of no spot, e.g. 999x999, expected",
+        f"Error: {PATCHES_FILE}: barcode: found 1 barcodes of no spot, e.g. 999x999, expected",
     ),
     "another species": (
         goodsample.metadata(species="Mus musculus"),

@@ -148,7 +148,7 @@ def _checked_counts(adata: AnnData, source: object) -> sparse.csr_matrix:
             adata.X.check_format()  # a conversion with broken indices would write to foreign memory
         counts = sparse.csr_matrix(adata.X)
     except (TypeError, ValueError) as error:
-        raise InputError(source, "X", f"no matrix ({error})", "raw counts, spots x genes") from None
+        raise InputError(source, "X", f"an invalid matrix ({error})", "raw counts, spots x genes") from None
     values = counts.data
     with np.errstate(invalid="ignore"):
         wrong = np.flatnonzero(~(np.isfinite(values) & (values >= 0) & (values == np.floor(values))))

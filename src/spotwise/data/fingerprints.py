@@ -1,4 +1,10 @@
-"""What tells one sample from another: hashes of its files, picture and counts; and which spots show no tissue."""
+"""Fingerprints of a sample: hashes of its files, picture and counts, and the share of tissue in its patches.
+
+The picture hash is our own. ``imagehash`` has the comparison of adjacent cells (``dhash``, ``dhash_vertical``), but
+neither the box around the tissue, without which a changed margin hides a copy (distance .34 instead of .02), nor the
+eight symmetries, which here come from one grid instead of 16 resized images. On the same box it separates copies from
+other slides as well as ours, not better, and would change the distances in published audits.
+"""
 
 from __future__ import annotations
 
@@ -19,38 +25,38 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from scipy.sparse import csr_matrix
 
-# --- the picture: difference hash (Krawetz 2013) of the middle of the tissue
+# --- picture: difference hash (Krawetz 2013) of the middle of the tissue
 HASH_EDGE = 16  # cells along a side: 16 x 16 differences to the right and as many downwards
 HASH_BITS = 2 * HASH_EDGE**2
-DENSITY_EDGE = 256  # width in pixels at which the tissue is looked for
-GLASS_PERCENTILE = 95  # of each channel: glass is what is brightest on a slide
-# Optical density above glass that counts as tissue, rising up to the second number; a stain's haze on the glass around
-# the her2st sections stays below the first
+DENSITY_EDGE = 256  # width in pixels at which tissue is detected
+GLASS_PERCENTILE = 95  # of each channel: glass is the brightest part of a slide
+# Optical density above glass: tissue from the first value on, with full weight from the second. The haze of stain on
+# the glass around the her2st sections stays below the first
 DENSITY_RANGE = (0.05, 0.35)
-BOX_QUANTILES = (0.05, 0.95)  # of the tissue along each axis: dust and a cut edge move them little
+BOX_QUANTILES = (0.05, 0.95)  # of the tissue along each axis: robust to dust and to a cropped edge
 
-# --- the counts: bottom-k sketch (Broder 1997) of hashes of the spots
+# --- counts: bottom-k sketch (Broder 1997) of hashes of the spots
 SKETCH = 256
-FEWEST_COUNTS = 20  # spots with fewer are alike by chance
+FEWEST_COUNTS = 20  # spots with fewer may coincide by chance
 
 # --- tissue in a patch
 BLOCK_PX = 16  # 8 um at 0.5 um/px, about one nucleus
 FLAT_SD = 6.0  # grey values
-LEAST_TISSUE = 0.15  # share of a patch, as in HEST's own filter of patches
+LEAST_TISSUE = 0.15  # share of a patch, as in HEST's own filter
 PATCHES_AT_ONCE = 256
 
 
 def fingerprint(
     files: Sequence[str | Path], picture: str | Path, counts: AnnData, patches: str | Path
 ) -> dict[str, object]:
-    """Everything that the audit compares samples by, and the record of what came in.
+    """Compute all hashes by which the leak audit compares samples.
 
     Parameters
     ----------
     files
-        The sample's input files: counts, metadata, slide or patches.
+        Input files of the sample: counts, metadata, slide or patches.
     picture
-        A small picture of the whole slide.
+        Thumbnail of the whole slide.
     counts
         Cleaned counts.
     patches
@@ -58,9 +64,10 @@ def fingerprint(
 
     Returns
     -------
-    Ready for JSON: ``files`` (path below the data folder, size in bytes, sha256), ``picture`` (see
-    :func:`picture_hashes`), ``spots`` (see :func:`spot_sketch`), ``n_spots`` that have a patch, and
-    ``n_without_tissue``, those whose patch shows less than `LEAST_TISSUE` (see :func:`tissue_shares`).
+    dict
+        Ready for JSON: ``files`` (path below the data folder, size in bytes, sha256), ``picture`` (see
+        :func:`picture_hashes`), ``spots`` (see :func:`spot_sketch`), ``n_spots`` with a patch, and
+        ``n_without_tissue``, those whose patch shows less than `LEAST_TISSUE` (see :func:`tissue_shares`).
     """
     rows = np.sort(spots_with_patches(counts, patches).patch)
     with Image.open(picture) as image:
@@ -75,25 +82,26 @@ def fingerprint(
 
 
 def file_record(path: Path) -> dict[str, object]:
-    """Folder and name of a file, its size in bytes and its sha256, read once and in pieces."""
+    """Record folder and name, size in bytes and sha256 of a file."""
     return {"path": f"{path.parent.name}/{path.name}", "size": path.stat().st_size, "sha256": sha256(path)}
 
 
 def picture_hashes(image: Image.Image) -> list[str] | None:
-    """Difference hashes of a slide's picture in each of its eight symmetries, `HASH_BITS` bits each, as hexadecimals.
+    """Compute difference hashes of a slide's picture in its eight symmetries.
 
-    A bit says whether a cell of the grid is brighter than its neighbour at the left, or above. The grid lies over the
-    middle of the tissue, not over the picture, so that a margin more or less does not matter.
+    A bit tells whether a cell of the grid is brighter than the cell to its left, or above. The grid lies over the
+    middle of the tissue, not over the picture, so that the width of the margin does not matter.
 
-    Measured as :func:`picture_distance` on the five her2st sections and 16 generated slides, the largest of the 21:
-    JPEG of quality 40 and half the size .05; 15 % darker .04; up to 2 % cut off each side .12, up to 5 % .20 (median
-    .05); a wider margin of glass .03; turned or mirrored, and cut by 2 % .17, by 5 % .22; turned by 3 degrees .27. Four
-    serial sections of one tumour are .38 to .45 apart, and no less than .32 after the best of 200 turns and stretches;
+    Largest :func:`picture_distance` among the five her2st sections and 16 generated slides: JPEG of quality 40 and half
+    the size .05; 15 % darker .04; up to 2 % cropped off each side .12, up to 5 % .20 (median .05); a wider margin of
+    glass .03; rotated by quarter turns or mirrored, and cropped by 2 % .17, by 5 % .22; rotated by 3 degrees .27. Four
+    serial sections of one tumour are .38 to .45 apart, and at least .32 after the best of 200 rotations and stretches;
     all other pairs .41 or more. A margin of another colour than the glass hides the tissue: such a copy is not found.
 
     Returns
     -------
-    The hash of the picture as it lies first; ``None`` where the picture shows nothing.
+    list of str or None
+        `HASH_BITS` bits each, as hexadecimals, the picture as it is first; ``None`` if the picture shows no tissue.
     """
     box = _middle_of_tissue(image)
     if box is None:
@@ -104,7 +112,7 @@ def picture_hashes(image: Image.Image) -> list[str] | None:
 
 
 def _middle_of_tissue(image: Image.Image) -> tuple[float, float, float, float] | None:
-    """Left, top, right and bottom of the box between `BOX_QUANTILES` of the tissue, in pixels."""
+    """Find the box (left, top, right, bottom) between `BOX_QUANTILES` of the tissue, in pixels."""
     width, height = image.size
     size = (DENSITY_EDGE, max(1, round(DENSITY_EDGE * height / width)))
     pixels = np.asarray(image.convert("RGB").resize(size, Image.Resampling.BOX), dtype=np.float64)
@@ -119,12 +127,13 @@ def _middle_of_tissue(image: Image.Image) -> tuple[float, float, float, float] |
 
 
 def _between_quantiles(weight: np.ndarray) -> np.ndarray:
-    """Where `BOX_QUANTILES` of the weight per cell (N,) lie, in cells from the start."""
-    reached = np.concatenate([[0.0], np.cumsum(weight)]) / weight.sum()
-    return np.interp(BOX_QUANTILES, reached, np.arange(len(reached)))
+    """Locate `BOX_QUANTILES` of the weight per cell (N,), in cells from the start."""
+    cumulative = np.concatenate([[0.0], np.cumsum(weight)]) / weight.sum()
+    return np.interp(BOX_QUANTILES, cumulative, np.arange(len(cumulative)))
 
 
 def _symmetries(grey: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the four rotations of a square and the mirror image of each."""
     for quarter_turns in range(4):
         turned = np.rot90(grey, quarter_turns)
         yield turned
@@ -138,7 +147,7 @@ def _difference_hash(grey: np.ndarray) -> str:
 
 
 def picture_distance(first: Sequence[str], second: Sequence[str]) -> float:
-    """Share of bits in which two pictures differ, the second one turned and mirrored for the best fit.
+    """Compute the share of differing bits of two pictures, over the symmetries of the second.
 
     Parameters
     ----------
@@ -154,11 +163,11 @@ def picture_distance(first: Sequence[str], second: Sequence[str]) -> float:
 
 
 def spot_sketch(counts: csr_matrix, genes: Sequence[str]) -> list[str]:
-    """The `SKETCH` smallest hashes of a slide's spots: enough to tell what share of them two slides have in common.
+    """Sketch the spots of a slide by the `SKETCH` smallest of their hashes.
 
-    The hash of a spot is a sum over its genes of counts times a number drawn from the gene's name, modulo 2**64:
-    neither the order of spots or genes nor barcodes or genes without counts matter. Spots with fewer than
-    `FEWEST_COUNTS` counts are left out.
+    The sketches of two slides suffice to estimate their share of common spots. The hash of a spot is the sum over genes
+    of its counts times a number derived from the gene's name, modulo 2**64: the order of spots and genes, barcodes, and
+    genes without counts do not matter. Spots with fewer than `FEWEST_COUNTS` counts are left out.
 
     Parameters
     ----------
@@ -169,7 +178,8 @@ def spot_sketch(counts: csr_matrix, genes: Sequence[str]) -> list[str]:
 
     Returns
     -------
-    Ascending hexadecimals of 16 digits; all spots where there are no more than `SKETCH`.
+    list of str
+        Hexadecimals of 16 digits, ascending.
     """
     numbers = [int.from_bytes(hashlib.blake2b(gene.encode(), digest_size=8).digest(), "big") for gene in genes]
     enough = np.asarray(counts.sum(axis=1)).ravel() >= FEWEST_COUNTS
@@ -178,25 +188,26 @@ def spot_sketch(counts: csr_matrix, genes: Sequence[str]) -> list[str]:
 
 
 def shared_spots(first: Sequence[str], second: Sequence[str]) -> float:
-    """Share of the spots of two slides, taken together, that both have: Jaccard's index, estimated from sketches."""
+    """Estimate the Jaccard index of the spots of two slides from their sketches."""
     union = sorted({*first, *second})[:SKETCH]
     both = {*first} & {*second}
     return sum(spot in both for spot in union) / max(len(union), 1)
 
 
 def tissue_shares(patches: str | Path, rows: np.ndarray) -> np.ndarray:
-    """Share of each patch that shows tissue: of its blocks of `BLOCK_PX` pixels, those with a grey SD of `FLAT_SD`.
+    """Compute the share of each patch that shows tissue.
 
-    By structure and not by colour, as in Bug, Feuerhake & Merhof (BVM 2015): the glass of the her2st slides is pink,
-    and fat and loose stroma there are hardly darker than it. Measured on them: all 1,003 spots, fat included, have .32
-    or more; 750 patches cut from the glass .09 or less. Tissue without structure, or out of focus, passes for glass.
+    Tissue is a block of `BLOCK_PX` pixels with a grey-value SD of at least `FLAT_SD`: structure instead of colour, as
+    in Bug, Feuerhake & Merhof (BVM 2015), because the glass of the her2st slides is pink, and fat and loose stroma are
+    hardly darker. There, all 1,003 spots, fat included, have .32 or more, 750 patches of glass .09 or less. Tissue
+    without structure, or out of focus, is taken for glass.
 
     Parameters
     ----------
     patches
-        ``patches.h5`` with square images of whole blocks.
+        ``patches.h5``, images of a whole number of blocks.
     rows
-        (N,) ascending rows of the patches to look at.
+        (N,) ascending rows of the patches.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""``fold.h5``: everything that training, retrieval and scoring need of one fold beside the patches."""
+"""Folds: the spots, panel and roles that training, retrieval and scoring read from ``fold.h5``."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Fold:
-    """One fold in memory; N spots, G genes.
+    """One fold of N spots and G genes.
 
     Attributes
     ----------
@@ -52,19 +52,19 @@ class Fold:
     is_marker
         (G,) bool.
     expression
-        (N, G) float32, log-normalised. NaN where a test slide does not measure a gene of the panel.
+        (N, G) float32, log-normalised; NaN if a test slide does not measure a gene of the panel.
     sample, patient, barcode, role
-        (N,) slide, whose it is, spot, and what the spot is for: ``train``, ``val`` or ``test``.
+        (N,) slide, patient, spot, and role of the spot: ``train``, ``val`` or ``test``.
     patch
         (N,) int64 row of the spot's patch in its slide's ``patches.h5``.
     spatial
         (N, 2) spot centres (x, y), level-0 pixels.
     array
-        (N, 2) int64 row and column of the spot on its slide's array, see :func:`array_positions`.
+        (N, 2) int64 row and column of the spot on its slide's array.
     total_counts
         (N,) float32 counts of the spot over all genes.
     cohort, protocol, fold
-        Which fold it is.
+        Identity of the fold.
     """
 
     genes: np.ndarray
@@ -83,7 +83,7 @@ class Fold:
     fold: int
 
     def rows(self, *roles: str, sample: str | None = None) -> np.ndarray:
-        """Rows of the spots with one of ``roles`` (of one ``sample``), ascending, int64."""
+        """Find the rows of the spots with one of ``roles``, optionally of one slide, ascending."""
         chosen = np.isin(self.role, roles)
         if sample is not None:
             chosen &= self.sample == sample
@@ -91,25 +91,26 @@ class Fold:
 
     @property
     def bank(self) -> np.ndarray:
-        """Rows whose expression may be retrieved: all training spots, those held out for validation included.
+        """Find the rows whose expression may be retrieved.
 
-        As in the released inference: the whole training slides, never a test spot.
+        These are all spots of the training slides, as in the released inference, including those for validation.
         """
         return self.rows(TRAIN, VAL)
 
     def owner(self) -> np.ndarray:
-        """(N,) what may not be divided where training spots stand in for tested ones: the patient, or the slide.
+        """Return the group (N,) of each spot for grouped cross-validation within the training spots.
 
-        The patient under ``patient``, where training holds several; otherwise the slide.
+        The patient under the patient protocol if there are several, otherwise the slide.
         """
         several = len(set(self.patient[self.bank])) > 1
         return self.patient if self.protocol == PATIENT and several else self.sample
 
     def reference(self, sample: str) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and variance per gene of the slides that the protocol allows for choosing evaluation genes.
+        """Compute mean and variance per gene of the slides that choose the evaluation genes.
 
-        ``paper``: the test slide's own truth, as the released code ranks. ``patient``: the training slides, each
-        slide with equal weight, variance within slides (a batch effect between them makes no gene variable).
+        Under the paper protocol these are the truth of the test slide itself, as in the released code. Under the
+        patient protocol they are the training slides with equal weights, and the variance is that within slides, so
+        that a batch effect makes no gene variable.
 
         Returns
         -------
@@ -124,7 +125,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class SlideSpots:
-    """What ``assemble_fold`` takes of one slide; N spots that have a patch, F features.
+    """The N spots of one slide that have a patch, with F genes.
 
     ``expression`` is (N, F) log-normalised, dense or CSR; ``genes`` (F,); the rest as in :class:`Fold`.
     """
@@ -139,21 +140,21 @@ class SlideSpots:
 
 
 def spots_with_patches(lognorm: AnnData, patches: str | Path, genes: Sequence[str] | None = None) -> SlideSpots:
-    """The spots of a slide that have a patch, joined by barcode, never by position.
+    """Join the spots of a slide to their patches by barcode.
 
     Parameters
     ----------
     lognorm
-        Log-normalised slide, with the barcodes that cleaning dropped; its X may be in the file (``backed``).
+        Log-normalised slide, with the barcodes that cleaning dropped.
     patches
-        Its ``patches.h5``. Patches of dropped spots are left out.
+        Its ``patches.h5``. Spots without a patch and patches of dropped spots are left out.
     genes
-        Take only these, where the slide has them; all by default.
+        Genes to keep if the slide measures them; all by default.
 
     Raises
     ------
     InputError
-        When a patch belongs to no spot or shows another place, or fewer than two spots have a patch.
+        A patch belongs to no spot or does not contain its spot, or fewer than two spots have a patch.
     """
     barcodes, coords, attrs = read_patches_index(Path(patches))
     with h5py.File(patches) as file:
@@ -167,8 +168,8 @@ def spots_with_patches(lognorm: AnnData, patches: str | Path, genes: Sequence[st
         raise InputError(patches, BARCODES, "no barcode of the slide's spots", f"such as {lognorm.obs_names[0]}")
     if len(kept) == 1:
         raise InputError(patches, BARCODES, f"one spot, {lognorm.obs_names[kept[0]]}", "two or more, to correlate")
-    if bare := lognorm.n_obs - len(kept):
-        logger.warning("%s: %d of %d spots have no patch and are left out", patches, bare, lognorm.n_obs)
+    if n_without := lognorm.n_obs - len(kept):
+        logger.warning("%s: %d of %d spots have no patch and are left out", patches, n_without, lognorm.n_obs)
     if coords is not None:
         check_centres(coords[row[kept]], attrs, lognorm.obsm[SPATIAL][kept], lognorm.obs_names[kept], patches)
     columns = np.flatnonzero(lognorm.var_names.isin(genes if genes is not None else lognorm.var_names))
@@ -184,12 +185,14 @@ def spots_with_patches(lognorm: AnnData, patches: str | Path, genes: Sequence[st
 
 
 def check_one_species(counts: Mapping[str, str | Path]) -> None:
-    """Check that slides (sample -> ``counts.h5ad``) are of one species, as symbols of two hardly overlap.
+    """Check that all slides (sample -> ``counts.h5ad``) are of one species.
+
+    Gene symbols of two species hardly overlap.
 
     Raises
     ------
     InputError
-        Naming the first slide whose metadata says another species than that of a slide before it.
+        Two slides have different species in their metadata.
     """
     known: dict[str, str] = {}
     for sample, path in counts.items():
@@ -214,27 +217,27 @@ def assemble_fold(
     validation_fraction: float,
     seed: int = 0,
 ) -> Fold:
-    """Join the slides of a fold on its panel and give every spot its role; a plan without test slides is a fold, too.
+    """Join the slides of a fold on its panel and assign a role to every spot.
 
     Parameters
     ----------
     plan
-        Which slides are for what.
+        The training, validation and test slides; there may be no test slide.
     slides
         All slides of ``plan`` by sample id.
     patient_of
         Patient of each slide.
     genes, markers
-        The panel, and which of it are marker genes.
+        The panel, and the marker genes in it.
     validation_fraction
-        Share of spots held out where validation is not a whole slide.
+        Share of spots held out unless validation is a whole slide.
     seed
-        Of the random validation spots.
+        Seed of the random validation spots.
 
     Raises
     ------
     InputError
-        When a training slide lacks a gene of the panel, or no spot is left to train or to validate on.
+        A training slide lacks a gene of the panel, or there is no spot to train or to validate on.
     """
     parts = []
     for sample in (*plan.train, *plan.test):
@@ -271,20 +274,20 @@ def assemble_fold(
 
 
 def _on_panel(slide: SlideSpots, genes: Sequence[str], sample: str, may_lack: bool) -> np.ndarray:
-    """(N, G) float32 expression on the panel; NaN columns for genes that the slide does not measure."""
+    """Select the expression (N, G) float32 of the panel, NaN for genes that the slide does not measure."""
     column = {gene: index for index, gene in enumerate(slide.genes)}
     lacking = [gene for gene in genes if gene not in column]
     if lacking and not may_lack:
         raise InputError(sample, "genes", f"{lacking[0]} missing", "every gene of the panel in every training slide")
     expression = np.full((len(slide.barcode), len(genes)), np.nan, dtype=np.float32)
     measured = [index for index, gene in enumerate(genes) if gene in column]
-    taken = slide.expression[:, [column[genes[index]] for index in measured]]
-    expression[:, measured] = taken if isinstance(taken, np.ndarray) else taken.toarray()
+    values = slide.expression[:, [column[genes[index]] for index in measured]]
+    expression[:, measured] = values if isinstance(values, np.ndarray) else values.toarray()
     return expression
 
 
 def _validation_spots(plan: FoldPlan, sample: str, slide: SlideSpots, fraction: float, seed: int) -> np.ndarray:
-    """Spots of a training slide that are held out for choosing the checkpoint."""
+    """Choose the spots of a training slide that are held out for choosing the checkpoint."""
     n = len(slide.barcode)
     if plan.validation == "spots":
         number = [seed, plan.fold, plan.train.index(sample)]
@@ -293,14 +296,14 @@ def _validation_spots(plan: FoldPlan, sample: str, slide: SlideSpots, fraction: 
         return np.empty(0, dtype=np.int64)
     if plan.validation == "slide":
         return np.arange(n)
-    # The spots at one end of the tissue's longer side: a block, so that few of them have a neighbour in training.
+    # A block at one end of the longer side of the tissue, so that few of its spots have a neighbour in training
     extent = np.ptp(slide.spatial, axis=0)
     along = slide.spatial[:, int(np.argmax(extent))]
     return np.argsort(-along, kind="stable")[: round(fraction * n)]
 
 
 def write_fold(path: str | Path, fold: Fold) -> None:
-    """Write ``fold.h5``; its attribute ``sha256`` names the contents."""
+    """Write ``fold.h5`` with the hash of its contents as attribute ``sha256``."""
     with hdf5.create(path) as file:
         for field in fields(Fold):
             value = getattr(fold, field.name)
@@ -314,7 +317,7 @@ def write_fold(path: str | Path, fold: Fold) -> None:
 
 
 def read_fold(path: str | Path) -> Fold:
-    """Read what :func:`write_fold` wrote."""
+    """Read ``fold.h5``."""
     values: dict[str, object] = {}
     with h5py.File(path) as file:
         for field in fields(Fold):
@@ -329,7 +332,7 @@ def read_fold(path: str | Path) -> Fold:
 
 
 def content_hash(fold: Fold) -> str:
-    """SHA-256 over every array and attribute of a fold."""
+    """Compute the SHA-256 over every array and attribute of a fold."""
     digest = hashlib.sha256()
     for field in fields(Fold):
         value = getattr(fold, field.name)

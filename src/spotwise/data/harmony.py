@@ -1,4 +1,4 @@
-"""Expression corrected for the slides it comes from by Harmony (Korsunsky et al., Nat Methods 16:1289, 2019)."""
+"""Batch correction of the training expression by Harmony (Korsunsky et al., Nat Methods 16:1289, 2019)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harmonypy import run_harmony
 from spotwise.constants import PATIENT
 from spotwise.data.folds import Fold
 
-# The defaults of harmonypy 0.0.x, which BLEEP's preprocessing runs on; those of later versions differ
+# The defaults of harmonypy 0.0.x, which BLEEP's preprocessing uses; later versions have others
 SETTINGS = {
     "theta": 1.0,
     "lamb": 1.0,
@@ -20,33 +20,33 @@ SETTINGS = {
     "epsilon_cluster": 1e-5,
     "epsilon_harmony": 1e-4,
 }
-SPOTS_PER_CLUSTER, MOST_CLUSTERS = 30, 100
+SPOTS_PER_CLUSTER, MAX_CLUSTERS = 30, 100
 
 
 def harmonise(fold: Fold, seed: int = 0) -> Fold:
-    """The fold with the expression of its training spots corrected for their slides.
+    """Correct the expression of the training spots of a fold for their slides.
 
     As in BLEEP's released preprocessing, Harmony runs on the log-normalised matrix of the panel itself, not on its
     principal components, and each slide is a batch. Unlike there, the test slide keeps its measured expression: it is
-    the truth, and a correction fitted with the training slides would draw it towards what is retrieved. Under the
-    paper's protocol the test slide still takes part in the fit, as there; under the patient protocol it does not.
+    the truth, and a correction fitted with the training slides would pull it towards what is retrieved. Under the paper
+    protocol the test slide still takes part in the fit, as there; under the patient protocol it does not.
 
     Parameters
     ----------
     fold
-        Not modified. With a single slide to fit on, nothing is there to correct.
+        Not modified; returned as it is if there is only one slide to fit on.
     seed
-        Of Harmony's clustering.
+        Seed of Harmony's clustering.
     """
     rows = fold.bank if fold.protocol == PATIENT else np.arange(len(fold.sample))
     slide = fold.sample[rows]
     if len(set(slide)) == 1:
         return fold
     corrected = run_harmony(
-        fold.expression[rows].T,  # genes x spots: the other way round it is mistaken where both are as many
+        fold.expression[rows].T,  # genes x spots: harmonypy guesses the orientation, wrongly if both are equally many
         {"slide": slide},
         "slide",
-        nclust=int(np.clip(round(len(rows) / SPOTS_PER_CLUSTER), 1, MOST_CLUSTERS)),
+        nclust=int(np.clip(round(len(rows) / SPOTS_PER_CLUSTER), 1, MAX_CLUSTERS)),
         random_state=seed,
         ncores=1,
         verbose=False,

@@ -1,4 +1,4 @@
-"""The HEST-1k layout: where a sample's files lie, and how they are read.
+"""The layout of HEST-1k: paths of a sample's files, and their readers.
 
 The dataset is described in Jaume et al., HEST-1k, NeurIPS 2024; :mod:`spotwise.data.hub` downloads it.
 """
@@ -19,6 +19,7 @@ from spotwise.errors import InputError
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from PIL import Image
 
 SLIDE_SUFFIXES = (".tif", ".tiff", ".svs", ".ndpi", ".scn", ".mrxs", ".svslide", ".bif", ".vms", ".dcm", ".czi")
 XENIUM_BIN_UM = 100.0  # side of HEST's pseudo-Visium bins
@@ -26,7 +27,7 @@ XENIUM_BIN_UM = 100.0  # side of HEST's pseudo-Visium bins
 
 @dataclass(frozen=True)
 class SampleFiles:
-    """Where one sample's files lie below a folder (or a repository) in the HEST layout."""
+    """Paths of one sample's files below a folder or repository in HEST's layout."""
 
     counts: Path
     patches: Path
@@ -35,9 +36,9 @@ class SampleFiles:
 
 
 def sample_files(root: str | Path, sample: str) -> SampleFiles:
-    """The files of ``sample`` below ``root``; with ``root=""`` their paths in the repository.
+    """Locate the files of a sample below ``root``, or in the repository if it is empty.
 
-    HEST's slides are ``.tif``; a local folder may hold a slide in a vendor's format under the same name.
+    HEST's slides are ``.tif``; a local folder may hold a slide in a vendor's format instead.
     """
     root = Path(root)
     slides = [root / "wsis" / f"{sample}{suffix}" for suffix in SLIDE_SUFFIXES]
@@ -55,21 +56,21 @@ def read_metadata(path: str | Path) -> dict:
     Raises
     ------
     InputError
-        Where the file is missing, is no JSON object, or belongs to another sample than its name says.
+        The file is missing, is not a JSON object, or its id differs from its name.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(path, "metadata", "no such file", "the sample's metadata as JSON")
     try:
-        # HEST writes its index with a byte order mark, and files made from it inherit one
+        # HEST's index has a byte order mark, which files made from it inherit
         content = path.read_text(encoding="utf-8-sig")
         metadata = json.loads(content, object_pairs_hook=partial(_each_once, path))
     except UnicodeDecodeError as error:
-        raise InputError(path, f"byte {error.start}", "no UTF-8", "JSON in UTF-8") from None
+        raise InputError(path, f"byte {error.start}", "a byte that is not UTF-8", "JSON in UTF-8") from None
     except json.JSONDecodeError as error:
         raise InputError(path, f"line {error.lineno}", error.msg, "JSON") from None
     except RecursionError:
-        raise InputError(path, "top level", "brackets without end", "a JSON object with HEST's keys") from None
+        raise InputError(path, "top level", "brackets nested too deeply", "a JSON object with HEST's keys") from None
     if not isinstance(metadata, dict):
         raise InputError(path, "top level", type(metadata).__name__, "a JSON object with HEST's keys")
     if metadata.get("id") != path.stem:
@@ -78,23 +79,23 @@ def read_metadata(path: str | Path) -> dict:
 
 
 def _each_once(path: Path, pairs: Sequence[tuple[str, object]]) -> dict:
-    """An object of JSON, of which Python would keep the last of two values of one key."""
+    """Build a JSON object and refuse repeated keys, of which Python would keep the last."""
     keys = [key for key, _ in pairs]
     for key in keys:
         if keys.count(key) > 1:
-            raise InputError(path, key, "the key twice", "each key once")
+            raise InputError(path, key, "a repeated key", "each key once")
     return dict(pairs)
 
 
 def read_counts(path: str | Path) -> AnnData:
-    """Open ``st/{sample}.h5ad`` as it is; :func:`spotwise.data.counts.clean_counts` judges its contents.
+    """Read ``st/{sample}.h5ad`` whole, without checking its values.
 
-    The counts themselves, ``X``, stay in the file (``backed``), as they may be larger than memory.
+    :func:`spotwise.data.counts.clean_counts` checks them.
 
     Raises
     ------
     InputError
-        Where the file is missing, truncated, no HDF5 or no AnnData, or holds no X or no ``obsm["spatial"]``.
+        The file is missing, truncated, not HDF5 or not AnnData, or lacks X or ``obsm["spatial"]``.
     """
     import h5py
 
@@ -105,8 +106,12 @@ def read_counts(path: str | Path) -> AnnData:
         with h5py.File(path, "r") as handle:
             missing = [name for name in ("X", "obs", "var", f"obsm/{SPATIAL}") if name not in handle]
     except OSError as error:
-        found = "a truncated file" if "truncated" in str(error) else "no HDF5"
-        raise InputError(path, "file", f"{found} ({path.stat().st_size} bytes)", "a complete .h5ad") from None
+        reason = str(error)
+        if "signature not found" in reason:
+            reason = f"a file that is not HDF5 ({path.stat().st_size} bytes)"
+        elif "truncated" in reason:
+            reason = f"a truncated file ({path.stat().st_size} bytes)"
+        raise InputError(path, "file", reason, "a complete .h5ad") from None
     if missing:
         raise InputError(path, missing[0], "nothing", "an .h5ad with X, obs, var and obsm/spatial")
 
@@ -114,19 +119,19 @@ def read_counts(path: str | Path) -> AnnData:
 
     try:
         with warnings.catch_warnings():
-            # names that are not unique are dealt with in clean_counts
+            # clean_counts sums genes and refuses barcodes that are not unique
             warnings.filterwarnings("ignore", message=".*names are not unique", category=UserWarning)
             return anndata.read_h5ad(path)
     except MemoryError:
         raise
     except Exception as error:
-        # a damaged container surfaces as whatever its reader trips over: OSError, KeyError, ValueError, ...
+        # anndata raises OSError, KeyError, ValueError and others for a damaged file
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(path, "file", f"contents that cannot be read ({reason})", "a complete .h5ad") from None
 
 
 def require_local(root: str | Path, samples: Sequence[str], images: str) -> None:
-    """Check that a folder in HEST's layout holds what a run of ``samples`` needs.
+    """Check that a folder in HEST's layout has the files that a run needs.
 
     Parameters
     ----------
@@ -135,12 +140,12 @@ def require_local(root: str | Path, samples: Sequence[str], images: str) -> None
     samples
         Sample ids.
     images
-        ``patches``, ``slides``, ``auto``: either, or ``none``: counts are enough, without metadata.
+        ``patches``, ``slides``, ``auto`` for either, or ``none`` for counts alone, without metadata.
 
     Raises
     ------
     InputError
-        Naming the first file that is missing.
+        A file is missing; the message names the first.
     """
     for sample in samples:
         files = sample_files(root, sample)
@@ -152,12 +157,12 @@ def require_local(root: str | Path, samples: Sequence[str], images: str) -> None
 
 
 def slide_size(metadata: Mapping[str, object], source: object) -> tuple[int, int]:
-    """Width and height of a slide at level 0, from its metadata.
+    """Read width and height of level 0 from the metadata.
 
     Raises
     ------
     InputError
-        Where either is missing or no positive number.
+        Either is missing or not a positive number.
     """
     size = []
     for key in ("fullres_px_width", "fullres_px_height"):
@@ -169,12 +174,12 @@ def slide_size(metadata: Mapping[str, object], source: object) -> tuple[int, int
 
 
 def species_of(metadata: Mapping[str, object], source: object) -> str:
-    """The species that metadata names; ``""`` where it names none.
+    """Read the species from the metadata, an empty string if there is none.
 
     Raises
     ------
     InputError
-        Where it is no text.
+        It is not text.
     """
     species = metadata.get("species")
     if species is None or species != species:  # a blank CSV cell reaches the JSON as NaN
@@ -185,15 +190,15 @@ def species_of(metadata: Mapping[str, object], source: object) -> str:
 
 
 def spot_diameter_um(metadata: Mapping[str, object]) -> float:
-    """Diameter of a spot in micrometres; where HEST leaves it blank (Xenium) the 100 um of its pseudo-spots."""
+    """Read the diameter of a spot in micrometres, 100 um for the pseudo-spots of Xenium, where HEST leaves it blank."""
     value = metadata.get("spot_diameter")
     known = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
     return float(value) if known else XENIUM_BIN_UM
 
 
-def thumbnail(adata: AnnData):
-    """The slide's small picture that HEST keeps in ``uns["spatial"]``, as a PIL image; ``None`` where there is none."""
-    from PIL import Image
+def thumbnail(adata: AnnData) -> Image.Image | None:
+    """Return the thumbnail of the slide that HEST keeps in ``uns["spatial"]``, if there is one."""
+    from PIL import Image  # not needed to locate files
 
     libraries = adata.uns.get(SPATIAL, {})
     for library in libraries.values() if isinstance(libraries, Mapping) else ():

@@ -300,7 +300,7 @@ def _read_barcodes(path: Path, file: h5py.File) -> np.ndarray:
     try:
         barcodes = np.array([label.decode("utf-8") for label in stored[()].ravel()])
     except (UnicodeDecodeError, AttributeError) as error:
-        raise InputError(path, BARCODES, "labels that are no UTF-8", "UTF-8 strings") from error
+        raise InputError(path, BARCODES, "barcodes that are not UTF-8", "UTF-8 strings") from error
     labels, counts = np.unique(barcodes, return_counts=True)
     if len(labels) < len(barcodes):
         raise InputError(path, BARCODES, f"{labels[counts.argmax()]} {counts.max()} times", "unique labels")
@@ -396,6 +396,6 @@ def match_patches(patch_barcodes: Sequence[str], obs_names: Sequence[str], sourc
     unknown = row_of.keys() - {str(name) for name in obs_names}
     if unknown:
         raise InputError(
-            source, BARCODES, f"{len(unknown)} labels of no spot, e.g. {min(unknown)}", "labels of the counts' spots"
+            source, BARCODES, f"{len(unknown)} barcodes of no spot, e.g. {min(unknown)}", "barcodes of the counts"
         )
     return np.array([row_of.get(str(name), -1) for name in obs_names], dtype=np.int64)
