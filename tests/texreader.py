@@ -58,33 +58,29 @@ def read(text):
     bare = re.sub(r"\\[{}]", "", text)
     assert bare.count("{") == bare.count("}")
     assert text.count(r"\begingroup") == text.count(r"\endgroup")
-    return {table.label.rpartition("-")[2]: table for table in map(_table, _environments(text))}
+    tables = {}
+    for environment in re.findall(r"\\begin\{longtable\}.*?\\end\{longtable\}", text, flags=re.S):
+        label, caption, heading, rows = _longtable(environment)
+        if label:
+            table = Table(label, caption)
+            tables[label.rpartition("-")[2]] = table
+        assert caption == table.caption
+        table.parts.append((heading, rows))
+    return tables
 
 
-def _environments(text):
-    return re.findall(r"\\begin\{longtable\}.*?\\end\{longtable\}", text, flags=re.S)
-
-
-def _table(text):
-    columns = re.match(r"\\begin\{longtable\}\{([lr]+)\}\n", text)[1]
-    caption = re.search(r"\\caption\[.*?\]\{(.*)\}\\label\{(.*?)\}\\\\\n", text)
-    table = Table(caption[2], caption[1])
-    body = text[caption.end() : text.index(r"\end{longtable}")]
-    lines = [
-        line for line in body.splitlines() if line not in (r"\toprule", r"\midrule", r"\bottomrule", r"\addlinespace")
-    ]
-    for line in lines:
+def _longtable(text):
+    """Label, short caption, the rest of the caption (cohort and runs), and rows of one longtable."""
+    form = re.match(r"\\begin\{longtable\}\{([lr]+)\}\n", text)[1]
+    short, full, label = re.search(r"\\caption\[(.+?)\]\{(.*?)\}(?: \\label\{(.*?)\})? \\\\\n", text).groups()
+    assert full.startswith(f"{short}, ")
+    _, heading, again = (part.partition("\\midrule\n")[0] for part in text.split("\\toprule\n"))
+    assert heading == again  # repeated on each page
+    rows = []
+    for line in (heading + text.partition("\\endlastfoot\n")[2].removesuffix("\\end{longtable}")).splitlines():
         assert line.endswith(r" \\"), line
-        line = line.removesuffix(r" \\")
-        if heading := re.fullmatch(r"\\multicolumn\{(\d+)\}\{l\}\{(.*)\}", line):
-            assert int(heading[1]) == len(columns)
-            table.parts.append((plain(heading[2]), []))
-            continue
         assert not re.search(r"(?<!\S)-\d", line), f"a hyphen for a minus: {line}"
-        cells = re.split(r"(?<!\\)&", line)
-        assert len(cells) == len(columns), line
-        table.parts[-1][1].append([plain(cell) for cell in cells])
-    for _, rows in table.parts:
-        while rows[0][-1] == "":  # a part that is narrower than others
-            assert all(row.pop() == "" for row in rows)
-    return table
+        cells = re.split(r"(?<!\\)&", line.removesuffix(r" \\"))
+        assert len(cells) == len(form), line
+        rows.append([plain(cell) for cell in cells])
+    return label, short, plain(full.removeprefix(f"{short}, ")), rows

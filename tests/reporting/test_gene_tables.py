@@ -265,7 +265,7 @@ def test_without_markers_the_table_is_empty_and_says_why(markers, tmp_path):
     assert "No marker genes are configured." in (tmp_path / "markers.md").read_text()
 
 
-def test_markers_of_several_cohorts_stand_in_one_latex_table(markers, tmp_path):
+def test_cohorts_with_markers_of_their_own_have_a_latex_table_each(markers, tmp_path):
     other = markers.assign(cohort="SKCM", gene=markers["gene"].replace({"MIA": "PMEL", "TYR": "MLANA"}))
     both = marker_table(pd.concat([markers, other]), {"READ": ["MIA"], "SKCM": ["MLANA", "PMEL", "MITF"]}, {})
     tables.write_table(both, tmp_path / "markers.csv")

@@ -1,4 +1,4 @@
-"""One way to lay out a table of means ± spread: as Markdown, as LaTeX and for a terminal."""
+"""Layout of tables of means ± spread as Markdown, LaTeX and terminal text."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ PROTOCOL_TITLES = {
     PAPER: "one slide left out, genes ranked on the test slide",
     PATIENT: "one patient left out, genes ranked on the training slides",
 }
-# Characters of \scriptsize between margins of an inch on A4, upright and turned: wider tables are turned, and continued
-# below where that is not enough
+# Characters of \scriptsize between margins of an inch on A4, portrait and landscape
 LINE, TURNED_LINE = 110, 170
 CONSOLE_COLUMN = 17
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell, or a word of a legend: ``text``, its ``mark`` (`BEST`, `SECOND` or none), and what follows unmarked."""
+    """A cell or a word of a legend.
+
+    ``mark`` is `BEST`, `SECOND` or empty; ``after`` follows the text unmarked.
+    """
 
     text: str
     mark: str = ""
@@ -43,7 +45,7 @@ RANKS = ("Best method ", Cell("bold", BEST), ", second best ", Cell("underlined"
 
 @dataclass(frozen=True)
 class Row:
-    """A row, its name first; ``aside`` for those that do not compete: controls and bounds."""
+    """A row whose first cell is its name; controls and bounds stand ``aside``."""
 
     cells: Sequence[Cell]
     aside: bool = False
@@ -51,7 +53,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Column:
-    """A column's heading, whether it holds numbers, and whether a terminal goes without it."""
+    """A column; ``detail`` columns are left out on a terminal."""
 
     heading: str
     numeric: bool = True
@@ -60,9 +62,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Block:
-    """The rows of one cohort and section; ``runs`` are what they average, folds first: ``4 folds``, ``3 seeds``.
+    """The rows of one cohort and section.
 
-    A table with one section per cohort names none.
+    ``runs`` counts what they average, folds first: ``4 folds``, ``3 seeds``. ``section`` is empty if a cohort has only
+    one.
     """
 
     cohort: str
@@ -75,9 +78,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Page:
-    """A table: file name, title, legend, blocks, why there are none where there are none, and number in the paper.
+    """A table with its legend.
 
-    ``sections`` says what each section of a cohort holds, ``noun`` what a section is: a protocol where nothing is said.
+    ``nothing`` explains a table without blocks. ``number`` is the table's number in the paper. ``sections`` describes
+    each section of a cohort, and ``noun`` says what a section is.
     """
 
     name: str
@@ -91,17 +95,17 @@ class Page:
 
 
 def plural(n: int, noun: str) -> str:
-    """Write a number with its noun: ``1 fold``, ``4 folds``."""
+    """Format a number with its noun: ``1 fold``, ``4 folds``."""
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def run_counts(block: pd.DataFrame) -> tuple[str, str]:
-    """How many folds and seeds the rows of a table average, at most: ``4 folds``, ``3 seeds``."""
+    """Format the largest numbers of folds and seeds that rows average."""
     return plural(block["n_folds"].max(), "fold"), plural(block["n_seeds"].max(), "seed")
 
 
 def mean_cell(mean: float, spread: float, mark: str = "") -> Cell:
-    """A mean ± its spread, a dash where there is none."""
+    """Format a mean ± its spread, NaN as a dash."""
     if np.isnan(mean):
         return Cell("–")
     text = f"{round(mean, 3) + 0.0:.3f}"  # no minus at a rounded zero
@@ -109,7 +113,10 @@ def mean_cell(mean: float, spread: float, mark: str = "") -> Cell:
 
 
 def best_marks(block: pd.DataFrame, column: str) -> dict[int, str]:
-    """Index label -> mark of the best and the second best method; methods level as printed share a place."""
+    """Map index labels to the marks of the best and second best method.
+
+    Methods with the same printed value share a place.
+    """
     values = block.loc[block["kind"].ne(CONTROL), column].dropna().round(3)
     marks = dict(zip(sorted(values.unique(), reverse=True), (BEST, SECOND), strict=False))
     return {row: marks[value] for row, value in values.items() if value in marks}
@@ -119,7 +126,10 @@ def best_marks(block: pd.DataFrame, column: str) -> dict[int, str]:
 
 
 def markdown(page: Page) -> str:
-    """Lay out a table for a reader: cohort by cohort, section by section, remarks below; ends in a newline."""
+    """Format a table as Markdown, by cohort and section, with remarks below.
+
+    pandas' `to_markdown` escapes no markup and needs another package.
+    """
     lines = [f"# {_title(page)}", "", _sentence(page.legend, _markdown_cell), ""]
     for cohort, blocks in groupby(page.blocks, lambda block: block.cohort):
         lines += [f"## {cohort}", ""]
@@ -175,37 +185,28 @@ _MINUS = re.compile(r"(?<!\S)-(?=\d)")
 
 
 def latex(page: Page) -> str:
-    r"""Lay out a table to be ``\input``: a longtable per section, labelled ``tab:<name>-<section>``.
+    r"""Format a table as LaTeX to be ``\input``.
 
-    Six cohorts with all methods fill more than a page, hence longtables, which break, and not floats. The document has
+    Each section has a longtable per cohort, of which the first is labelled ``tab:<name>-<section>``. The document has
     to load booktabs, longtable and pdflscape.
     """
     lines = [r"% \usepackage{booktabs,longtable,pdflscape}"]
     for section in dict.fromkeys(block.section for block in page.blocks):
-        lines += ["", *_longtable(page, section, [block for block in page.blocks if block.section == section])]
+        lines += ["", *_latex_section(page, section, [block for block in page.blocks if block.section == section])]
     if not page.blocks:
         lines.append(rf"\noindent {latex_text(_title(page))}. {latex_text(page.nothing)}")
     return "\n".join(lines) + "\n"
 
 
-def _longtable(page: Page, section: str, blocks: Sequence[Block]) -> Iterator[str]:
-    parts = [part for block in blocks for part in _fitting(block)]
-    width = max(len(part.columns) for part in parts)
-    widest = next(part for part in parts if len(part.columns) == width)
-    title = f"{latex_text(page.title[0].upper() + page.title[1:])}, {section} {page.noun}"  # LaTeX has its own numbers
+def _latex_section(page: Page, section: str, blocks: Sequence[Block]) -> Iterator[str]:
+    parts = [part for block in blocks if block.rows for part in _fitting(block)]
+    title = f"{latex_text(page.title[0].upper() + page.title[1:])}, {section} {page.noun}"  # LaTeX numbers it itself
     turned = any(_width(part) > LINE for part in parts)
     yield (r"\begin{landscape}" if turned else r"\begingroup") + r"\scriptsize\setlength{\LTcapwidth}{\linewidth}"
-    yield rf"\begin{{longtable}}{{{''.join('r' if column.numeric else 'l' for column in widest.columns)}}}"
     legend = _sentence(page.legend, _latex_cell)
-    yield rf"\caption[{title}]{{{title}: {page.sections[section]}. {legend}}}\label{{tab:{page.name}-{section}}}\\"
-    yield r"\toprule"
+    yield rf"{{\raggedright\noindent {title}: {page.sections[section]}. {legend}\par}}"
     for place, part in enumerate(parts):
-        if place:
-            yield r"\midrule"
-        yield rf"\multicolumn{{{width}}}{{l}}{{{latex_text(f'{part.cohort}: ' + ', '.join(part.runs))}}} \\"
-        yield from _latex_rows(part, width)
-    yield r"\bottomrule"
-    yield r"\end{longtable}"
+        yield _longtable(part, title, None if place else f"tab:{page.name}-{section}")
     for remarks, said in groupby(blocks, lambda block: latex_text("; ".join(block.remarks))):
         if remarks:
             cohorts = latex_text(", ".join(block.cohort for block in said))
@@ -213,18 +214,20 @@ def _longtable(page: Page, section: str, blocks: Sequence[Block]) -> Iterator[st
     yield r"\end{landscape}" if turned else r"\endgroup"
 
 
-def _latex_rows(block: Block, width: int) -> Iterator[str]:
-    yield _latex_line([latex_text(column.heading) for column in block.columns], width)
-    yield r"\midrule"
-    for place, row in enumerate(block.rows):
-        if place and row.aside and not block.rows[place - 1].aside:
-            yield r"\addlinespace"
+def _longtable(block: Block, title: str, label: str | None) -> str:
+    rows = []
+    for row in block.rows:
         name, *cells = map(_latex_cell, row.cells)
-        yield _latex_line([rf"\textit{{{name}}}" if row.aside else name, *cells], width)
-
-
-def _latex_line(cells: Sequence[str], width: int) -> str:
-    return " & ".join([*cells, *[""] * (width - len(cells))]) + r" \\"
+        rows.append([rf"\textit{{{name}}}" if row.aside else name, *cells])
+    table = pd.DataFrame(rows, columns=[latex_text(column.heading) for column in block.columns])
+    return table.to_latex(
+        index=False,
+        escape=False,  # pandas would leave < > | ± as they are
+        longtable=True,
+        column_format="".join("r" if column.numeric else "l" for column in block.columns),
+        caption=(f"{title}, {latex_text(block.cohort)}: {latex_text(', '.join(block.runs))}", title),
+        label=label,
+    ).rstrip()
 
 
 def _latex_cell(cell: Cell) -> str:
@@ -234,12 +237,15 @@ def _latex_cell(cell: Cell) -> str:
 
 
 def latex_text(text: str) -> str:
-    """Escape what LaTeX would read as a command."""
+    """Escape the special characters of LaTeX."""
     return text.translate(_LATEX)
 
 
 def _fitting(block: Block) -> Iterator[Block]:
-    """The block in the fewest parts that fit a turned page, columns shared out evenly, rows named in each."""
+    """Split a block into the fewest parts that fit a landscape page.
+
+    Columns are divided evenly. Each part begins with the names of the rows.
+    """
     others = np.arange(1, len(block.columns))
     for n_parts in range(1, max(len(others), 1) + 1):
         parts = [_with_columns(block, [0, *places]) for places in np.array_split(others, n_parts)]
@@ -254,7 +260,7 @@ def _with_columns(block: Block, places: Sequence[int]) -> Block:
 
 
 def _width(block: Block) -> int:
-    """Characters of the block's longest line, were all lines as long as they can get; three go between columns."""
+    """Return the width of a block in characters, with three between columns."""
     cells = [[Cell(column.heading) for column in block.columns], *(row.cells for row in block.rows)]
     return sum(3 + max(len(cell.text + cell.after) for cell in column) for column in zip(*cells, strict=True))
 
@@ -263,7 +269,7 @@ def _width(block: Block) -> int:
 
 
 def console(page: Page) -> str:
-    """Lay out a table for a terminal: ``*`` at the best method, controls in brackets; ends in a newline."""
+    """Format a table for a terminal, with ``*`` at the best method and controls in brackets."""
     lines = [] if page.blocks else [page.nothing]
     names = [row.cells[0].text for block in page.blocks for row in block.rows]
     width = 2 + max(map(len, names), default=0)
