@@ -13,7 +13,7 @@ from benchmarks.machine import Machine, available_cores
 from benchmarks.retrieval import FULL, Size, embeddings, product
 from benchmarks.table import AtMost, Limit, Row
 from benchmarks.timing import ROOT, Ratio, in_turns, peak_memory
-from spotwise.inference.retrieval import unit_rows
+from spotwise.models.similarity_search import unit_rows
 
 K = 50
 GROWTH = 10

@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 from benchmarks.machine import Machine, available_cores
 from benchmarks.table import AtLeast, AtMost, Limit, Row
 from benchmarks.timing import Ratio, in_turns, peak_memory, total
-from spotwise.inference.retrieval import average, nearest, unit_rows
+from spotwise.models.similarity_search import average, nearest, unit_rows
 
 KS = (50, 500)
 REPEATS = 3

@@ -29,7 +29,7 @@ DEMO = read_config(ROOT / "configs" / "demo.yaml")
 # Model, optimiser and random generators, which a training job builds before its first step
 BUILD = f"""
 import torch
-from spotwise.models.description import Sizes
+from spotwise.models.sizes import Sizes
 from spotwise.training.loop import Run
 options = {DEMO["methods"]["CMRCNet"]["options"]}
 Run(Sizes(200, 13), "CMRCNet", options, TrainingOptions("cpu"), 0, torch.device("cpu"), fresh=True)

@@ -24,7 +24,7 @@ from spotwise.config import read_config
 from spotwise.constants import IMAGES, TRAIN
 from spotwise.data.folds import Fold
 from spotwise.models.batch import Batch
-from spotwise.models.description import Sizes
+from spotwise.models.sizes import Sizes
 from spotwise.models.images import IMAGENET_MEAN, IMAGENET_STD
 from spotwise.runtime import devices
 from spotwise.training.dataset import Spots

@@ -2,7 +2,8 @@
 
 from safetensors.torch import save_model
 
-from spotwise.models.description import WEIGHTS, Sizes, describe, write_description
+from spotwise.models.description import WEIGHTS, describe, write_description
+from spotwise.models.sizes import Sizes
 from spotwise.models.images import IMAGENET_MEAN, IMAGENET_STD
 
 # Of each retrieval method a small network

@@ -93,7 +93,7 @@ def test_every_example_configuration_is_accepted(path):
 def test_every_trained_method_of_an_example_can_be_built(path):
     import torch
 
-    from spotwise.models.description import Sizes
+    from spotwise.models.sizes import Sizes
 
     config = content(path)
     prepare(config)

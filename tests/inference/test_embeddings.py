@@ -14,7 +14,7 @@ from spotwise.errors import InputError
 from spotwise.inference import embeddings
 from spotwise.inference.embeddings import embed_fold, embed_patches
 from spotwise.models import pathology
-from spotwise.models.description import Sizes
+from spotwise.models.sizes import Sizes
 from spotwise.models.images import resize
 from spotwise.models.pathology import ClassTokenAndPatchMean, Published
 from spotwise.models.registry import build

@@ -4,15 +4,8 @@ import numpy as np
 import pytest
 
 from spotwise.inference import retrieval
-from spotwise.inference.retrieval import (
-    Embeddings,
-    distance_weights,
-    nearest,
-    read_embeddings,
-    retrieve,
-    unit_rows,
-    write_embeddings,
-)
+from spotwise.inference.retrieval import Embeddings, distance_weights, read_embeddings, retrieve, write_embeddings
+from spotwise.models.similarity_search import nearest, unit_rows
 
 
 def brute_force(queries, bank, expression, k):

@@ -7,7 +7,8 @@ import pytest
 
 from spotwise import __version__
 from spotwise.errors import InputError
-from spotwise.models.description import Sizes, describe, read_description, write_description
+from spotwise.models.description import describe, read_description, write_description
+from spotwise.models.sizes import Sizes
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from spotwise.data.folds import Fold
 from spotwise.errors import InputError
 from spotwise.models import registry
 from spotwise.models.batch import Batch, Context, Exemplars
-from spotwise.models.description import Sizes
+from spotwise.models.sizes import Sizes
 from spotwise.models.egn import EGN, AttentivePool, EGNOptions, batch_correlation
 from spotwise.training.dataset import Spots
 

@@ -16,7 +16,7 @@ from spotwise.data.folds import Fold
 from spotwise.errors import InputError
 from spotwise.models import registry
 from spotwise.models.batch import Batch
-from spotwise.models.description import Sizes
+from spotwise.models.sizes import Sizes
 from spotwise.models.histogene import HisToGene, HisToGeneOptions
 from spotwise.training.dataset import Spots
 

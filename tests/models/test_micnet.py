@@ -11,7 +11,7 @@ from torch import nn
 from spotwise.errors import InputError
 from spotwise.models import registry
 from spotwise.models.batch import Batch
-from spotwise.models.description import Sizes
+from spotwise.models.sizes import Sizes
 from spotwise.models.losses import NCE_EPSILON, noise_contrastive
 from spotwise.models.micnet import MicNet, MicNetOptions, paired_spearman
 from spotwise.models.registry import build

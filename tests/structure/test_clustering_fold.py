@@ -9,7 +9,7 @@ from scipy import sparse
 from spotwise.constants import TRAIN, VAL
 from spotwise.data.folds import SlideSpots, content_hash
 from spotwise.errors import InputError
-from spotwise.models.description import Sizes
+from spotwise.models.sizes import Sizes
 from spotwise.structure.clustering_fold import assemble_clustering_fold, scale_counts
 
 

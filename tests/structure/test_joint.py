@@ -12,7 +12,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from spotwise.constants import BARCODES, IMAGES
 from spotwise.data.folds import SlideSpots, read_fold, write_fold
-from spotwise.models.description import Sizes
+from spotwise.models.sizes import Sizes
 from spotwise.models.images import normalise
 from spotwise.models.registry import build, restore
 from spotwise.structure.clustering_fold import assemble_clustering_fold

@@ -19,7 +19,7 @@ import torch
 from spotwise.constants import BARCODES, IMAGES, TEST
 from spotwise.data.folds import Fold, read_fold, write_fold
 from spotwise.errors import CollapseError, SetupError
-from spotwise.models.description import Sizes
+from spotwise.models.sizes import Sizes
 from spotwise.models.registry import restore
 from spotwise.training import checkpoints
 from spotwise.training.checkpoints import State, locked
@@ -136,7 +136,7 @@ def test_an_interrupted_training_of_any_kind_ends_with_the_same_bits(world, tmp_
 
 CHILD = """
 import sys, pickle
-from spotwise.models.description import Sizes
+from spotwise.models.sizes import Sizes
 from spotwise.training.loop import train
 train(**pickle.loads(sys.stdin.buffer.read()))
 """

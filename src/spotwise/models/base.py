@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from spotwise.models.batch import Batch
-from spotwise.models.description import Sizes
+from spotwise.models.sizes import Sizes
 from spotwise.models.options import Options
 
 

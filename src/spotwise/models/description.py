@@ -3,52 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from spotwise import __version__
-from spotwise.constants import TRAIN
-from spotwise.data.features import feature_width
 from spotwise.data.folds import Fold
 from spotwise.errors import InputError
 from spotwise.models.registry import REGISTRY, resolved_options
+from spotwise.models.sizes import Sizes
 from spotwise.runtime.files import write_text
 
 DESCRIPTION, WEIGHTS = "model.json", "weights.safetensors"
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Sizes of a network that a fold determines.
-
-    Attributes
-    ----------
-    genes
-        Genes of the panel, G.
-    positions
-        Rows or columns of the largest array among the fold's slides, whichever is larger.
-    features
-        Width of the frozen features, 0 for a method that uses none.
-    training
-        Training spots.
-    """
-
-    genes: int
-    positions: int = 0
-    features: int = 0
-    training: int = 0
-
-    @classmethod
-    def of(cls, fold: Fold, embeddings: Mapping[str, Path] | None = None) -> Sizes:
-        """Return the sizes of ``fold``, and of embedded patches by sample where the method uses any."""
-        return cls(
-            genes=len(fold.genes),
-            positions=int(fold.array.max()) + 1,
-            features=feature_width(next(iter(embeddings.values()))) if embeddings else 0,
-            training=len(fold.rows(TRAIN)),
-        )
 
 
 class ModelDescription(BaseModel):

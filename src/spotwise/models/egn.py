@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from spotwise.models.base import Method
 from spotwise.models.batch import Batch, Exemplars
-from spotwise.models.description import Sizes
+from spotwise.models.sizes import Sizes
 from spotwise.models.egn_options import EGNOptions
 from spotwise.models.losses import at_least_float32
 

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from spotwise.models.base import Method
 from spotwise.models.batch import Batch
-from spotwise.models.description import Sizes
+from spotwise.models.sizes import Sizes
 from spotwise.models.histogene_options import HisToGeneOptions
 
 MLP_RATIO = 2

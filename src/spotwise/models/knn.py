@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from spotwise.inference.retrieval import average, nearest, unit_rows
+from spotwise.models.similarity_search import average, nearest, unit_rows
 from spotwise.models.knn_options import KNNImageOptions
 
 

@@ -32,7 +32,7 @@ from spotwise.runtime.validation import validated
 
 if TYPE_CHECKING:
     from spotwise.models.base import Method
-    from spotwise.models.description import Sizes
+    from spotwise.models.sizes import Sizes
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from torch import nn
 
 from spotwise.config import prepare, read_config
 from spotwise.errors import InputError, SetupError
-from spotwise.models.description import Sizes
+from spotwise.models.sizes import Sizes
 from spotwise.models.encoders import frozen_encoder
 from spotwise.models.registry import REGISTRY, build, load, without_pretraining
 

@@ -13,7 +13,8 @@ from spotwise.constants import TEST
 from spotwise.data.features import encoder_name, features_of, pretrained
 from spotwise.data.folds import Fold, read_fold
 from spotwise.errors import SetupError
-from spotwise.models.description import WEIGHTS, Sizes, describe, write_description
+from spotwise.models.description import WEIGHTS, describe, write_description
+from spotwise.models.sizes import Sizes
 from spotwise.models.registry import load, options
 from spotwise.runtime.files import atomic, write_json
 
