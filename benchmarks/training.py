@@ -24,8 +24,8 @@ from spotwise.config import read_config
 from spotwise.constants import IMAGES, TRAIN
 from spotwise.data.folds import Fold
 from spotwise.models.batch import Batch
-from spotwise.models.sizes import Sizes
 from spotwise.models.images import IMAGENET_MEAN, IMAGENET_STD
+from spotwise.models.sizes import Sizes
 from spotwise.runtime import devices
 from spotwise.training.dataset import Spots
 from spotwise.training.loop import Run, TrainingOptions

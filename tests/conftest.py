@@ -91,7 +91,7 @@ def no_hub(monkeypatch):
     """Fail a test that asks for published weights."""
     import timm
 
-    from spotwise.models import encoders
+    from spotwise.models import pretrained_weights
 
     create = timm.create_model
 
@@ -102,5 +102,5 @@ def no_hub(monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("the hub was asked")
 
-    monkeypatch.setattr(encoders.timm, "create_model", without_weights)
-    monkeypatch.setattr(encoders.huggingface_hub, "get_session", refuse)
+    monkeypatch.setattr(timm, "create_model", without_weights)
+    monkeypatch.setattr(pretrained_weights.huggingface_hub, "get_session", refuse)

@@ -3,8 +3,8 @@
 from safetensors.torch import save_model
 
 from spotwise.models.description import WEIGHTS, describe, write_description
-from spotwise.models.sizes import Sizes
 from spotwise.models.images import IMAGENET_MEAN, IMAGENET_STD
+from spotwise.models.sizes import Sizes
 
 # Of each retrieval method a small network
 VIT = {"image_size": 32, "patch_size": 16, "encoder_dim": 16, "encoder_depth": 1, "encoder_heads": 2}

@@ -10,9 +10,9 @@ from spotwise.evaluation.averages import slide_means
 from spotwise.evaluation.gene_sets import gene_set_columns
 from spotwise.evaluation.scores import score_prediction
 from spotwise.evaluation.top_k_sweep import retrieve_each, sweep_fold, top_k_values
-from spotwise.inference import retrieval
 from spotwise.inference.prediction_files import read_prediction, write_prediction
 from spotwise.inference.retrieval import Embeddings, retrieve
+from spotwise.models import similarity_search
 
 TOP = 4
 SETS = gene_set_columns([TOP])
@@ -72,7 +72,7 @@ def test_expression_comes_from_the_bank_fold_and_truth_from_the_fold(fold, embed
 
 @pytest.mark.parametrize("block_bytes", [1, 55 * 4 * 3, 2**28])
 def test_predictions_equal_a_sort_of_each_query_whatever_the_blocks(fold, embedded, block_bytes, monkeypatch):
-    monkeypatch.setattr(retrieval, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(similarity_search, "BLOCK_BYTES", block_bytes)
     bank, queries = embedded
     expression = fold.expression[bank.row]
     ks = [1, 2, 7, 40, 55]

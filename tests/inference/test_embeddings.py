@@ -14,10 +14,10 @@ from spotwise.errors import InputError
 from spotwise.inference import embeddings
 from spotwise.inference.embeddings import embed_fold, embed_patches
 from spotwise.models import pathology
-from spotwise.models.sizes import Sizes
 from spotwise.models.images import resize
 from spotwise.models.pathology import ClassTokenAndPatchMean, Published
 from spotwise.models.registry import build
+from spotwise.models.sizes import Sizes
 from spotwise.training.dataset import Spots
 
 CPU = torch.device("cpu")

@@ -18,8 +18,8 @@ from spotwise.errors import InputError, SetupError
 from spotwise.inference.prediction import predict_by_controls, predict_test_slides, read_ceiling
 from spotwise.inference.retrieval import read_embeddings
 from spotwise.models.description import read_description
-from spotwise.models.sizes import Sizes
 from spotwise.models.registry import build, load, options
+from spotwise.models.sizes import Sizes
 from spotwise.training.dataset import Spots
 from spotwise.training.frozen import fit
 

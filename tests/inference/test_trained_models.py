@@ -15,8 +15,8 @@ from spotwise.data.folds import write_fold
 from spotwise.errors import InputError, SetupError
 from spotwise.inference.trained_models import load_model
 from spotwise.models.batch import Batch
-from spotwise.models.sizes import Sizes
 from spotwise.models.registry import build
+from spotwise.models.sizes import Sizes
 from spotwise.training.frozen import fit
 
 NETWORKS = RETRIEVAL | {

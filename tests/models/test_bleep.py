@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from spotwise.errors import InputError, SetupError
-from spotwise.models import encoders, registry
+from spotwise.models import pretrained_weights, registry
 from spotwise.models.batch import Batch
 from spotwise.models.bleep import BLEEP, BLEEPOptions
 from spotwise.models.cmrcnet import CMRCNet, CMRCNetOptions
@@ -229,9 +229,9 @@ def test_unreachable_hub_costs_seconds_not_a_minute(monkeypatch, tmp_path):
     """The hub's own client, asked by timm for weights behind a port that refuses, would retry for about 50 s."""
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
     started = time.monotonic()
-    with encoders._impatient_hub(), pytest.raises(OSError, match="cache"):
+    with pretrained_weights.offline_unless_reachable(), pytest.raises(OSError, match="cache"):
         timm.create_model("test_resnet", pretrained=True, cache_dir=tmp_path)
-    assert time.monotonic() - started < encoders.PROBE_SECONDS
+    assert time.monotonic() - started < pretrained_weights.PROBE_SECONDS
 
 
 # Options

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from fakehub import TOKEN, FakeHub
 from spotwise.errors import InputError, SetupError
-from spotwise.models import ctranspath, encoders, registry
+from spotwise.models import ctranspath, pretrained_weights, registry
 from spotwise.models.batch import Batch
 from spotwise.models.ctranspath import (
     ConvStem,
@@ -27,7 +27,7 @@ from spotwise.models.ctranspath import (
     ctranspath_encoder,
     from_published,
 )
-from spotwise.models.encoders import load_checkpoint
+from spotwise.models.pretrained_weights import load_checkpoint
 from spotwise.models.registry import without_pretraining
 
 SMALL = {"image_size": 56, "embed_dim": 16, "depths": "2-2-2", "heads": "1-2-4"}
@@ -369,7 +369,7 @@ def test_random_weights_replace_unreachable_ones_with_one_line_of_warning(hub, c
     assert not is_seed(backbone, 3)
     (message,) = caplog.messages
     assert message == (
-        "CTransPath starts from random weights, as none could be had at datasets/MahmoodLab/hest-bench: "
+        "CTransPath starts from random weights, as none are available at datasets/MahmoodLab/hest-bench: "
         "no such file for <token>"
     )
 
@@ -444,7 +444,7 @@ def test_unreachable_hub_costs_seconds_not_a_minute(monkeypatch, tmp_path):
     started = time.monotonic()
     with pytest.raises(SetupError, match=r"hest-bench \([^)]*cache.*\); connect this machine"):
         ctranspath_encoder("required")
-    assert time.monotonic() - started < encoders.PROBE_SECONDS
+    assert time.monotonic() - started < pretrained_weights.PROBE_SECONDS
 
 
 def test_a_gated_hub_without_a_token_is_told_as_such(monkeypatch, tmp_path):
@@ -457,7 +457,7 @@ def test_a_gated_hub_without_a_token_is_told_as_such(monkeypatch, tmp_path):
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
         expected = (
             r"no pretrained weights for CTransPath at datasets/MahmoodLab/hest-bench "
-            r"\(the hub refuses them, status 401\); "
+            r"\(the hub refuses access, status 401\); "
             rf"accept the terms at {gated.url}/datasets/MahmoodLab/hest-bench and set HF_TOKEN .* a local file"
         )
         with pytest.raises(SetupError, match=expected):

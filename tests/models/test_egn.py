@@ -14,8 +14,8 @@ from spotwise.data.folds import Fold
 from spotwise.errors import InputError
 from spotwise.models import registry
 from spotwise.models.batch import Batch, Context, Exemplars
-from spotwise.models.sizes import Sizes
 from spotwise.models.egn import EGN, AttentivePool, EGNOptions, batch_correlation
+from spotwise.models.sizes import Sizes
 from spotwise.training.dataset import Spots
 
 GENES, FEATURES, SPOTS = 5, 7, 6

@@ -170,7 +170,7 @@ def test_timms_encoders_pool_as_they_were_published():
 
 def test_ctranspath_is_known_by_name(monkeypatch):
     asked = []
-    monkeypatch.setattr("spotwise.models.ctranspath.ctranspath_encoder", lambda *given: asked.append(given) or "it")
+    monkeypatch.setattr("spotwise.models.encoders.ctranspath_encoder", lambda *given: asked.append(given) or "it")
     assert frozen_encoder("CTransPath", "required", "its.pth") == "it"
     assert asked == [("required", "its.pth")]
 
@@ -354,7 +354,7 @@ def test_random_weights_need_no_hub():
 def test_a_gated_repository_is_one_line_that_says_what_to_do(hub, status):
     hub.problem = RefusalError(status, "Client Error. (Request ID: x)\n\nCannot access gated repo\nPlease log in.")
     expected = (
-        rf"no pretrained weights for Token at lab/token \(the hub refuses them, status {status}\); "
+        rf"no pretrained weights for Token at lab/token \(the hub refuses access, status {status}\); "
         r"accept the terms at https?://\S+/lab/token and set HF_TOKEN to a token of that account"
     )
     with pytest.raises(SetupError, match=expected) as caught:
@@ -373,7 +373,7 @@ def test_weights_that_cannot_be_had_are_random_and_said_to_be_where_that_is_allo
     (message,) = caplog.messages
     assert (
         message
-        == "Token starts from random weights, as none could be had at lab/token: the hub refuses them, status 403"
+        == "Token starts from random weights, as none are available at lab/token: the hub refuses access, status 403"
     )
 
 

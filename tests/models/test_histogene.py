@@ -16,8 +16,8 @@ from spotwise.data.folds import Fold
 from spotwise.errors import InputError
 from spotwise.models import registry
 from spotwise.models.batch import Batch
-from spotwise.models.sizes import Sizes
 from spotwise.models.histogene import HisToGene, HisToGeneOptions
+from spotwise.models.sizes import Sizes
 from spotwise.training.dataset import Spots
 
 SMALL = {"window": 64, "image_size": 16, "dim": 32, "layers": 2, "heads": 4}

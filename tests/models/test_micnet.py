@@ -11,10 +11,10 @@ from torch import nn
 from spotwise.errors import InputError
 from spotwise.models import registry
 from spotwise.models.batch import Batch
-from spotwise.models.sizes import Sizes
 from spotwise.models.losses import NCE_EPSILON, noise_contrastive
 from spotwise.models.micnet import MicNet, MicNetOptions, paired_spearman
 from spotwise.models.registry import build
+from spotwise.models.sizes import Sizes
 
 SPOTS, GENES, PX, DIM, K = 20, 7, 32, 5, 6
 SMALL = {"encoder": "test_resnet", "pretrained": "no", "image_size": PX, "embedding_dim": DIM, "gene_hidden": "8-6"}

@@ -12,9 +12,9 @@ from sklearn.metrics import adjusted_rand_score
 
 from spotwise.constants import BARCODES, IMAGES
 from spotwise.data.folds import SlideSpots, read_fold, write_fold
-from spotwise.models.sizes import Sizes
 from spotwise.models.images import normalise
 from spotwise.models.registry import build, restore
+from spotwise.models.sizes import Sizes
 from spotwise.structure.clustering_fold import assemble_clustering_fold
 from spotwise.structure.joint import embed_joint, measured
 from spotwise.structure.spaces import read_space

@@ -19,8 +19,8 @@ import torch
 from spotwise.constants import BARCODES, IMAGES, TEST
 from spotwise.data.folds import Fold, read_fold, write_fold
 from spotwise.errors import CollapseError, SetupError
-from spotwise.models.sizes import Sizes
 from spotwise.models.registry import restore
+from spotwise.models.sizes import Sizes
 from spotwise.training import checkpoints
 from spotwise.training.checkpoints import State, locked
 from spotwise.training.dataset import Spots

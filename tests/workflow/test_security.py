@@ -207,7 +207,7 @@ def test_pickles_in_place_of_patches_are_refused(tmp_path, trap):
 
 def test_a_checkpoint_with_code_is_refused(tmp_path, trap):
     torch = pytest.importorskip("torch")
-    from spotwise.models.encoders import load_checkpoint
+    from spotwise.models.pretrained_weights import load_checkpoint
 
     for name, content in (("a.pth", {"weight": Bait(trap)}), ("b.pth", {"model": {"weight": Bait(trap)}})):
         torch.save(content, tmp_path / name)

@@ -11,9 +11,9 @@ from scipy.sparse import csr_array
 from spotwise.data.folds import Fold
 from spotwise.evaluation.gene_metrics import pearson_per_gene
 from spotwise.evaluation.gene_sets import gene_ranks, gene_sets
-from spotwise.inference import retrieval
 from spotwise.inference.prediction_files import evaluated_genes
 from spotwise.inference.retrieval import Embeddings
+from spotwise.models import similarity_search
 
 STEPS = (1, 2, 5)  # K within each power of ten
 
@@ -67,7 +67,7 @@ def retrieve_each(queries: Embeddings, bank: Embeddings, expression: np.ndarray,
     """Average the expression of the top K bank spots of each query, for several K in one pass.
 
     The bank is ranked once per query, in blocks of queries, and each K adds its further spots to the previous sum.
-    Equal similarities are ordered by row, as in `retrieval.nearest`.
+    Equal similarities are ordered by row, as in `similarity_search.nearest`.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def retrieve_each(queries: Embeddings, bank: Embeddings, expression: np.ndarray,
     n_bank = len(bank.row)
     values = expression.astype(np.float64)
     means = np.empty((len(ks), len(queries.row), expression.shape[1]), dtype=np.float32)
-    step = max(1, retrieval.BLOCK_BYTES // (4 * n_bank))
+    step = max(1, similarity_search.BLOCK_BYTES // (4 * n_bank))
     for start in range(0, len(queries.row), step):
         block = slice(start, start + step)
         ranked = np.argsort(-(queries.unit[block] @ bank.unit.T), axis=1, kind="stable")

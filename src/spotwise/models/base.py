@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from spotwise.models.batch import Batch
-from spotwise.models.sizes import Sizes
 from spotwise.models.options import Options
+from spotwise.models.sizes import Sizes
 
 
 class Method(nn.Module):

@@ -19,9 +19,9 @@ from spotwise.errors import InputError
 from spotwise.models.base import Method
 from spotwise.models.batch import Batch
 from spotwise.models.ctranspath_options import STRIDE, CTransPathOptions
-from spotwise.models.encoders import from_hub, pretrained_or_random
 from spotwise.models.images import IMAGENET_MEAN, IMAGENET_STD
 from spotwise.models.losses import at_least_float32
+from spotwise.models.pretrained_weights import from_hub, pretrained_or_random
 
 # Where the weights are: a gated dataset. Neither its commit nor the file's hash is pinned, as neither could be checked
 # when this was written; a file of another layout is refused.

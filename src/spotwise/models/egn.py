@@ -16,9 +16,9 @@ from torch.nn import functional
 
 from spotwise.models.base import Method
 from spotwise.models.batch import Batch, Exemplars
-from spotwise.models.sizes import Sizes
 from spotwise.models.egn_options import EGNOptions
 from spotwise.models.losses import at_least_float32
+from spotwise.models.sizes import Sizes
 
 # Width of the hidden layer that compares query and exemplars, in channels of a bridge head
 COMPARISON_HEADS = 4

@@ -9,8 +9,8 @@ from torch.nn import functional
 
 from spotwise.models.base import Method
 from spotwise.models.batch import Batch
-from spotwise.models.sizes import Sizes
 from spotwise.models.histogene_options import HisToGeneOptions
+from spotwise.models.sizes import Sizes
 
 MLP_RATIO = 2
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from spotwise.models.similarity_search import average, nearest, unit_rows
 from spotwise.models.knn_options import KNNImageOptions
+from spotwise.models.similarity_search import average, nearest, unit_rows
 
 
 class KNNImage:

@@ -24,11 +24,11 @@ from torch.nn import functional
 
 from spotwise.models.base import Method
 from spotwise.models.batch import Batch
-from spotwise.models.sizes import Sizes
 from spotwise.models.encoders import check_timm_model, timm_encoder
 from spotwise.models.losses import at_least_float32, noise_contrastive
 from spotwise.models.micnet_options import MicNetOptions
 from spotwise.models.options import stages
+from spotwise.models.sizes import Sizes
 
 logger = logging.getLogger(__name__)
 

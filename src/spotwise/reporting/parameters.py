@@ -16,9 +16,9 @@ from torch import nn
 
 from spotwise.config import prepare, read_config
 from spotwise.errors import InputError, SetupError
-from spotwise.models.sizes import Sizes
 from spotwise.models.encoders import frozen_encoder
 from spotwise.models.registry import REGISTRY, build, load, without_pretraining
+from spotwise.models.sizes import Sizes
 
 GENES = 1000
 POSITIONS = 128  # rows or columns of a Visium array

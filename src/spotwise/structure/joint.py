@@ -11,8 +11,8 @@ import torch
 from spotwise.constants import TEST, TRAIN, VAL
 from spotwise.data.folds import Fold, read_fold
 from spotwise.inference.embeddings import in_batches
-from spotwise.models.similarity_search import unit_rows
 from spotwise.inference.trained_models import load_model
+from spotwise.models.similarity_search import unit_rows
 from spotwise.runtime import devices
 from spotwise.structure.spaces import Space, write_space
 from spotwise.training.dataset import Spots

@@ -14,8 +14,8 @@ from spotwise.data.features import encoder_name, features_of, pretrained
 from spotwise.data.folds import Fold, read_fold
 from spotwise.errors import SetupError
 from spotwise.models.description import WEIGHTS, describe, write_description
-from spotwise.models.sizes import Sizes
 from spotwise.models.registry import load, options
+from spotwise.models.sizes import Sizes
 from spotwise.runtime.files import atomic, write_json
 
 

@@ -25,10 +25,10 @@ from spotwise.data.features import encoder_name, pretrained
 from spotwise.data.folds import content_hash, read_fold
 from spotwise.errors import CollapseError
 from spotwise.models.description import WEIGHTS, describe, write_description
-from spotwise.models.sizes import Sizes
 from spotwise.models.images import IMAGENET_MEAN, IMAGENET_STD
 from spotwise.models.registry import build, without_pretraining
 from spotwise.models.registry import options as method_options_of
+from spotwise.models.sizes import Sizes
 from spotwise.runtime import devices
 from spotwise.runtime.files import write_json, write_text
 from spotwise.runtime.software import versions
