@@ -15,11 +15,7 @@ from benchmarks.table import AtLeast, AtMost, Limit, Row, markdown
 from benchmarks.timing import Ratio, Times, in_turns, peak_memory, total
 from spotwise.data.patches import extract_patches
 from spotwise.evaluation.gene_metrics import pearson_per_gene
-<<<<<<< HEAD:tests/benchmarks/test_benchmarks.py
-from spotwise.inference.retrieval import average, nearest
-=======
 from spotwise.models.similarity_search import average, nearest
->>>>>>> f8bd0c9 (Put the exact search below the models; sizes in a module of their own):tests/test_benchmarks.py
 
 SMALL = retrieval.Size(queries=60, bank=3_000, dimensions=32, genes=20)
 

@@ -215,7 +215,7 @@ def test_options_that_cannot_be_are_refused_by_name(options, named):
 
 
 def test_an_encoder_that_timm_does_not_have_is_refused():
-    with pytest.raises(InputError, match="^MicNet: encoder: found 'resnet1', expected the name of a timm model"):
+    with pytest.raises(InputError, match=r"^MicNet: encoder: found 'resnet1', expected the name of a timm model"):
         micnet(encoder="resnet1")
 
 
