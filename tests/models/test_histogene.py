@@ -63,7 +63,7 @@ def test_parameters_are_the_released_ones(layers, parameters):
 
 def test_published_size_is_the_default():
     with torch.device("meta"):
-        assert n_parameters(HisToGene(1000, 64)) == 106_868_712
+        assert n_parameters(HisToGene(1000, 64, HisToGeneOptions())) == 106_868_712
 
 
 def by_formulas(model, batch):
