@@ -22,7 +22,7 @@ def slide(counts, genes, barcodes=None, spatial=None, **parts):
 
 
 def random_slide(seed, genes, spots=80):
-    """Counts of many genes with their own mean and dispersion."""
+    """Draw counts of many genes with their own mean and dispersion."""
     rng = np.random.default_rng(seed)
     mean = rng.lognormal(0, 1.5, genes)
     r = rng.lognormal(0, 1, genes)

@@ -1,4 +1,4 @@
-"""Clean and normalise the counts of one sample; keep a small picture of its slide."""
+"""Clean and normalise the counts of one sample, and write a thumbnail of its slide."""
 
 from pathlib import Path
 
@@ -14,29 +14,31 @@ from spotwise.runtime.hdf5 import write_anndata
 from spotwise.runtime.job import job
 
 with job(snakemake.log[0]) as logger:
-    given = hest.read_counts(snakemake.input.counts)
-    # a folder of counts alone may lack metadata: then nothing is known of the slide but perhaps its pixel size
-    known = bool(snakemake.input.get("metadata"))
+    raw = hest.read_counts(snakemake.input.counts)
+    # without images there may be no metadata; the counts may still state the pixel size
+    has_metadata = bool(snakemake.input.get("metadata"))
     metadata = (
-        hest.read_metadata(snakemake.input.metadata) if known else {"id": snakemake.wildcards.sample, **given.uns}
+        hest.read_metadata(snakemake.input.metadata) if has_metadata else {"id": snakemake.wildcards.sample, **raw.uns}
     )
     slide = Path(snakemake.input.slide) if snakemake.input.get("slide") else None
-    size = hest.slide_size(metadata, snakemake.input.metadata) if known else None
+    size = hest.slide_size(metadata, snakemake.input.metadata) if has_metadata else None
     if slide is not None:
         check_slide_size(slide, size, snakemake.input.metadata)
     counts, qc = clean_counts(
-        given,
+        raw,
         snakemake.wildcards.sample,
         size,
         snakemake.params.min_counts,
         snakemake.input.counts,
         snakemake.params.outside,
     )
-    if known:
+    if has_metadata:
         counts.uns[SPECIES] = hest.species_of(metadata, snakemake.input.metadata)
-    source = snakemake.input.metadata if known else snakemake.input.counts
-    qc["um_per_px"] = um_per_px(metadata, slide, source) if known or "pixel_size_um_estimated" in metadata else None
-    odd = scale_warning(counts.obsm[SPATIAL], qc["um_per_px"], metadata) if known else None
+    source = snakemake.input.metadata if has_metadata else snakemake.input.counts
+    qc["um_per_px"] = (
+        um_per_px(metadata, slide, source) if has_metadata or "pixel_size_um_estimated" in metadata else None
+    )
+    odd = scale_warning(counts.obsm[SPATIAL], qc["um_per_px"], metadata) if has_metadata else None
     qc["warnings"] += [odd] if odd else []
     for warning in qc["warnings"]:
         logger.warning("%s", warning)

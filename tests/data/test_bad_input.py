@@ -1,7 +1,7 @@
-"""Claims about bad input: each fault is one line that names file, field, what was found and what would be right.
+"""Each fault in the input ends in one line that names file, field, what was found and what was expected.
 
-One good sample, spoilt in one place by each case, goes through the pipeline's own scripts up to a fold. A case ends in
-its line, with code 1 and nothing written by the job that stopped; or it passes, and what was left out is reported.
+One good sample, damaged in one place by each case, runs through the pipeline's own scripts up to a fold. A case ends in
+its line, with code 1 and nothing written by the failed job; or it passes, and what was left out is reported.
 """
 
 import shutil
@@ -58,7 +58,7 @@ LEVEL = picture(np.random.default_rng(0))
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):
-    """A folder with the good sample, gone through once, and the hash of its fold."""
+    """Write the good sample, run it once, and return its folder and the hash of its fold."""
     folder = tmp_path_factory.mktemp("good")
     write_good(folder)
     with pytest.MonkeyPatch.context() as patch:
@@ -71,7 +71,7 @@ def good(tmp_path_factory):
 
 @pytest.fixture
 def here(good, tmp_path, monkeypatch):
-    """A copy of the good sample, to be spoilt, as the working folder."""
+    """Change into a copy of the good sample."""
     copy_good(good[0], tmp_path / "copy")
     monkeypatch.chdir(tmp_path / "copy")
 
@@ -113,7 +113,7 @@ def claim(width, height):
 
 
 def unwritten(file):
-    """A patch file whose writer was killed after making room: HDF5 reads black pixels there."""
+    """Leave images unwritten, as a killed writer does: HDF5 reads black pixels there."""
     images = file["img"][:5]
     del file["img"]
     room = file.create_dataset("img", (len(BARCODES), *images.shape[1:]), np.uint8, chunks=(1, *images.shape[1:]))
@@ -605,7 +605,7 @@ def sparse_as(form):
 
 
 def one_more(name):
-    """A further feature with 900 counts in every spot."""
+    """Add a feature with 900 counts in every spot."""
 
     def edit(adata):
         feature = anndata.AnnData(np.full((12, 1), 900.0), adata.obs, pd.DataFrame(index=[name]))

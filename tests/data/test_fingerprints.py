@@ -1,4 +1,4 @@
-"""Claims about fingerprints: copies of a slide are found whatever was done to them, other slides are not."""
+"""Copies of a slide are found however they were changed, other slides are not."""
 
 import hashlib
 import io
@@ -35,7 +35,7 @@ SIZE = CohortSize(grid=6)
 
 
 def painted(tissue_seed, nuclei_seed=0, patient="P"):
-    """A slide of 700 px; two nuclei seeds are two sections through the same tissue."""
+    """Paint a slide of 700 px; two nuclei seeds are two sections through the same tissue."""
     tissue = lay_out_tissue(np.random.default_rng(tissue_seed), SIZE)
     slide = paint_slide(np.random.default_rng(nuclei_seed), tissue, patient_stain(0, patient), SIZE)
     return slide.resize((700, 640))
@@ -94,20 +94,20 @@ def test_a_copy_of_a_picture_is_found(slides, copy):
 
 
 @pytest.mark.parametrize("how", list(Image.Transpose))
-def test_turning_and_mirroring_changes_next_to_nothing(slides, how):
+def test_rotation_and_mirroring_hardly_change_the_hash(slides, how):
     for slide in slides:
         assert distance(slide, slide.transpose(how)) < 0.06
         assert distance(slide.transpose(how), slide) < 0.06
 
 
-def test_other_slides_of_the_same_patient_are_no_copies(slides):
+def test_other_slides_of_the_same_patient_are_not_copies(slides):
     for number, one in enumerate(slides):
         for other in slides[:number]:
             assert distance(one, other) > SAME_PICTURE_DISTANCE + 0.1
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_next_section_through_the_same_tissue_is_no_copy(slides, seed):
+def test_the_next_section_through_the_same_tissue_is_not_a_copy(slides, seed):
     assert distance(slides[seed], painted(seed, nuclei_seed=1)) > SAME_PICTURE_DISTANCE + 0.05
 
 
@@ -202,7 +202,7 @@ def test_slides_of_different_size_are_compared_fairly():
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_file_is_hashed_whole_and_named_without_its_place(tmp_path):
+def test_a_file_is_hashed_whole_and_named_without_its_root(tmp_path):
     (tmp_path / "st").mkdir()
     content = np.random.default_rng(0).bytes(5_000_000)
     (tmp_path / "st/S1.h5ad").write_bytes(content)
@@ -244,7 +244,7 @@ def test_tissue_is_where_neighbouring_pixels_differ(tmp_path):
     assert tissue_shares(path, np.array([2, 3])).tolist() == [1, 0.5]
 
 
-def test_colour_alone_and_slow_changes_of_light_are_no_tissue(tmp_path):
+def test_colour_alone_and_slow_changes_of_light_are_not_tissue(tmp_path):
     pink = np.broadcast_to(np.array([235, 190, 225], np.uint8), flat().shape)
     vignette = flat() - (np.arange(PATCH_PX) // 12).astype(np.uint8)[None, :, None]
     path = patch_file(tmp_path / "p.h5", [pink, vignette])

@@ -22,7 +22,7 @@ SHEET = [Sample(sample, "c", patient) for sample, patient in PATIENTS.items()]
 
 
 def slide(sample, genes=PANEL, wide=False):
-    """A slide whose expression says of each value which spot and gene it is."""
+    """Build a slide whose expression encodes spot and gene of each value."""
     rng = np.random.default_rng(int(sample[1:]))
     n = SPOTS[sample]
     spatial = rng.uniform(size=(n, 2)) * ([3000, 1000] if wide else [1000, 3000])
@@ -172,7 +172,7 @@ def test_a_gene_that_a_training_slide_does_not_measure_is_refused():
 
 @pytest.fixture
 def on_disk(tmp_path):
-    """A slide of ten spots, two of them dropped by cleaning; patches in another order, for all but two spots."""
+    """Build a slide of ten spots, two of them dropped, and patches in another order for all but two spots."""
     rng = np.random.default_rng(3)
     labels = [f"s{number}" for number in range(10)]
     dropped = ["s1", "s6"]
@@ -194,7 +194,7 @@ def write_patches(path, labels, px=224):
         file[BARCODES] = np.array(labels, dtype="S")[:, None]
 
 
-def test_spots_meet_their_patches_by_label(on_disk):
+def test_spots_are_joined_to_patches_by_barcode(on_disk):
     lognorm, stored, path = on_disk
     write_patches(path, stored)
     one = spots_with_patches(lognorm, path)
@@ -207,7 +207,7 @@ def test_spots_meet_their_patches_by_label(on_disk):
         assert one.total_counts[at] == lognorm.obs[TOTAL_COUNTS].iloc[spot]
 
 
-def test_the_order_of_the_patches_matters_for_nothing_but_their_rows(on_disk):
+def test_the_order_of_the_patches_changes_only_their_rows(on_disk):
     lognorm, stored, path = on_disk
     write_patches(path, stored)
     one = spots_with_patches(lognorm, path)

@@ -217,7 +217,7 @@ def test_patches_lie_in_the_file_in_the_order_of_the_spots(tmp_path):
     assert places == sorted(places)
 
 
-def test_spots_and_patches_are_joined_by_label():
+def test_spots_and_patches_are_joined_by_barcode():
     rows = match_patches(["c", "a", "d"], ["a", "b", "c", "d"], "patches.h5")
     assert rows.tolist() == [1, -1, 0, 2]
 

@@ -142,7 +142,7 @@ def test_counts_have_the_layout_of_hest(linked, sample):
     assert np.polyfit(adata.obs["array_col"], x_um, 1)[0] == pytest.approx(metadata["inter_spot_dist"], rel=0.01)
 
 
-def test_default_sample_is_as_large_as_promised(tmp_path):
+def test_default_sample_has_the_documented_size(tmp_path):
     paths = generate_sample(tmp_path, "S1", "P1", cohort_seed=0)
     adata = anndata.read_h5ad(paths["counts"])
     assert 170 <= adata.n_obs <= 225
@@ -255,7 +255,7 @@ def test_library_size_predicts_next_to_nothing(linked, null):
     assert np.abs(score_across_patients(null, log_depth)).max() < 0.15
 
 
-def test_depth_of_a_spot_is_not_a_matter_of_its_domain(linked):
+def test_depth_of_a_spot_does_not_depend_on_its_domain(linked):
     explained = [
         share_explained(log_depth(adata), adata.obs["domain"].to_numpy())[0]
         for adata, _ in (usable(linked, sample) for sample in NAMES)
@@ -274,7 +274,7 @@ def test_null_cohort_is_the_linked_one_with_its_counts_shuffled(linked, null, sa
 
 
 def draw_pure_spots(n_per_domain):
-    """Counts of the genes in spots that lie wholly in one domain, by domain; failed spots left out."""
+    """Draw counts of spots that lie wholly in one domain, by domain, without failed spots."""
     domains = np.repeat(DOMAINS, n_per_domain)
     spots = pd.DataFrame({domain: (domains == domain).astype(float) for domain in DOMAINS})
     spots = spots.assign(cellularity=0.0, in_tissue=True)
