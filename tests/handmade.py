@@ -12,7 +12,7 @@ CONTROLS = ("TrainMean", "RandomRetrieval", "Oracle")
 
 
 def prediction(predicted, observed, run=None, **var):
-    """A prediction of `GENES` on spots in a row; ``run`` and ``var`` replace defaults."""
+    """Make a prediction of `GENES` on spots in a row; ``run`` and ``var`` replace defaults."""
     n, g = np.shape(predicted)
     names = GENES[:g]
     columns = {"is_marker": False, "is_measured": True, "reference_mean": np.arange(g), "reference_var": np.arange(g)}
@@ -98,7 +98,7 @@ def two_folds_two_seeds():
 
 
 def slide_rows(predictor, slides, seed=0, fold=None, cohort="READ", protocol="paper", kind="method"):
-    """Scores of slides, each a list of the PCC of markers A, B, ...; by default each slide is a fold."""
+    """Make scores of slides, each a list of the PCC of markers A, B, ...; by default each slide is a fold."""
     parts = []
     for number, pcc in enumerate(slides):
         part = pd.DataFrame({"gene": list("ABCDEFGHIJKLMNOPQRSTUVWXYZ")[: len(pcc)], "pcc": np.array(pcc, dtype=float)})

@@ -40,7 +40,7 @@ def test_a_95_percent_interval_covers_the_truth_as_often_as_it_says(slides, vari
     assert 0.93 <= covered(crossed(slides, 50, *variances)) <= 0.97
 
 
-def test_the_check_of_coverage_tells_narrow_and_wide_intervals():
+def test_the_check_of_coverage_distinguishes_narrow_and_wide_intervals():
     cells = crossed(4, 50, 0.3, 0.3, 1)
     assert covered(cells, width=0.75) < 0.93
     assert covered(cells, width=1.35) > 0.97

@@ -93,7 +93,7 @@ def test_spearman_equals_scipy_gene_by_gene_with_ties(expression):
     np.testing.assert_allclose(spearman_per_gene(predicted, observed), expected, atol=1e-12)
 
 
-def test_spearman_asks_for_the_order_alone():
+def test_spearman_depends_on_the_order_alone():
     observed = np.array([[1.0, 0.1], [2, 0.1], [3, 0.1], [1000, 0.1]])
     predicted = np.array([[0.0, 1], [1, 2], [30, 3], [31, 4]])
     assert spearman_per_gene(predicted, observed).tolist() == pytest.approx([1, 0])

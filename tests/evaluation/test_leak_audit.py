@@ -196,7 +196,7 @@ def test_a_clean_run_has_no_leak_and_no_warning(clean):
     assert set(clean["status"]) == {CLEAN, BY_DESIGN}
 
 
-def test_what_the_protocols_prescribe_is_told_as_such(clean):
+def test_what_the_protocols_prescribe_is_reported_as_by_design(clean):
     assert status(clean, PATIENTS, PAPER) == {"0": BY_DESIGN, "1": BY_DESIGN, "2": CLEAN, "3": CLEAN}
     for check in (PANEL, RANKING, CHECKPOINT):
         assert set(status(clean, check, PAPER).values()) == {BY_DESIGN}
@@ -216,7 +216,7 @@ def test_every_fold_is_checked_for_everything(clean):
     assert (clean.loc[clean["status"] == BY_DESIGN, "n"] > 0).all()
 
 
-def test_the_panel_is_told_gene_by_gene(clean, clean_samples):
+def test_differences_of_the_panel_are_counted_gene_by_gene(clean, clean_samples):
     for fold in range(4):
         tested = SHEET[fold][0]
         counts = {sample: prepared.counts for sample, prepared in clean_samples.items()}
@@ -226,7 +226,7 @@ def test_the_panel_is_told_gene_by_gene(clean, clean_samples):
         found = only(clean, PANEL, PAPER, str(fold))
         assert found["n"] == len(everyone ^ training)
         assert found["detail"].startswith(f"the panel of all slides, {tested} included: {len(everyone - training)} of")
-        assert f"{len(training - everyone)} that they choose are missing" in found["detail"]
+        assert f"{len(training - everyone)} that they select are missing" in found["detail"]
 
 
 def test_genes_too_many_and_genes_too_few_both_count(fold):
@@ -238,8 +238,8 @@ def test_genes_too_many_and_genes_too_few_both_count(fold):
     found = panel_source(fold, Panels())
     assert (found.status, found.n) == (LEAK, 3)
     assert found.detail == (
-        "the panel of all slides, C, D included: 1 of its 3 genes not chosen by the training slides, "
-        "2 that they choose are missing"
+        "the panel of all slides, C, D included: 1 of its 3 genes not selected by the training slides, "
+        "2 that they select are missing"
     )
     fewer = panel_source(replace(fold, genes=np.array(["B", "C", "D"], dtype=object)), Panels())
     assert (fewer.status, fewer.n) == (LEAK, 1)
@@ -255,8 +255,8 @@ def test_one_predictor_that_was_scored_on_other_genes_is_found(tmp_path, clean_s
     assert alarms(run.audit()) == {(RANKING, PATIENT, "0"): LEAK}
 
 
-def test_names_tell_who_stands_on_both_sides(clean):
-    assert only(clean, PATIENTS, PAPER, "1")["detail"] == "P1: S1 known, S2 tested"
+def test_details_name_the_patients_and_slides_on_both_sides(clean):
+    assert only(clean, PATIENTS, PAPER, "1")["detail"] == "P1: S1 in training, S2 in test"
 
 
 # --- planted: the same slide twice ------------------------------------------------------------------------------------
@@ -285,9 +285,9 @@ def test_a_slide_under_two_ids_of_its_patient_leaks_where_slides_are_left_out(tm
     expected = {(check, "all", "all"): WARNING for check in (SAME_FILE, SAME_PICTURE, SAME_COUNTS)}
     expected |= {(check, PAPER, fold): LEAK for check in (TWINS, SPOTS) for fold in ("2", "4")}
     assert alarms(findings) == expected
-    told = only(findings, TWINS, PAPER, "4")["detail"]
-    assert told.startswith("S5 (P2), tested, is S3 (P2), known: same file (")
-    assert "same picture (distance 0.00), same counts (100% of the spots)" in told
+    detail = only(findings, TWINS, PAPER, "4")["detail"]
+    assert detail.startswith("S5 (P2) in test is S3 (P2) in training: same file (")
+    assert "same picture (distance 0.00), same counts (100% of the spots)" in detail
 
 
 def test_a_patient_under_two_names_leaks_where_patients_are_left_out(tmp_path, clean_samples, plain_copy):
@@ -296,7 +296,7 @@ def test_a_patient_under_two_names_leaks_where_patients_are_left_out(tmp_path, c
         (check, PATIENT, fold) for check in (TWINS, SPOTS) for fold in ("1", "3")
     }
     assert set(status(findings, TWINS, PATIENT).values()) == {LEAK, CLEAN}
-    assert "S3 (P2), tested, is S5 (another name), known" in only(findings, TWINS, PATIENT, "1")["detail"]
+    assert "S3 (P2) in test is S5 (another name) in training" in only(findings, TWINS, PATIENT, "1")["detail"]
     assert "S3 (demo, P2) and S5 (demo, another name)" in findings.query("check == @SAME_COUNTS")["detail"].item()
     assert set(status(findings, PATIENTS, PATIENT).values()) == {CLEAN}  # by its name it is someone else
 
@@ -318,7 +318,10 @@ def test_a_copy_with_other_counts_is_found_by_its_picture(tmp_path, root, clean_
         **{(TWINS, PAPER, fold): LEAK for fold in ("2", "4")},
         **{(TWINS, PATIENT, fold): LEAK for fold in ("1", "3")},
     }
-    assert "S5 (P9), tested, is S3 (P2), known: same picture (distance 0." in only(findings, TWINS, PATIENT, "3").detail
+    assert (
+        "S5 (P9) in test is S3 (P2) in training: same picture (distance 0."
+        in only(findings, TWINS, PATIENT, "3").detail
+    )
 
 
 def test_a_part_of_the_spots_with_another_picture_is_found_by_its_counts(tmp_path, root, clean_samples):
@@ -338,7 +341,7 @@ def test_a_part_of_the_spots_with_another_picture_is_found_by_its_counts(tmp_pat
     }
 
 
-def test_two_cohorts_that_share_a_slide_are_told_without_a_leak(tmp_path, clean_samples, plain_copy):
+def test_two_cohorts_that_share_a_slide_are_reported_without_a_leak(tmp_path, clean_samples, plain_copy):
     one, two = Run(tmp_path / "one", clean_samples), {"S5": plain_copy, "S1": clean_samples["S1"]}
     other = Run(tmp_path / "two", two, [("S5", "P2"), ("S1", "P1")])
     for path in other.folds:
@@ -382,17 +385,17 @@ def test_a_patient_of_the_training_set_that_is_tested_is_a_leak(tmp_path, clean_
     run.tamper(PATIENT, 2, renamed)
     findings = run.audit()
     assert alarms(findings) == {(PATIENTS, PATIENT, "2"): LEAK}
-    assert only(findings, PATIENTS, PATIENT, "2")["detail"] == "P1: S1, S2 known, S4 tested"
+    assert only(findings, PATIENTS, PATIENT, "2")["detail"] == "P1: S1, S2 in training, S4 in test"
 
 
-def test_a_patient_who_only_validates_is_known_too(fold):
+def test_a_patient_who_only_validates_counts_as_training(fold):
     role = fold.role.copy()
     role[fold.sample == "B"] = VAL
     patient = fold.patient.copy()
     patient[fold.sample == "D"] = "B"
     patient[fold.sample == "C"] = "C"
     found = shared_patients(replace(fold, role=role, patient=patient))
-    assert (found.status, found.n, found.detail) == (LEAK, 1, "B: B known, D tested")
+    assert (found.status, found.n, found.detail) == (LEAK, 1, "B: B in training, D in test")
 
 
 def test_a_panel_chosen_with_test_slides_is_a_leak(tmp_path, clean_samples, clean):
@@ -402,7 +405,7 @@ def test_a_panel_chosen_with_test_slides_is_a_leak(tmp_path, clean_samples, clea
     assert only(findings, PANEL, PATIENT, "1")["n"] == only(clean, PANEL, PAPER, "2")["n"]
 
 
-def test_a_panel_that_nobody_chose_is_told(tmp_path, clean_samples):
+def test_a_panel_that_no_set_of_slides_selects_is_reported(tmp_path, clean_samples):
     run = Run(tmp_path, clean_samples)
     for protocol in (PAPER, PATIENT):
         run.tamper(protocol, 0, lambda fold: replace(fold, genes=np.array(["ODD", *fold.genes[1:]], dtype=object)))
@@ -418,7 +421,7 @@ def test_genes_ranked_on_the_test_slide_are_a_leak(tmp_path, clean_samples):
     assert "genes that only the test slide ranks so high" in only(findings, RANKING, PATIENT, "0")["detail"]
 
 
-def test_a_list_is_judged_gene_by_gene(fold):
+def test_a_list_is_checked_gene_by_gene(fold):
     """Genes by mean of the training slides; one listed gene swapped for the first that is not in the list."""
     fold = replace(fold, fold=3)
     slides = [fold.expression[fold.rows(TRAIN, VAL, sample=slide)] for slide in ("A", "B")]
@@ -465,7 +468,7 @@ def test_a_tested_spot_of_a_training_slide_is_a_leak_by_any_protocol(fold):
     role[fold.rows(TRAIN, sample="A")[:4]] = TEST
     for protocol in (PAPER, PATIENT):
         found = shared_rows(replace(fold, role=role, protocol=protocol))
-        assert (found.status, found.n, found.detail) == (LEAK, 4, "4 spots of slides that train: A")
+        assert (found.status, found.n, found.detail) == (LEAK, 4, "4 spots of training slides: A")
 
 
 def test_a_tested_spot_with_the_expression_of_a_training_spot_is_a_leak(fold):
@@ -509,7 +512,7 @@ def test_a_block_of_the_only_training_slide_may_validate(fold):
     assert (found.status, found.n) == (BY_DESIGN, 3)
 
 
-def test_a_slide_that_could_have_been_spared_is_missed(fold):
+def test_validation_on_training_slides_is_a_warning_where_a_whole_slide_was_available(fold):
     """B, of patient A, validates beside A, while D, of a patient of its own, trains."""
     role = np.where(fold.sample == "B", VAL, np.where(fold.sample == "C", TEST, TRAIN)).astype(object)
     names = np.array([{"B": "A", "C": "C"}.get(slide, slide) for slide in fold.sample], dtype=object)
@@ -545,7 +548,7 @@ def test_the_page_puts_alarms_first_and_folds_with_one_result_together(clean):
     page = to_markdown(clean)
     assert "Neither a leak nor a warning." in page
     assert f"| {SPOTS} | {CLEAN} | 0, 1, 2, 3 | 0 |  |" in page
-    assert f"| {PATIENTS} | {BY_DESIGN} | 0, 1 | 1 | fold 0: P1: S2 known, S1 tested; ... |" in page
+    assert f"| {PATIENTS} | {BY_DESIGN} | 0, 1 | 1 | fold 0: P1: S2 in training, S1 in test; ... |" in page
     odd = clean.copy()
     odd.loc[odd.index[-1], ["status", "detail"]] = [LEAK, "a <b>|name_"]
     page = to_markdown(odd)

@@ -12,7 +12,7 @@ from spotwise.evaluation.noise_ceiling import noise_ceiling, thin
 
 
 def slide(counts):
-    """A slide of ``counts`` (N, G)."""
+    """Make a slide of ``counts`` (N, G)."""
     spots, genes = counts.shape
     return anndata.AnnData(
         sparse.csr_matrix(counts, dtype=np.float32),
@@ -22,7 +22,7 @@ def slide(counts):
 
 
 def rates(spots=400, genes=60, depth=3000, seed=0):
-    """Expected counts (N, G) of genes from rare to common that follow four programmes."""
+    """Draw expected counts (N, G) of genes from rare to common that follow four programmes."""
     rng = np.random.default_rng(seed)
     abundance = np.geomspace(1, 1000, genes)
     share = abundance * np.exp(rng.normal(size=(spots, 4)) @ rng.normal(0, 0.3, size=(4, genes)))

@@ -258,7 +258,7 @@ def test_holm_corrects_over_all_pairs_of_one_cohort_protocol_and_gene_set():
     assert (table["p_holm"] > table["p"]).any()
 
 
-def test_seeds_are_a_spread_of_their_own():
+def test_seeds_have_their_own_standard_deviation():
     scores, sets = together(
         slide_rows("A", [[0.3], [0.3]], seed=0),
         slide_rows("A", [[0.5], [0.5]], seed=1),
@@ -277,7 +277,7 @@ def test_seeds_are_a_spread_of_their_own():
     assert means[["C", "D"]].isna().all()
 
 
-def test_only_genes_that_are_judged_are_read(tmp_path):
+def test_only_listed_and_named_genes_are_read(tmp_path):
     scores = slide_rows("A", [[0.1, 0.2, 0.3, 0.4, 0.5, 0.6]]).assign(is_marker=False)
     scores["rank_mean"], scores["rank_var"] = [1, 2, 3, 4, 5, 0], [5, 4, 3, 2, 1, 0]
     scores["is_measured"] = [True] * 5 + [False]

@@ -212,7 +212,7 @@ def test_the_paper_configuration_runs_everything_that_was_published(monkeypatch)
     assert set(NUMBERS["cohort"]) == {*COHORTS, ALL_COHORTS}
 
 
-def test_what_is_ambiguous_is_said():
+def test_ambiguous_rows_have_a_remark():
     assert NUMBERS.loc[NUMBERS["other_predictor"].ne(""), "remark"].str.contains("other reading").all()
     said = NUMBERS.drop_duplicates(["table", "model"]).set_index(["table", "model"])["remark"]
     assert "contrastive" in said[1, "BLEEP"]

@@ -13,7 +13,7 @@ from spotwise.evaluation.slide_metrics import gene_gene_correlation, hvg_recover
 
 
 def prediction(predicted, observed, reference=None, measured=True):
-    """A prediction of the square array; genes are ranked by the truth of the slide, or by ``reference``."""
+    """Make a prediction on the square array; genes are ranked by the slide's truth, or by ``reference``."""
     n, g = predicted.shape
     reference = observed if reference is None else reference
     run = {"cohort": "c", "protocol": "paper", "predictor": "P", "method": "M", "kind": "method", "k": 0, "k_used": 0}

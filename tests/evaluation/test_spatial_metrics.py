@@ -99,7 +99,7 @@ def test_ssim_sees_shrinkage_and_a_wrong_level_that_correlation_does_not(maps):
     assert ssim_per_gene(observed + 2, observed, window)[0] < 0.9
 
 
-def test_ssim_of_a_constant_truth_is_0_whatever_is_predicted(maps):
+def test_ssim_of_a_constant_truth_is_0_for_any_prediction(maps):
     predicted, observed = maps
     observed[:, 0] = 0.1
     for guess in (predicted, observed):

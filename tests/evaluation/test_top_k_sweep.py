@@ -71,7 +71,7 @@ def test_expression_comes_from_the_bank_fold_and_truth_from_the_fold(fold, embed
 
 
 @pytest.mark.parametrize("block_bytes", [1, 55 * 4 * 3, 2**28])
-def test_predictions_equal_a_sort_of_each_query_whatever_the_blocks(fold, embedded, block_bytes, monkeypatch):
+def test_predictions_equal_a_sort_of_each_query_for_any_block_size(fold, embedded, block_bytes, monkeypatch):
     monkeypatch.setattr(similarity_search, "BLOCK_BYTES", block_bytes)
     bank, queries = embedded
     expression = fold.expression[bank.row]

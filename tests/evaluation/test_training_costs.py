@@ -1,4 +1,4 @@
-"""Claims about what training cost, and how it is drawn."""
+"""Claims about the costs of trainings, fits and embeddings."""
 
 import json
 
@@ -6,11 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from drawing import misplaced
 from spotwise.errors import InputError
 from spotwise.evaluation import training_costs
-from spotwise.reporting.figures import style
-from spotwise.reporting.figures.cost_chart import draw_training_costs
 
 
 def training(path, seconds, device="cpu", gpu=None, started=1, without=()):
@@ -65,7 +62,7 @@ def test_costs_are_read_from_where_each_kind_of_job_notes_them(jobs):
     pd.testing.assert_frame_equal(jobs, expected, check_dtype=False)
 
 
-def test_the_table_sums_up_what_is_known(jobs):
+def test_the_table_summarises_known_times(jobs):
     table = training_costs.cost_table(jobs).set_index(["name", "step"])
     assert table.loc[("CMRCNet", "training")].to_dict() == {
         "runs": 4,
@@ -90,7 +87,7 @@ def test_jobs_are_read_again_as_they_were_written(jobs, tmp_path):
 
 
 @pytest.mark.parametrize("missing", ["seconds", "device", "peak_gpu_memory_bytes"])
-def test_a_training_that_does_not_tell_its_cost_is_refused(tmp_path, missing):
+def test_a_training_summary_without_its_cost_is_refused(tmp_path, missing):
     path = training(tmp_path / "a.json", 1, without=[missing])
     with pytest.raises(InputError, match=rf"a\.json: keys: .*also {missing}"):
         training_costs.model_cost(path, tmp_path / "absent.tsv")
@@ -100,29 +97,3 @@ def test_a_benchmark_without_seconds_is_refused(tmp_path):
     (tmp_path / "b.tsv").write_text("minutes\n1\n")
     with pytest.raises(InputError, match=r"b\.tsv: columns: .*expected s, with a row"):
         training_costs.benchmark_seconds(tmp_path / "b.tsv")
-
-
-def test_every_timed_job_is_a_point_and_the_median_a_bar(jobs, kept):
-    draw_training_costs(jobs, style.method_looks(["CMRCNet", "Ridge"]), "f.pdf", "f.png")
-    (ax,) = kept[0].axes
-    assert [label.get_text() for label in ax.get_yticklabels()] == [
-        "CMRCNet",
-        "Ridge, fit",
-        "resnet18, a slide embedded",
-    ]
-    points = [line for line in ax.lines if line.get_marker() == "o"]
-    assert [sorted(line.get_xdata()) for line in points] == [[100, 300, 800], [2.5], [20, 40]]
-    assert points[0].get_color() == style.METHOD_COLOURS["CMRCNet"]
-    bars = [line.get_xdata()[0] for line in ax.lines if line.get_linewidth() == 1]
-    assert bars == [300, 2.5, 30]
-    assert [text.get_text() for text in ax.texts] == [
-        "4 jobs (3 timed), 0.33 h, GPU X; GPU Y",
-        "2 jobs (1 timed), 0.00069 h, cpu",
-        "2 jobs, 0.017 h",
-    ]
-    assert misplaced(kept[0]) == []
-
-
-def test_costs_without_any_time_are_drawn(jobs, kept):
-    draw_training_costs(jobs.assign(seconds=np.nan), style.method_looks(["CMRCNet", "Ridge"]), "f.pdf", "f.png")
-    assert kept[0].axes[0].texts[0].get_text() == "4 jobs (0 timed), –, GPU X; GPU Y"

@@ -76,7 +76,7 @@ def test_a_prediction_of_another_shape_is_refused(fold, tmp_path, wrong):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_prediction_that_breaks_its_contract_is_named(tmp_path):
+def test_a_prediction_that_breaks_its_contract_is_refused(tmp_path):
     path = tmp_path / "prediction.h5ad"
     broken = prediction(np.ones((3, 2)), np.ones((3, 2)))
     del broken.uns["spotwise"]["k_used"]

@@ -106,7 +106,7 @@ def test_the_smoothed_space_is_that_of_the_smoothed_genes(slide):
     same_up_to_sign(baseline_spaces.baseline_space("SmoothedExpression", slide, 0).embedding, scores_by_svd(smooth))
 
 
-def test_the_halves_of_a_concatenation_weigh_the_same_whatever_their_unit(slide, features):
+def test_the_halves_of_a_concatenation_have_the_same_weight_in_any_unit(slide, features):
     joint = baseline_spaces.baseline_space("Concatenation", slide, 0, features)
     assert joint.embedding.shape[1] == 2 * baseline_spaces.COMPONENTS
     image, expression = np.split(joint.embedding.astype(float), 2, axis=1)

@@ -57,7 +57,7 @@ def random_slides():
     }
 
 
-def test_slides_are_scaled_apart_and_joined_on_the_genes_in_common_that_any_spot_has():
+def test_slides_are_scaled_separately_and_joined_on_their_common_detected_genes():
     slides = random_slides()
     fold = assemble_clustering_fold(slides, {"S1": "P", "S2": "Q"}, "c", 0.2)
     assert fold.genes.tolist() == ["A", "B", "E"]
@@ -87,7 +87,7 @@ def test_a_fifth_of_each_slides_spots_is_held_out_at_random_and_always_the_same(
     )
 
 
-def test_a_slide_with_genes_of_its_own_or_too_few_spots_is_refused():
+def test_a_slide_without_common_genes_or_with_too_few_spots_is_refused():
     alone = {"S1": slide([[1, 2]] * 9, ["A", "B"], "x"), "S2": slide([[1, 2]] * 9, ["C", "D"], "y")}
     with pytest.raises(InputError, match="c: genes: found none with a count in common to S1, S2"):
         assemble_clustering_fold(alone, {"S1": "P", "S2": "P"}, "c", 0.2)

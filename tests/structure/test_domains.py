@@ -47,7 +47,7 @@ def test_groups_of_one_size_are_numbered_as_they_come():
     assert domains.number_by_size(np.array(list("zzbbaaac"))).tolist() == [1, 1, 2, 2, 0, 0, 0, 3]
 
 
-def test_clusterings_are_the_same_each_time_and_know_the_seed():
+def test_clusterings_are_the_same_each_time_and_depend_on_the_seed():
     embedding = np.random.default_rng(2).normal(size=(150, 6))
     for cluster in (domains.kmeans, domains.leiden):
         one, again, other = (cluster(embedding, 6, seed) for seed in (1, 1, 2))
@@ -69,7 +69,7 @@ def test_kmeans_keeps_the_best_of_several_starts():
 
 
 @pytest.mark.parametrize("wanted", [2, 3, 4, 5, 7, 10])
-def test_leiden_finds_the_number_asked_for(wanted):
+def test_leiden_finds_the_wanted_number(wanted):
     rng = np.random.default_rng(3)
     embedding = np.concatenate([rng.normal(size=(60, 4)), rng.normal(size=(60, 4)) + 3])
     assert len(np.unique(domains.leiden(embedding, wanted, 0))) == wanted
@@ -94,7 +94,7 @@ def test_the_resolution_is_searched_by_doubling_and_bisection():
         assert len(np.unique(domains.search_resolution(steps, wanted))) == nearest
 
 
-def test_spaces_in_which_the_domains_cannot_be_are_refused():
+def test_spaces_with_too_few_spots_or_rows_for_the_domains_are_refused():
     embedding, _ = clouds([5, 4])
     with pytest.raises(InputError, match=r"file: spots: found 9, expected more than the 9 domains"):
         domains.find_domains(space_of(embedding), square(3), 9, 0, "file")
@@ -204,7 +204,7 @@ def test_what_is_found_on_unlabelled_spots_does_not_count():
         assert scores_of(found, labels)[name] == scores_of(other, labels)[name]
 
 
-def test_without_labels_only_the_space_and_the_slide_judge():
+def test_without_labels_only_silhouette_and_pas_are_scored():
     embedding, truth = clouds([50, 50], distance=50)
     scores = scores_of(truth, [UNLABELLED] * 100, embedding)
     assert np.isnan([scores[name] for name in ("ARI", "AMI", "homogeneity", "completeness")]).all()
@@ -221,7 +221,7 @@ def test_silhouette_by_hand_and_of_a_single_domain():
     assert np.isnan(scores_of([0, 0, 0, 0], [UNLABELLED] * 4, line, spatial)["silhouette"])
 
 
-def test_spots_out_of_place_by_brute_force_and_at_both_ends():
+def test_pas_equals_brute_force_and_its_extremes():
     rng = np.random.default_rng(9)
     spatial, found = rng.uniform(size=(80, 2)), rng.integers(0, 2, 80)
     distance = np.linalg.norm(spatial[:, None] - spatial[None], axis=2)
@@ -273,7 +273,7 @@ def test_spaces_of_other_spots_are_refused():
 
 
 def two_modalities(seed):
-    """Domains A B C D; the image tells A, B from C, D, the expression A, C from B, D."""
+    """Make domains A B C D of which the image separates A, B from C, D and the expression A, C from B, D."""
     rng = np.random.default_rng(seed)
     truth = np.repeat(np.arange(4), 36)
     image = 5.0 * (truth // 2)[:, None] * np.eye(1, 6) + rng.normal(size=(144, 6))
@@ -286,7 +286,7 @@ def ari(embedding, labels):
     return scores[~scores["refined"]].set_index("clustering")["ARI"]
 
 
-def test_both_modalities_together_tell_what_neither_tells_and_shuffled_against_each_other_they_do_not():
+def test_both_modalities_together_separate_what_neither_does_alone_or_shuffled():
     rows = []
     for seed in range(3):
         image, expression, labels = two_modalities(seed)
@@ -305,7 +305,7 @@ def test_both_modalities_together_tell_what_neither_tells_and_shuffled_against_e
     assert (means.loc["shuffled"] < alone + 0.05).all()
 
 
-def test_the_halves_of_a_models_space_are_judged_beside_it():
+def test_the_halves_of_a_models_space_are_scored_beside_it():
     image, expression, labels = two_modalities(0)
     joint = replace(space_of(np.hstack([image, expression])), name="Mine", seed=2, halves=(6, 6))
     found, scores = domains.domains_of_slide([("f", joint, 2)], square(12), labels, 4)

@@ -30,7 +30,7 @@ OPTIONS = TrainingOptions(device="cpu", epochs=12, batch_size=16, threads=1, **S
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory):
-    """A slide of two domains: nuclei in the one, stripes in the other; a third of the genes higher in one."""
+    """Train on a slide of two domains, nuclei and stripes, with a third of the genes higher in one."""
     folder = tmp_path_factory.mktemp("toy")
     rng = np.random.default_rng(0)
     domain = rng.permutation(np.arange(N) % 2)
@@ -118,7 +118,7 @@ def test_the_kept_epoch_is_that_of_the_highest_spearman(toy):
     assert again["spearman"] == pytest.approx(max(spearman), abs=1e-6)
 
 
-def test_a_gene_that_a_test_slide_lacks_stands_at_its_mean_in_training(fold, caplog):
+def test_a_gene_missing_from_a_test_slide_has_its_training_mean(fold, caplog):
     tested = fold.rows("test", sample="C")
     fold.expression[tested, 4] = np.nan
     found = measured(fold, tested)

@@ -24,7 +24,7 @@ def slides():
     return spaces, np.concatenate([group for _, group in parts.values()]), organise(spaces)
 
 
-def test_spots_of_one_direction_lie_together_whatever_their_length_and_slide(slides):
+def test_spots_of_one_direction_lie_together_for_any_length_and_slide(slides):
     _, group, plane = slides
     points = plane[["umap1", "umap2"]].to_numpy()
     distance = np.linalg.norm(points[:, None] - points[None], axis=2)

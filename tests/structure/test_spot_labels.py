@@ -36,7 +36,7 @@ def test_labels_are_joined_by_barcode_and_absent_spots_stay_unlabelled(table):
 
 @pytest.mark.parametrize("nothing", [np.nan, None, "", " ", "nan", "NaN", "NA"])
 @pytest.mark.parametrize("kind", ["csv", "text", "category"])
-def test_whatever_stands_for_no_label_leaves_a_spot_unlabelled(table, tmp_path, nothing, kind):
+def test_every_way_to_write_no_label_leaves_a_spot_unlabelled(table, tmp_path, nothing, kind):
     labels = LABELS | {"d": nothing}
     path = table(labels)
     if kind != "csv":
@@ -65,7 +65,7 @@ def test_values_that_name_no_class_leave_a_spot_unlabelled(table):
 
 
 @pytest.mark.parametrize(
-    ("labels", "options", "told"),
+    ("labels", "options", "message"),
     [
         (
             LABELS,
@@ -79,8 +79,8 @@ def test_values_that_name_no_class_leave_a_spot_unlabelled(table):
         ({"x": "fat"}, {}, "no label"),
     ],
 )
-def test_a_table_at_fault_is_refused(table, labels, options, told):
-    with pytest.raises(InputError, match=told) as caught:
+def test_an_invalid_table_is_refused(table, labels, options, message):
+    with pytest.raises(InputError, match=message) as caught:
         read(table(labels), **options)
     assert str(caught.value).startswith(str(table(labels)))
 

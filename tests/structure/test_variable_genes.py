@@ -47,7 +47,7 @@ def cohort():
 
 
 def genes_of(slide, order=slice(None)):
-    """The genes of a slide with its spots' rows in another order than their places."""
+    """Test the genes of a slide with its rows of expression in ``order``."""
     depth = slide.obs["total_counts"].to_numpy()
     return vg.spatially_variable_genes(slide.X[order], slide.var_names, slide.obsm["spatial"], depth[order], "file")
 
@@ -99,9 +99,9 @@ def test_p_is_the_share_of_permutations_with_as_large_an_i(share):
     spatial = square(15)
     near = adjacency(spatial)
     gene = rng.gamma(2, size=225) * (rng.random(225) < share)
-    dealt = morans_i(np.stack([rng.permutation(gene) for _ in range(40000)], axis=1), near)
+    permuted = morans_i(np.stack([rng.permutation(gene) for _ in range(40000)], axis=1), near)
     for chance in (0.5, 0.05, 0.005):
-        found = vg.moran_null(gene[:, None], near).p_value(np.quantile(dealt, [1 - chance]))
+        found = vg.moran_null(gene[:, None], near).p_value(np.quantile(permuted, [1 - chance]))
         assert found[0] == pytest.approx(chance, rel=0.4)
 
 
@@ -152,7 +152,7 @@ def test_sparse_genes_of_a_shuffled_slide_are_not_found_though_a_normal_null_fin
     assert np.mean(normal) > 5
 
 
-def test_a_pattern_of_the_depth_alone_is_told_from_one_of_a_gene():
+def test_a_pattern_of_the_depth_alone_is_distinguished_from_one_of_a_gene():
     rng = np.random.default_rng(4)
     spatial = square(15)
     depth = 300 * np.exp(1.3 * np.sin(spatial[:, 0] / 3) + 0.2 * rng.normal(size=225))
@@ -171,7 +171,7 @@ def test_a_pattern_of_the_depth_alone_is_told_from_one_of_a_gene():
     assert (table["q_beyond_depth"] < vg.SIGNIFICANT)[planted].all()
 
 
-def test_each_row_tells_of_its_gene():
+def test_each_row_describes_its_gene():
     rng = np.random.default_rng(5)
     spatial = hexagonal(10)
     expression = rng.poisson(0.4, size=(100, 300)) * rng.gamma(2, size=(100, 300))  # two blocks of genes
@@ -255,7 +255,7 @@ def test_a_domain_of_one_spot_is_left_out_and_one_domain_alone_is_refused():
         domain_genes(expression, names(4), np.zeros(20, dtype=int), "file")
 
 
-def test_genes_that_made_the_domains_separate_them_though_there_is_nothing():
+def test_genes_that_made_the_domains_separate_them_even_in_noise():
     # what CIRCULAR warns of
     rng = np.random.default_rng(9)
     noise = rng.normal(size=(150, 60)) + 5
@@ -308,7 +308,7 @@ def test_agreement_of_lists_with_nothing_on_them():
     assert np.isfinite(found["odds_ratio"])
 
 
-def test_agreement_asks_for_the_same_genes():
+def test_agreement_requires_the_same_genes():
     spatial, of_domains = lists([0.9] * 4, [0.9] * 4, [0.1] * 4, [1, 2, 3, 4])
     with pytest.raises(ValueError, match="different genes"):
         vg.gene_agreement(spatial.iloc[1:], of_domains)

@@ -106,8 +106,8 @@ def shared_patients(fold: Fold) -> Finding:
     known = set(fold.patient[fold.bank])
     shared = known & set(fold.patient[fold.rows(TEST)])
     detail = "; ".join(
-        f"{patient}: {_names(set(fold.sample[fold.bank][fold.patient[fold.bank] == patient]))} known, "
-        f"{_names(set(fold.sample[fold.rows(TEST)][fold.patient[fold.rows(TEST)] == patient]))} tested"
+        f"{patient}: {_names(set(fold.sample[fold.bank][fold.patient[fold.bank] == patient]))} in training, "
+        f"{_names(set(fold.sample[fold.rows(TEST)][fold.patient[fold.rows(TEST)] == patient]))} in test"
         for patient in sorted(shared)
     )
     return _found(fold, PATIENTS, len(shared), detail)
@@ -129,7 +129,7 @@ def shared_rows(fold: Fold) -> Finding:
         repeated[here] = [row.tobytes() in seen for row in fold.expression[np.ix_(tested[here], measured)]]
     parts = []
     if of_known_slide.any():
-        parts.append(f"{of_known_slide.sum()} spots of slides that train: {_names(trains & _slides(fold, TEST))}")
+        parts.append(f"{of_known_slide.sum()} spots of training slides: {_names(trains & _slides(fold, TEST))}")
     if repeated.any():
         where = _names(set(fold.sample[tested[repeated]]))
         parts.append(f"{repeated.sum()} spots of {where} with the expression of a training spot")
@@ -147,7 +147,7 @@ def separated_twins(fold: Fold, twins: Iterable[Twins]) -> Finding:
             if one in tested and other in known:
                 pairs.setdefault((one, other), []).append(f"{twin.check.removesuffix(' twice')} ({twin.likeness})")
     detail = "; ".join(
-        f"{one} ({patient_of[one]}), tested, is {other} ({patient_of[other]}), known: {', '.join(why)}"
+        f"{one} ({patient_of[one]}) in test is {other} ({patient_of[other]}) in training: {', '.join(why)}"
         for (one, other), why in sorted(pairs.items())
     )
     return _found(fold, TWINS, len(pairs), detail, LEAK if pairs else CLEAN)
@@ -197,8 +197,8 @@ def panel_source(fold: Fold, panels: Panels) -> Finding:
     if n == 0:
         return _found(fold, PANEL, 0, "")
     differ = (
-        f"{len(others)} of its {len(genes)} genes not chosen by the training slides, "
-        f"{len(missing)} that they choose are missing"
+        f"{len(others)} of its {len(genes)} genes not selected by the training slides, "
+        f"{len(missing)} that they select are missing"
     )
     if genes == panels.of(known | _slides(fold, TEST)):
         return _found(fold, PANEL, n, f"the panel of all slides, {_names(_slides(fold, TEST))} included: {differ}")
