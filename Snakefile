@@ -15,23 +15,22 @@ if not workflow.configfiles:
 
 
 include: "rules/common.smk"
-include: "rules/lookups.smk"
-include: "rules/outcomes.smk"
 
 
 pathvars:
-    results=f"results/{config['run']}",
-    data=str(Path(config["data"]["root"])),
+    results=plan.results,
+    data=plan.data,
 
 
 wildcard_constraints:
-    sample=one_of(SAMPLES),
+    sample=one_of(plan.samples),
     cohort=one_of(config["cohorts"]),
     protocol=one_of(PROTOCOLS),
-    method=one_of([*config["methods"], *config["controls"]]),
+    method=one_of([*config["methods"], CONTROLS]),
+    encoder=one_of(config["encoders"]),
     fold=r"\d+",
     seed=r"\d+",
-    scope=one_of([*SAMPLES, COHORT]),
+    scope=one_of([*plan.samples, COHORT]),
 
 
 resource_scopes:
@@ -49,13 +48,12 @@ include: "rules/expression.smk"
 include: "rules/patches.smk"
 include: "rules/folds.smk"
 include: "rules/training.smk"
-include: "rules/retrieval.smk"
+include: "rules/prediction.smk"
 include: "rules/evaluation.smk"
-include: "rules/figures.smk"
-include: "rules/audit.smk"
+include: "rules/reporting.smk"
 
 
-if "structure" in config:
+if structure.slides:
 
     include: "rules/structure.smk"
 
@@ -66,14 +64,17 @@ if "structure" in config:
 # Every table and figure of the paper and beyond, for whatever the configuration runs.
 rule paper:
     input:
-        run_outputs(),
+        tables_of_run(),
+        figures_of_run(),
+        structure_of_run(),
+        "<results>/provenance.json" if plan.has_images else [],
     localrule: True
 
 
 # Domains, variable genes and organisation of the slides, for a configuration with a section `structure`.
 rule structure:
     input:
-        structure_outputs(),
+        structure_of_run(),
     localrule: True
 
 

@@ -1,7 +1,7 @@
 # Slides, counts and metadata in HEST's layout: fetched, generated, or already there (source `local`).
 
 
-if DATA_SOURCE == "huggingface":
+if config["data"]["source"] == "huggingface":
     # Everywhere, `--cores 8` and clusters included; `--resources downloads=N` says otherwise
     if "downloads" not in workflow.global_resources:
         workflow.register_resource("downloads", 4)
@@ -11,8 +11,10 @@ if DATA_SOURCE == "huggingface":
         output:
             counts=update("<data>/st/{sample}.h5ad"),
             metadata=update("<data>/metadata/{sample}.json"),
-            image=update("<data>/patches/{sample}.h5" if has_patches(SAMPLES[0]) else "<data>/wsis/{sample}.tif"),
-            manifest=update(MANIFEST),
+            image=update(
+                "<data>/patches/{sample}.h5" if plan.has_patches(plan.samples[0]) else "<data>/wsis/{sample}.tif"
+            ),
+            manifest=update(plan.manifest),
         log:
             "<results>/logs/fetch_sample/{sample}.log",
         benchmark:
@@ -28,7 +30,7 @@ if DATA_SOURCE == "huggingface":
         params:
             repository=config["data"]["repo"],
             revision=config["data"]["revision"],
-            files=lambda wildcards: [path.as_posix() for path in repository_files(wildcards.sample)],
+            files=lambda wildcards: plan.repository_files(wildcards.sample),
         message:
             "Download {wildcards.sample} from the Hugging Face hub"
         script:
@@ -37,7 +39,7 @@ if DATA_SOURCE == "huggingface":
     # `snakemake verify_downloads`: every byte, where other runs look at size and time only
     rule verify_downloads:
         input:
-            manifests=download_records(),
+            manifests=plan.downloaded(plan.samples),
         log:
             "<results>/logs/verify_downloads.log",
         localrule: True
@@ -51,7 +53,7 @@ if DATA_SOURCE == "huggingface":
             "../workflow_scripts/verify_downloads.py"
 
 
-if DATA_SOURCE == "generated":
+if config["data"]["source"] == "generated":
 
     rule generate_sample:
         output:
@@ -67,12 +69,12 @@ if DATA_SOURCE == "generated":
         conda:
             "../envs/data.yaml"
         params:
-            patient=lambda wildcards: PATIENT_OF[wildcards.sample],
+            patient=lambda wildcards: plan.patients[wildcards.sample],
             seed=config["data"]["generated"]["seed"],
             spots_across=config["data"]["generated"]["spots_across"],
-            linked=lambda wildcards: COHORT_OF[wildcards.sample] not in config["data"]["generated"]["unlinked"],
-            place=lambda wildcards: place_in_cohort(wildcards.sample),
-            code=code_version("generate_sample"),
+            linked=lambda wildcards: plan.cohort_of[wildcards.sample] not in config["data"]["generated"]["unlinked"],
+            place=plan.place_in_cohort,
+            code=plan.code("generate_sample"),
         message:
             "Generate slide and counts of {wildcards.sample}"
         script:

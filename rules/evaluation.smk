@@ -1,151 +1,146 @@
-# Scores per gene and per slide, and the tables made of them.
+# Noise ceilings, scores per gene and per slide, and the search for leaks.
+
+
+rule noise_ceiling:
+    input:
+        counts="<results>/samples/{sample}/counts.h5ad",
+        patches=plan.patches,
+    output:
+        ceiling="<results>/samples/{sample}/ceiling.tsv",
+    log:
+        "<results>/logs/noise_ceiling/{sample}.log",
+    benchmark:
+        "<results>/benchmarks/noise_ceiling/{sample}.tsv"
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=times_attempt(8000),
+    params:
+        target_sum=config["expression"]["target_sum"],
+        code=plan.code("noise_ceiling"),
+    message:
+        "Split the counts of {wildcards.sample} to find the correlation that noise allows"
+    script:
+        "../workflow_scripts/noise_ceiling.py"
 
 
 rule score:
     input:
-        predictions=predictor_files,
+        predictions=f"{PREDICTIONS}/{{method}}",
     output:
-        scores="<results>/scores/{cohort}/{protocol}/{predictor}.parquet",
-        slide_scores="<results>/slide_scores/{cohort}/{protocol}/{predictor}.parquet",
+        scores="<results>/scores/{cohort}/{protocol}/{method}.parquet",
+        slide_scores="<results>/slide_scores/{cohort}/{protocol}/{method}.parquet",
     log:
-        "<results>/logs/score/{cohort}/{protocol}/{predictor}.log",
+        "<results>/logs/score/{cohort}/{protocol}/{method}.log",
     benchmark:
-        "<results>/benchmarks/score/{cohort}/{protocol}/{predictor}.tsv"
+        "<results>/benchmarks/score/{cohort}/{protocol}/{method}.tsv"
     wildcard_constraints:
-        predictor=one_of(PREDICTORS),
+        method=one_of([*plan.methods_of_kind("regression", "frozen"), CONTROLS]),
     conda:
         "../envs/figures.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        mem_mb=times_attempt(4000),
     params:
+        predictions=plan.predictions,
         top=config["evaluation"]["top"],
-        code=code_version("score"),
+        code=plan.code("score"),
     message:
-        "Score {wildcards.predictor} on {wildcards.cohort}, {wildcards.protocol} protocol"
+        "Score {wildcards.method} on {wildcards.cohort}, {wildcards.protocol} protocol"
     script:
         "../workflow_scripts/score.py"
 
 
-rule tables:
+# A method that retrieves is scored for every K, too, from one spot to the whole bank
+use rule score as score_retrieval with:
     input:
-        scores=all_scores(),
-        markers=marker_reports(),
+        predictions=f"{PREDICTIONS}/{{method}}",
+        folds=collect(
+            "<results>/folds/{cohort}/{protocol}/fold{fold}/fold.h5", fold=plan.fold_numbers, allow_missing=True
+        ),
+        training_folds=collect(
+            "<results>/folds/{cohort}/{protocol}/fold{fold}/{file}",
+            fold=plan.fold_numbers,
+            file=plan.training_fold,
+            allow_missing=True,
+        ),
     output:
-        **table_files(),
+        scores="<results>/scores/{cohort}/{protocol}/{method}.parquet",
+        slide_scores="<results>/slide_scores/{cohort}/{protocol}/{method}.parquet",
+        sweep="<results>/sweeps/{cohort}/{protocol}/{method}.parquet",
     log:
-        "<results>/logs/tables.log",
+        "<results>/logs/score_retrieval/{cohort}/{protocol}/{method}.log",
     benchmark:
-        "<results>/benchmarks/tables.tsv"
-    conda:
-        "../envs/figures.yaml"
+        "<results>/benchmarks/score_retrieval/{cohort}/{protocol}/{method}.tsv"
+    wildcard_constraints:
+        method=one_of(plan.methods_of_kind("retrieval")),
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        mem_mb=times_attempt(8000),
     params:
+        predictions=plan.predictions,
+        seeds=plan.seeds,
         top=config["evaluation"]["top"],
-        extended=config["evaluation"]["extended"],
-        markers={name: settings["markers"] for name, settings in config["cohorts"].items()},
-        predictors=list(PREDICTORS),
-        methods=config["methods"],
-        encoders=config["encoders"],
-        training=shared_training(),
-        code=code_version("tables"),
-    message:
-        "Average the scores into the tables"
-    script:
-        "../workflow_scripts/tables.py"
+        code=plan.code("score"),
 
 
-rule measures:
+rule fingerprint_sample:
     input:
-        scores=all_scores(),
-        slide_scores=all_slide_scores(),
+        data="<data>/st/{sample}.h5ad",
+        metadata="<data>/metadata/{sample}.json",
+        image=lambda wildcards: plan.slide_to_cut(wildcards) or plan.patches(wildcards),
+        record=lambda wildcards: plan.downloaded([wildcards.sample]),
+        counts="<results>/samples/{sample}/counts.h5ad",
+        patches=plan.patches,
+        thumbnail="<results>/samples/{sample}/thumbnail.png",
+    output:
+        fingerprint="<results>/samples/{sample}/fingerprint.json",
+    log:
+        "<results>/logs/fingerprint_sample/{sample}.log",
+    benchmark:
+        "<results>/benchmarks/fingerprint_sample/{sample}.tsv"
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=times_attempt(8000),
+    params:
+        code=plan.code("fingerprint_sample"),
+    message:
+        "Take the fingerprint of {wildcards.sample}: hashes of its files, picture and counts"
+    script:
+        "../workflow_scripts/fingerprint_sample.py"
+
+
+rule audit:
+    input:
+        folds=collect("<results>/folds/{fold}/fold.h5", fold=plan.fold_names),
+        scores=collect("<results>/scores/{section}/{method}.parquet", section=plan.sections, method=plan.methods),
+        fingerprints=collect("<results>/samples/{sample}/fingerprint.json", sample=plan.samples),
+        counts=collect("<results>/samples/{sample}/counts.h5ad", sample=plan.samples),
+        qc=collect("<results>/samples/{sample}/qc.json", sample=plan.samples),
     output:
         csv=report(
-            "<results>/tables/measures.csv",
-            caption="../report/measures.rst",
-            category="Tables",
-            labels={"table": "Further measures", "format": "CSV"},
+            "<results>/tables/leaks.csv",
+            caption="../report/leaks.rst",
+            category="Leak audit",
+            labels={"table": "Leaks", "format": "CSV"},
         ),
-        markdown="<results>/tables/measures.md",
+        markdown="<results>/tables/leaks.md",
     log:
-        "<results>/logs/measures.log",
+        "<results>/logs/audit.log",
     benchmark:
-        "<results>/benchmarks/measures.tsv"
+        "<results>/benchmarks/audit.tsv"
     conda:
-        "../envs/figures.yaml"
+        "../envs/data.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        mem_mb=times_attempt(16000),
     params:
+        samples=plan.samples,
+        sections=[section.split("/") for section in plan.sections],
+        markers=plan.markers,
+        hvg_per_slide=config["expression"]["hvg_per_slide"],
+        target_sum=config["expression"]["target_sum"],
         top=config["evaluation"]["top"],
-        cohorts=list(config["cohorts"]),
-        predictors=list(PREDICTORS),
-        code=code_version("measures"),
+        code=plan.code("audit"),
     message:
-        "Average the further measures"
+        "Look for leaks from test to training slides"
     script:
-        "../workflow_scripts/measures.py"
-
-
-rule comparisons:
-    input:
-        scores=all_scores(),
-    output:
-        comparisons=report(
-            "<results>/tables/comparisons.csv",
-            caption="../report/comparisons.rst",
-            category="Tables",
-            labels={"table": "Comparisons of predictors", "format": "CSV"},
-        ),
-        intervals=report(
-            "<results>/tables/intervals.csv",
-            caption="../report/intervals.rst",
-            category="Tables",
-            labels={"table": "Intervals of the means", "format": "CSV"},
-        ),
-    log:
-        "<results>/logs/comparisons.log",
-    benchmark:
-        "<results>/benchmarks/comparisons.tsv"
-    conda:
-        "../envs/figures.yaml"
-    resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
-    params:
-        top=config["evaluation"]["top"],
-        draws=config["evaluation"]["bootstrap"],
-        code=code_version("comparisons"),
-    message:
-        "Compare the predictors pairwise"
-    script:
-        "../workflow_scripts/comparisons.py"
-
-
-rule paper_vs_ours:
-    input:
-        scores=all_scores(),
-        published=published_tables(),
-    output:
-        csv="<results>/tables/paper_vs_ours.csv",
-        markdown="<results>/tables/paper_vs_ours.md",
-        html=report(
-            "<results>/tables/paper_vs_ours.html",
-            caption="../report/paper_vs_ours.rst",
-            category="Paper against ours",
-            labels={"table": "Paper against ours", "format": "page"},
-        ),
-    log:
-        "<results>/logs/paper_vs_ours.log",
-    benchmark:
-        "<results>/benchmarks/paper_vs_ours.tsv"
-    conda:
-        "../envs/figures.yaml"
-    resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
-    params:
-        draws=config["evaluation"]["bootstrap"],
-        cohorts=list(config["cohorts"]),
-        code=code_version("paper_vs_ours"),
-    message:
-        "Set the published numbers beside ours"
-    script:
-        "../workflow_scripts/paper_vs_ours.py"
+        "../workflow_scripts/audit.py"

@@ -3,9 +3,9 @@
 
 rule assemble_fold:
     input:
-        counts=lambda wildcards: collect("<results>/samples/{sample}/counts.h5ad", sample=fold_samples(wildcards)),
-        lognorm=lambda wildcards: collect("<results>/samples/{sample}/lognorm.h5ad", sample=fold_samples(wildcards)),
-        patches=fold_patches,
+        counts=collect("<results>/samples/{sample}/counts.h5ad", sample=plan.fold_samples),
+        lognorm=collect("<results>/samples/{sample}/lognorm.h5ad", sample=plan.fold_samples),
+        patches=plan.patches,
     output:
         markers="<results>/folds/{cohort}/{protocol}/fold{fold}/markers.tsv",
         fold="<results>/folds/{cohort}/{protocol}/fold{fold}/fold.h5",
@@ -17,16 +17,16 @@ rule assemble_fold:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: 16000 * attempt,
+        mem_mb=times_attempt(16000),
     params:
-        samples=fold_samples,
-        patients=fold_patients,
-        plan=lambda wildcards: vars(plan_of(wildcards)),
-        markers=markers_of,
+        samples=plan.fold_samples,
+        patients=plan.fold_patients,
+        plan=lambda wildcards: vars(plan.fold(wildcards)),
+        markers=lookup("cohorts/{cohort}/markers", within=config),
         hvg_per_slide=config["expression"]["hvg_per_slide"],
         target_sum=config["expression"]["target_sum"],
         validation_fraction=config["validation_fraction"],
-        code=code_version("assemble_fold"),
+        code=plan.code("assemble_fold"),
     message:
         "Choose the genes of fold {wildcards.fold} of {wildcards.cohort} ({wildcards.protocol}) and join its slides"
     script:
@@ -46,9 +46,9 @@ rule harmonise_fold:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: 16000 * attempt,
+        mem_mb=times_attempt(16000),
     params:
-        code=code_version("harmonise_fold"),
+        code=plan.code("harmonise_fold"),
     message:
         "Correct the expression of fold {wildcards.fold} of {wildcards.cohort} ({wildcards.protocol}) for its slides with Harmony"
     script:

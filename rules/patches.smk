@@ -3,7 +3,7 @@
 
 rule extract_patches:
     input:
-        slide=slide_of_sample,
+        slide=plan.slide,
         counts="<results>/samples/{sample}/counts.h5ad",
         qc="<results>/samples/{sample}/qc.json",
     output:
@@ -16,9 +16,9 @@ rule extract_patches:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        mem_mb=times_attempt(4000),
     params:
-        code=code_version("extract_patches"),
+        code=plan.code("extract_patches"),
     message:
         "Cut the patches of {wildcards.sample} from its slide"
     script:
@@ -27,8 +27,8 @@ rule extract_patches:
 
 rule embed_patches:
     input:
-        patches=sample_patches,
-        checkpoint=encoder_checkpoint,
+        patches=plan.patches,
+        checkpoint=plan.checkpoint,
     output:
         embedding="<results>/embeddings/{encoder}/{sample}.h5",
     log:
@@ -42,16 +42,16 @@ rule embed_patches:
         "../envs/torch.yaml"
     threads: config["training"]["threads"]
     resources:
-        mem_mb=lambda wildcards, attempt: 16000 * attempt,
-        runtime=lambda wildcards, attempt: 240 * attempt,
-        gpu=GPU,
+        mem_mb=times_attempt(16000),
+        runtime=times_attempt(240),
+        gpu=plan.gpus,
     params:
-        encoder=encoder_setting("timm"),
-        pretrained=encoder_setting("pretrained"),
-        checkpoint=encoder_setting("checkpoint"),
+        encoder=lookup("encoders/{encoder}/timm", within=config),
+        pretrained=lookup("encoders/{encoder}/pretrained", within=config),
+        checkpoint=lookup("encoders/{encoder}/checkpoint", within=config),
         device=config["training"]["device"],
         threads=config["training"]["threads"],
-        code=code_version("embed_patches"),
+        code=plan.code("embed_patches"),
     message:
         "Embed the patches of {wildcards.sample} with {wildcards.encoder}"
     script:

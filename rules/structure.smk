@@ -1,5 +1,6 @@
 # Structure of a tissue: joint embeddings of its spots, domains in them, variable genes, organisation.
 
+STRUCTURE = "<results>/structure/{cohort}"
 SPACE = f"{STRUCTURE}/spaces/{{space}}/seed{{seed}}/{{sample}}.h5"
 
 
@@ -8,8 +9,8 @@ SPACE = f"{STRUCTURE}/spaces/{{space}}/seed{{seed}}/{{sample}}.h5"
 
 rule assemble_structure:
     input:
-        counts=scope_counts,
-        patches=scope_patches,
+        counts=collect("<results>/samples/{sample}/counts.h5ad", sample=structure.scope_samples),
+        patches=structure.scope_patches,
     output:
         fold=f"{STRUCTURE}/inputs/{{scope}}.h5",
     log:
@@ -20,26 +21,27 @@ rule assemble_structure:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: 16000 * attempt,
+        mem_mb=times_attempt(16000),
     params:
-        samples=scope_samples,
-        patients=scope_patients,
+        samples=structure.scope_samples,
+        patients=lambda wildcards: {sample: plan.patients[sample] for sample in structure.scope_samples(wildcards)},
         validation_fraction=config["validation_fraction"],
-        code=code_version("assemble_structure"),
+        code=plan.code("assemble_structure"),
     message:
         "Scale the expression of {wildcards.scope} ({wildcards.cohort}) for clustering methods"
     script:
         "../workflow_scripts/assemble_structure.py"
 
 
-rule train_structure:
+use rule train as train_structure with:
     input:
         fold=f"{STRUCTURE}/inputs/{{scope}}.h5",
-        patches=scope_patches,
+        patches=structure.scope_patches,
         embeddings=[],
-        checkpoint=method_checkpoint,
+        checkpoint=plan.checkpoint,
     output:
         weights=f"{STRUCTURE}/models/{{method}}/{{scope}}/seed{{seed}}/weights.safetensors",
+        model=f"{STRUCTURE}/models/{{method}}/{{scope}}/seed{{seed}}/model.json",
         history=f"{STRUCTURE}/models/{{method}}/{{scope}}/seed{{seed}}/history.tsv",
         summary=f"{STRUCTURE}/models/{{method}}/{{scope}}/seed{{seed}}/summary.json",
     log:
@@ -47,35 +49,24 @@ rule train_structure:
     benchmark:
         "<results>/benchmarks/train_structure/{cohort}/{method}/{scope}/seed{seed}.tsv"
     wildcard_constraints:
-        method=methods_of_kind("clustering"),
-    priority: TRAINING
-    conda:
-        "../envs/torch.yaml"
-    threads: config["training"]["threads"]
-    resources:
-        mem_mb=lambda wildcards, attempt: 32000 * attempt,
-        runtime=lambda wildcards, attempt: 480 * attempt,
-        gpu=GPU,
+        method=one_of(plan.methods_of_kind("clustering")),
     params:
-        samples=scope_samples,
+        samples=structure.scope_samples,
         embedded=[],
-        model=model_name,
-        options=model_options,
-        training=training_options,
-        state=f"{RESULTS}/state/structure/{{cohort}}/{{method}}/{{scope}}/seed{{seed}}",
-        code=method_code("train"),
+        model=lookup("methods/{method}/model", within=config),
+        options=lookup("methods/{method}/options", within=config),
+        training=plan.training,
+        state=f"{plan.results}/state/structure/{{cohort}}/{{method}}/{{scope}}/seed{{seed}}",
+        code=plan.code("train"),
     message:
         "Train {wildcards.method} on {wildcards.scope} ({wildcards.cohort}), seed {wildcards.seed}"
-    script:
-        "../workflow_scripts/train.py"
 
 
 rule embed_joint:
     input:
-        fold=space_fold,
-        patches=sample_patches,
-        weights=space_weights,
-        summary=space_summary,
+        fold=structure.fold,
+        patches=plan.patches,
+        model=structure.model_files,
     output:
         space=SPACE,
     log:
@@ -83,19 +74,17 @@ rule embed_joint:
     benchmark:
         "<results>/benchmarks/embed_joint/{cohort}/{space}/seed{seed}/{sample}.tsv"
     wildcard_constraints:
-        space=one_of(structure_spaces("clustering", "retrieval")),
+        space=one_of(structure.spaces_of_kind("clustering", "retrieval")),
     conda:
         "../envs/torch.yaml"
     threads: config["training"]["threads"]
     resources:
-        mem_mb=lambda wildcards, attempt: 16000 * attempt,
-        gpu=GPU,
+        mem_mb=times_attempt(16000),
+        gpu=plan.gpus,
     params:
-        model=model_name,
-        options=model_options,
         device=config["training"]["device"],
         threads=config["training"]["threads"],
-        code=method_code("embed_joint"),
+        code=plan.code("embed_joint"),
     message:
         "Embed image and expression of {wildcards.sample} with {wildcards.space}, seed {wildcards.seed}"
     script:
@@ -105,29 +94,37 @@ rule embed_joint:
 # --- Baselines -----------------------------------------------------------------------------------------------------
 
 
-rule derive_space:
+# All baselines of a slide: they involve no chance, so the first seed alone
+rule derive_spaces:
     input:
         lognorm="<results>/samples/{sample}/lognorm.h5ad",
-        patches=structure_patches,
-        features=structure_embedding,
+        patches=plan.patches if plan.has_images else [],
+        features=(
+            f"<results>/embeddings/{structure.settings.get('encoder')}/{{sample}}.h5"
+            if structure.needs_embedding
+            else []
+        ),
     output:
-        space=SPACE,
+        [
+            SPACE.format(space=space, seed=config["seeds"][0], cohort="{cohort}", sample="{sample}")
+            for space in structure.spaces_of_kind("baseline")
+        ],
     log:
-        "<results>/logs/derive_space/{cohort}/{space}/seed{seed}/{sample}.log",
+        "<results>/logs/derive_spaces/{cohort}/{sample}.log",
     benchmark:
-        "<results>/benchmarks/derive_space/{cohort}/{space}/seed{seed}/{sample}.tsv"
-    wildcard_constraints:
-        space=one_of(structure_spaces("baseline")),
+        "<results>/benchmarks/derive_spaces/{cohort}/{sample}.tsv"
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+        mem_mb=times_attempt(8000),
     params:
-        code=code_version("derive_space"),
+        spaces=structure.spaces_of_kind("baseline"),
+        seed=config["seeds"][0],
+        code=plan.code("derive_spaces"),
     message:
-        "Embed the spots of {wildcards.sample} by the baseline {wildcards.space}"
+        "Embed the spots of {wildcards.sample} by the baselines"
     script:
-        "../workflow_scripts/derive_space.py"
+        "../workflow_scripts/derive_spaces.py"
 
 
 # --- Domains -------------------------------------------------------------------------------------------------------
@@ -136,8 +133,8 @@ rule derive_space:
 rule find_domains:
     input:
         lognorm="<results>/samples/{sample}/lognorm.h5ad",
-        spaces=space_files,
-        labels=labels_of_sample,
+        spaces=structure.slide_spaces,
+        labels=structure.labels_of,
     output:
         domains=f"{STRUCTURE}/{{sample}}/domains.parquet",
         scores=f"{STRUCTURE}/{{sample}}/domain_scores.tsv",
@@ -148,13 +145,13 @@ rule find_domains:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+        mem_mb=times_attempt(8000),
     params:
-        runs=space_runs(),
-        column=label_column(),
-        unknown=unknown_labels(),
-        n_domains=STRUCTURE_SETTINGS["domains"],
-        code=code_version("find_domains"),
+        runs=structure.runs,
+        column=structure.labels.get("column"),
+        unknown=structure.labels.get("unknown", []),
+        n_domains=structure.settings["domains"],
+        code=plan.code("find_domains"),
     message:
         "Find the domains of {wildcards.sample} in every space"
     script:
@@ -179,11 +176,11 @@ rule find_variable_genes:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+        mem_mb=times_attempt(8000),
     params:
-        space=structure_spaces()[0],
+        space=structure.spaces[0],
         seed=config["seeds"][0],
-        code=code_version("find_variable_genes"),
+        code=plan.code("find_variable_genes"),
     message:
         "Find the genes that vary over {wildcards.sample} and those that separate its domains"
     script:
@@ -195,7 +192,7 @@ rule find_variable_genes:
 
 rule organise:
     input:
-        spaces=reference_space_file,
+        spaces=structure.reference_spaces,
     output:
         umap=f"{STRUCTURE}/{{sample}}/umap.tsv",
     log:
@@ -205,36 +202,27 @@ rule organise:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+        mem_mb=times_attempt(8000),
     params:
-        samples=own_sample,
-        code=code_version("organise"),
+        samples=structure.laid_out,
+        code=plan.code("organise"),
     message:
         "Lay out the spots of {wildcards.sample} in the plane"
     script:
         "../workflow_scripts/organise.py"
 
 
-rule organise_cohort:
-    input:
-        spaces=reference_space_files,
+use rule organise as organise_cohort with:
     output:
         umap=f"{STRUCTURE}/umap.tsv",
     log:
         "<results>/logs/organise_cohort/{cohort}.log",
     benchmark:
         "<results>/benchmarks/organise_cohort/{cohort}.tsv"
-    conda:
-        "../envs/data.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: 16000 * attempt,
-    params:
-        samples=cohort_slides,
-        code=code_version("organise"),
+        mem_mb=times_attempt(16000),
     message:
         "Lay out the spots of all slides of {wildcards.cohort} in one plane"
-    script:
-        "../workflow_scripts/organise.py"
 
 
 # --- Tables, figures and pages -------------------------------------------------------------------------------------
@@ -244,10 +232,10 @@ FIGURES_OF_STRUCTURE = "<results>/figures/structure/{cohort}"
 
 rule tables_of_structure:
     input:
-        scores=of_structure("domain_scores.tsv"),
-        spaces=first_space_files(),
-        agreements=of_structure("agreement.json"),
-        genes=of_structure("variable_genes.tsv"),
+        scores=collect("<results>/structure/{slide}/domain_scores.tsv", slide=structure.slide_names),
+        spaces=structure.first_spaces,
+        agreements=collect("<results>/structure/{slide}/agreement.json", slide=structure.slide_names),
+        genes=collect("<results>/structure/{slide}/variable_genes.tsv", slide=structure.slide_names),
     output:
         domains=report(
             "<results>/tables/domains.csv",
@@ -271,14 +259,14 @@ rule tables_of_structure:
     conda:
         "../envs/figures.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        mem_mb=times_attempt(2000),
     params:
-        cohorts=structure_cohorts(),
-        kinds=space_kinds(),
-        n_domains=STRUCTURE_SETTINGS["domains"],
-        note=label_note(),
-        slides=[[COHORT_OF[sample], sample] for sample in structure_slides()],
-        code=code_version("tables_of_structure"),
+        cohorts=structure.cohorts,
+        kinds=structure.kinds,
+        n_domains=structure.settings["domains"],
+        note=structure.labels.get("note", ""),
+        slides=[name.split("/") for name in structure.slide_names],
+        code=plan.code("tables_of_structure"),
     message:
         "Average the scores of domains, sum up the variable genes"
     script:
@@ -293,46 +281,52 @@ rule draw_structure:
         umap=f"{STRUCTURE}/{{sample}}/umap.tsv",
         lognorm="<results>/samples/{sample}/lognorm.h5ad",
         qc="<results>/samples/{sample}/qc.json",
-        thumbnail=picture_of_slide,
-        metadata=metadata_of,
-        labels=labels_of_cohort,
-        cohort=lognorm_of_cohort,
+        thumbnail="<results>/samples/{sample}/thumbnail.png" if plan.has_images else [],
+        metadata=plan.metadata,
+        labels=structure.labels_of_cohort,
+        cohort=collect("<results>/samples/{sample}/lognorm.h5ad", sample=structure.cohort_slides),
     output:
-        domains_pdf=f"{FIGURES_OF_STRUCTURE}/{{sample}}_domains.pdf",
-        domains_png=report(
-            f"{FIGURES_OF_STRUCTURE}/{{sample}}_domains.png",
-            caption="../report/domain_map.rst",
-            category="Tissue structure",
-            labels={"shown": "domains", "cohort": "{cohort}", "slide": "{sample}"},
+        **figure(
+            "domains",
+            f"{FIGURES_OF_STRUCTURE}/{{sample}}_domains",
+            "domain_map",
+            "Tissue structure",
+            shown="domains",
+            cohort="{cohort}",
+            slide="{sample}",
         ),
-        umap_pdf=f"{FIGURES_OF_STRUCTURE}/{{sample}}_umap.pdf",
-        umap_png=report(
-            f"{FIGURES_OF_STRUCTURE}/{{sample}}_umap.png",
-            caption="../report/umap.rst",
-            category="Tissue structure",
-            labels={"shown": "UMAP", "cohort": "{cohort}", "slide": "{sample}"},
+        **figure(
+            "umap",
+            f"{FIGURES_OF_STRUCTURE}/{{sample}}_umap",
+            "umap",
+            "Tissue structure",
+            shown="UMAP",
+            cohort="{cohort}",
+            slide="{sample}",
         ),
-        genes_pdf=f"{FIGURES_OF_STRUCTURE}/{{sample}}_variable_genes.pdf",
-        genes_png=report(
-            f"{FIGURES_OF_STRUCTURE}/{{sample}}_variable_genes.png",
-            caption="../report/variable_gene_maps.rst",
-            category="Tissue structure",
-            labels={"shown": "variable genes", "cohort": "{cohort}", "slide": "{sample}"},
+        **figure(
+            "genes",
+            f"{FIGURES_OF_STRUCTURE}/{{sample}}_variable_genes",
+            "variable_gene_maps",
+            "Tissue structure",
+            shown="variable genes",
+            cohort="{cohort}",
+            slide="{sample}",
         ),
     log:
         "<results>/logs/draw_structure/{cohort}/{sample}.log",
     conda:
         "../envs/figures.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+        mem_mb=times_attempt(8000),
     params:
-        spaces=structure_spaces(),
+        spaces=structure.spaces,
         seed=config["seeds"][0],
-        column=label_column(),
-        unknown=unknown_labels(),
-        slides=cohort_slides,
-        genes=structure_genes,
-        code=code_version("draw_structure"),
+        column=structure.labels.get("column"),
+        unknown=structure.labels.get("unknown", []),
+        slides=structure.cohort_slides,
+        genes=structure.drawn_genes,
+        code=plan.code("draw_structure"),
     message:
         "Draw domains, UMAP and variable genes of {wildcards.sample}"
     script:
@@ -342,30 +336,32 @@ rule draw_structure:
 rule draw_cohort_umap:
     input:
         umap=f"{STRUCTURE}/umap.tsv",
-        domains=domains_of_cohort,
-        labels=labels_of_cohort,
-        cohort=lognorm_of_cohort,
+        domains=collect(f"{STRUCTURE}/{{sample}}/domains.parquet", sample=structure.cohort_slides, allow_missing=True),
+        labels=structure.labels_of_cohort,
+        cohort=collect("<results>/samples/{sample}/lognorm.h5ad", sample=structure.cohort_slides),
     output:
-        pdf=f"{FIGURES_OF_STRUCTURE}/umap.pdf",
-        png=report(
-            f"{FIGURES_OF_STRUCTURE}/umap.png",
-            caption="../report/umap.rst",
-            category="Tissue structure",
-            labels={"shown": "UMAP", "cohort": "{cohort}", "slide": "all"},
+        **figure(
+            "umap",
+            f"{FIGURES_OF_STRUCTURE}/umap",
+            "umap",
+            "Tissue structure",
+            shown="UMAP",
+            cohort="{cohort}",
+            slide="all",
         ),
     log:
         "<results>/logs/draw_cohort_umap/{cohort}.log",
     conda:
         "../envs/figures.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+        mem_mb=times_attempt(8000),
     params:
-        space=structure_spaces()[0],
+        space=structure.spaces[0],
         seed=config["seeds"][0],
-        column=label_column(),
-        unknown=unknown_labels(),
-        slides=cohort_slides,
-        code=code_version("draw_cohort_umap"),
+        column=structure.labels.get("column"),
+        unknown=structure.labels.get("unknown", []),
+        slides=structure.cohort_slides,
+        code=plan.code("draw_cohort_umap"),
     message:
         "Draw the slides of {wildcards.cohort} in one plane"
     script:
@@ -379,10 +375,10 @@ rule structure_page:
         genes=f"{STRUCTURE}/{{sample}}/variable_genes.tsv",
         domain_genes=f"{STRUCTURE}/{{sample}}/domain_genes.tsv",
         agreement=f"{STRUCTURE}/{{sample}}/agreement.json",
-        spaces=space_files,
+        spaces=structure.slide_spaces,
         figures=[f"{FIGURES_OF_STRUCTURE}/{{sample}}_{name}.png" for name in ("domains", "umap", "variable_genes")],
-        labels=labels_of_cohort,
-        cohort=lognorm_of_cohort,
+        labels=structure.labels_of_cohort,
+        cohort=collect("<results>/samples/{sample}/lognorm.h5ad", sample=structure.cohort_slides),
     output:
         page=report(
             f"{STRUCTURE}/{{sample}}/page.html",
@@ -395,16 +391,16 @@ rule structure_page:
     conda:
         "../envs/figures.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        mem_mb=times_attempt(4000),
     params:
-        kinds=space_kinds(),
+        kinds=structure.kinds,
         seed=config["seeds"][0],
-        column=label_column(),
-        unknown=unknown_labels(),
-        slides=cohort_slides,
-        n_domains=STRUCTURE_SETTINGS["domains"],
-        note=label_note(),
-        code=code_version("structure_page"),
+        column=structure.labels.get("column"),
+        unknown=structure.labels.get("unknown", []),
+        slides=structure.cohort_slides,
+        n_domains=structure.settings["domains"],
+        note=structure.labels.get("note", ""),
+        code=plan.code("structure_page"),
     message:
         "Write the page of {wildcards.sample}"
     script:

@@ -1,14 +1,21 @@
-# One job per method, fold and seed.
+# One job per method, fold and seed. A trained model is a folder that describes itself.
+
+MODEL = "<results>/models/{cohort}/{protocol}/{method}/fold{fold}/seed{seed}"
 
 
 rule train:
     input:
-        fold=training_fold,
-        patches=training_patches,
-        embeddings=exemplar_embeddings,
-        checkpoint=method_checkpoint,
+        fold=collect(
+            "<results>/folds/{cohort}/{protocol}/fold{fold}/{file}", file=plan.training_fold, allow_missing=True
+        ),
+        patches=plan.training_patches,
+        embeddings=collect(
+            "<results>/embeddings/{encoder}/{sample}.h5", encoder=plan.encoder, sample=plan.embedded_samples
+        ),
+        checkpoint=plan.checkpoint,
     output:
         weights=f"{MODEL}/weights.safetensors",
+        model=f"{MODEL}/model.json",
         history=f"{MODEL}/history.tsv",
         summary=f"{MODEL}/summary.json",
     log:
@@ -16,23 +23,23 @@ rule train:
     benchmark:
         "<results>/benchmarks/train/{cohort}/{protocol}/{method}/fold{fold}/seed{seed}.tsv"
     wildcard_constraints:
-        method=methods_of_kind("retrieval", "regression"),
+        method=one_of(plan.methods_of_kind("retrieval", "regression")),
     priority: TRAINING
     conda:
         "../envs/torch.yaml"
     threads: config["training"]["threads"]
     resources:
-        mem_mb=lambda wildcards, attempt: 32000 * attempt,
-        runtime=lambda wildcards, attempt: 480 * attempt,
-        gpu=GPU,
+        mem_mb=times_attempt(32000),
+        runtime=times_attempt(480),
+        gpu=plan.gpus,
     params:
-        samples=training_samples,
-        embedded=exemplar_samples,
-        model=model_name,
-        options=model_options,
-        training=training_options,
-        state=f"{RESULTS}/state/{{cohort}}/{{protocol}}/{{method}}/fold{{fold}}/seed{{seed}}",
-        code=method_code("train"),
+        samples=plan.training_samples,
+        embedded=plan.embedded_samples,
+        model=lookup("methods/{method}/model", within=config),
+        options=lookup("methods/{method}/options", within=config),
+        training=plan.training,
+        state=f"{plan.results}/state/{{cohort}}/{{protocol}}/{{method}}/fold{{fold}}/seed{{seed}}",
+        code=plan.code("train"),
     message:
         "Train {wildcards.method}, {wildcards.cohort}, {wildcards.protocol} protocol, fold {wildcards.fold}, seed {wildcards.seed}"
     script:
@@ -42,27 +49,30 @@ rule train:
 rule fit_frozen:
     input:
         fold="<results>/folds/{cohort}/{protocol}/fold{fold}/fold.h5",
-        embeddings=training_embeddings,
+        embeddings=collect(
+            "<results>/embeddings/{encoder}/{sample}.h5", encoder=plan.encoder, sample=plan.embedded_samples
+        ),
     output:
         weights=f"{MODEL}/weights.safetensors",
+        model=f"{MODEL}/model.json",
         summary=f"{MODEL}/summary.json",
     log:
         "<results>/logs/fit_frozen/{cohort}/{protocol}/{method}/fold{fold}/seed{seed}.log",
     benchmark:
         "<results>/benchmarks/fit_frozen/{cohort}/{protocol}/{method}/fold{fold}/seed{seed}.tsv"
     wildcard_constraints:
-        method=methods_of_kind("frozen"),
+        method=one_of(plan.methods_of_kind("frozen")),
     conda:
         "../envs/data.yaml"
     threads: config["training"]["threads"]
     resources:
-        mem_mb=lambda wildcards, attempt: 16000 * attempt,
+        mem_mb=times_attempt(16000),
     params:
-        samples=training_samples,
-        model=model_name,
-        options=model_options,
+        samples=plan.embedded_samples,
+        model=lookup("methods/{method}/model", within=config),
+        options=lookup("methods/{method}/options", within=config),
         threads=config["training"]["threads"],
-        code=method_code("fit_frozen"),
+        code=plan.code("fit_frozen"),
     message:
         "Fit {wildcards.method}, {wildcards.cohort}, {wildcards.protocol} protocol, fold {wildcards.fold}"
     script:

@@ -16,9 +16,9 @@ def contents(paths):
 
 
 with job(snakemake.log[0]) as logger:
-    scores = {}
-    for run, path in zip(snakemake.params.runs, snakemake.input.scores, strict=True):
-        scores.setdefault(tuple(run), []).append(path)
+    scores = {tuple(section): [] for section in snakemake.params.sections}
+    for path in snakemake.input.scores:
+        scores[Path(path).parts[-3], Path(path).parts[-2]].append(path)
     findings = audit(
         snakemake.input.folds,
         by_sample(snakemake.input.counts),

@@ -1,14 +1,13 @@
-"""Sum up what training the methods cost."""
+"""Sum up and draw what training the methods cost."""
 
 from spotwise.evaluation.training_costs import collect_job_costs, cost_table, write_costs
+from spotwise.reporting.figures import style
+from spotwise.reporting.figures.cost_chart import draw_training_costs
 from spotwise.runtime.job import job
 
 with job(snakemake.log[0]):
-    costs = collect_job_costs(
-        snakemake.params.methods,
-        snakemake.input.summaries,
-        snakemake.params.benchmarks,
-        snakemake.params.embeddings,
-    )
-    write_costs(costs, snakemake.output.jobs)
-    write_costs(cost_table(costs), snakemake.output.csv)
+    params, output = snakemake.params, snakemake.output
+    costs = collect_job_costs(params.models, snakemake.input.summaries, params.benchmarks, params.embeddings)
+    write_costs(costs, output.jobs)
+    write_costs(cost_table(costs), output.csv)
+    draw_training_costs(costs, style.method_looks(params.methods), output.costs_pdf, output.costs_png)

@@ -1,26 +1,40 @@
-"""Draw gene-gene correlations and expression maps of one test slide."""
+"""Draw the genes, gene-gene correlations and expression maps of one test slide."""
 
 import json
 from pathlib import Path
 
+import pandas as pd
+
 from spotwise.data import hest
+from spotwise.evaluation.averages import AVERAGED
+from spotwise.evaluation.score_files import read_scores
+from spotwise.reporting.figures import style
 from spotwise.reporting.figures.expression_maps import choose_genes, draw_expression_maps
 from spotwise.reporting.figures.gene_correlation import draw_gene_correlation
+from spotwise.reporting.figures.gene_bars import draw_gene_bars
+from spotwise.reporting.figures.profiles import DRAWN, draw_profiles
 from spotwise.runtime.job import job
 
 with job(snakemake.log[0]):
-    predictions = dict(zip(snakemake.params.predictors, snakemake.input.predictions, strict=True))
-    metadata = hest.read_metadata(snakemake.input.metadata)
-    draw_gene_correlation(
-        predictions, snakemake.params.top, snakemake.output.correlation_pdf, snakemake.output.correlation_png
+    files, params, output = snakemake.input, snakemake.params, snakemake.output
+    tables = (read_scores([path], [*AVERAGED, *DRAWN]) for path in files.scores)
+    scores = pd.concat(
+        table[table["sample"].eq(snakemake.wildcards.sample) & table["predictor"].isin(params.drawn)]
+        for table in tables
     )
+    looks = style.predictor_looks(params.predictors, params.drawn)
+    draw_profiles(scores, looks, output.profiles_pdf, output.profiles_png)
+    draw_gene_bars(scores, looks, params.top, output.genes_pdf, output.genes_png)
+    predictions = dict(zip(params.drawn, params.predictions, strict=True))
+    draw_gene_correlation(predictions, params.top, output.correlation_pdf, output.correlation_png)
+    metadata = hest.read_metadata(files.metadata)
     draw_expression_maps(
         predictions,
-        choose_genes(snakemake.input.predictions[0], snakemake.params.genes, 4),
-        snakemake.input.thumbnail,
-        hest.slide_size(metadata, snakemake.input.metadata),
-        json.loads(Path(snakemake.input.qc).read_text(encoding="utf-8"))["um_per_px"],
+        choose_genes(params.predictions[0], params.genes, 4),
+        files.thumbnail,
+        hest.slide_size(metadata, files.metadata),
+        json.loads(Path(files.qc).read_text(encoding="utf-8"))["um_per_px"],
         hest.spot_diameter_um(metadata),
-        snakemake.output.maps_pdf,
-        snakemake.output.maps_png,
+        output.maps_pdf,
+        output.maps_png,
     )

@@ -42,6 +42,8 @@ TRAIN, VAL, TEST = "train", "val", "test"
 PAPER, PATIENT = "paper", "patient"
 PROTOCOLS = (PAPER, PATIENT)
 
+# name that stands for all controls together, in paths and plans
+CONTROLS = "controls"
 # controls computed from the test slide's own expression: upper bounds, not predictors
 BOUNDS = ("NoiseCeiling", "Oracle")
 

@@ -1,0 +1,90 @@
+# From trained models to the predicted expression of test slides. One job per method, cohort and protocol: it predicts with
+# every trained model of the method (folds, seeds), every test slide, and every K and matching.
+# Inside its folder: fold{fold}/seed{seed}/{predictor}/{sample}.h5ad, beside them the banks of methods that retrieve.
+
+PREDICTIONS = "<results>/predictions/{cohort}/{protocol}"
+
+
+rule predict:
+    input:
+        weights=collect(f"{MODEL}/weights.safetensors", fold=plan.fold_numbers, seed=plan.seeds, allow_missing=True),
+        models=collect(f"{MODEL}/model.json", fold=plan.fold_numbers, seed=plan.seeds, allow_missing=True),
+        folds=collect(
+            "<results>/folds/{cohort}/{protocol}/fold{fold}/fold.h5", fold=plan.fold_numbers, allow_missing=True
+        ),
+        training_folds=collect(
+            "<results>/folds/{cohort}/{protocol}/fold{fold}/{file}",
+            fold=plan.fold_numbers,
+            file=plan.training_fold,
+            allow_missing=True,
+        ),
+        patches=plan.patches,
+        embeddings=collect(
+            "<results>/embeddings/{encoder}/{sample}.h5", encoder=plan.encoder, sample=plan.embedded_samples
+        ),
+    output:
+        predictions=directory(f"{PREDICTIONS}/{{method}}"),
+    log:
+        "<results>/logs/predict/{cohort}/{protocol}/{method}.log",
+    benchmark:
+        "<results>/benchmarks/predict/{cohort}/{protocol}/{method}.tsv"
+    wildcard_constraints:
+        method=one_of(plan.methods_of_kind("retrieval", "regression")),
+    conda:
+        "../envs/torch.yaml"
+    threads: config["training"]["threads"]
+    resources:
+        mem_mb=times_attempt(16000),
+        runtime=times_attempt(240),
+        gpu=plan.gpus,
+    params:
+        samples=plan.cohort_samples,
+        embedded=plan.embedded_samples,
+        seeds=plan.seeds,
+        predictors=plan.settings,
+        device=config["training"]["device"],
+        threads=config["training"]["threads"],
+        code=plan.code("predict"),
+    message:
+        "Predict all test slides of {wildcards.cohort} with {wildcards.method}, {wildcards.protocol} protocol"
+    script:
+        "../workflow_scripts/predict.py"
+
+
+use rule predict as predict_frozen with:
+    log:
+        "<results>/logs/predict_frozen/{cohort}/{protocol}/{method}.log",
+    benchmark:
+        "<results>/benchmarks/predict_frozen/{cohort}/{protocol}/{method}.tsv"
+    wildcard_constraints:
+        method=one_of(plan.methods_of_kind("frozen")),
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=times_attempt(16000),
+
+
+rule predict_controls:
+    input:
+        folds=collect(
+            "<results>/folds/{cohort}/{protocol}/fold{fold}/fold.h5", fold=plan.fold_numbers, allow_missing=True
+        ),
+        ceilings=collect("<results>/samples/{sample}/ceiling.tsv", sample=plan.ceiling_samples),
+    output:
+        predictions=directory(f"{PREDICTIONS}/{CONTROLS}"),
+    log:
+        "<results>/logs/predict_controls/{cohort}/{protocol}.log",
+    benchmark:
+        "<results>/benchmarks/predict_controls/{cohort}/{protocol}.tsv"
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=times_attempt(16000),
+    params:
+        samples=plan.ceiling_samples,
+        seeds={name: plan.seeds_of(name) for name in config["controls"]},
+        code=plan.code("predict_controls"),
+    message:
+        "Predict all test slides of {wildcards.cohort} by the controls, {wildcards.protocol} protocol"
+    script:
+        "../workflow_scripts/predict_controls.py"

@@ -1,0 +1,369 @@
+# Tables and figures, from scores, predictions, training histories and summaries; and the record of the run.
+
+
+def figure(name, path, caption, category, **labels):
+    """The PDF and the PNG of a figure, as outputs `{name}_pdf` and `{name}_png`; the report shows the PNG."""
+    shown = report(f"{path}.png", caption=f"../report/{caption}.rst", category=category, labels=labels)
+    return {f"{name}_pdf": f"{path}.pdf", f"{name}_png": shown}
+
+
+def table(name, label, *formats):
+    """A table as CSV, which the report shows, and in further formats, as outputs `{name}` and `{name}_{format}`."""
+    labels = {"table": label, "format": "CSV"}
+    path = f"<results>/tables/{name}"
+    shown = report(f"{path}.csv", caption=f"../report/{name}.rst", category="Tables", labels=labels)
+    return {name: shown, **{f"{name}_{suffix}": f"{path}.{suffix}" for suffix in formats}}
+
+
+ALL_SCORES = collect("<results>/scores/{section}/{method}.parquet", section=plan.sections, method=plan.methods)
+SECTION = {"cohort": "{cohort}", "protocol": "{protocol}"}
+
+
+# --- Tables -----------------------------------------------------------------------------------------------------------
+
+
+rule tables:
+    input:
+        scores=ALL_SCORES,
+        slide_scores=collect(
+            "<results>/slide_scores/{section}/{method}.parquet", section=plan.sections, method=plan.methods
+        ),
+        markers=collect("<results>/folds/{fold}/markers.tsv", fold=plan.fold_names),
+    output:
+        **table("table1", "1: main comparison", "md", "tex"),
+        **table("table2", "2: longer gene lists", "md", "tex"),
+        **table("table3", "3: best-correlated genes", "md", "tex"),
+        **table("table4", "4: pathology foundation models", "md", "tex"),
+        **table("table5", "5: variants of CMRCNet", "md", "tex"),
+        **table("markers", "Supplement: marker genes", "md", "tex"),
+        **table("measures", "Further measures", "md"),
+    log:
+        "<results>/logs/tables.log",
+    benchmark:
+        "<results>/benchmarks/tables.tsv"
+    conda:
+        "../envs/figures.yaml"
+    resources:
+        mem_mb=times_attempt(4000),
+    params:
+        top=config["evaluation"]["top"],
+        extended=config["evaluation"]["extended"],
+        markers=plan.markers,
+        predictors=list(plan.predictors),
+        methods=config["methods"],
+        encoders=config["encoders"],
+        training=plan.decisive_training,
+        code=plan.code("tables"),
+    message:
+        "Average the scores into the tables"
+    script:
+        "../workflow_scripts/tables.py"
+
+
+rule comparisons:
+    input:
+        scores=ALL_SCORES,
+    output:
+        **table("comparisons", "Comparisons of predictors"),
+        **table("intervals", "Intervals of the means"),
+    log:
+        "<results>/logs/comparisons.log",
+    benchmark:
+        "<results>/benchmarks/comparisons.tsv"
+    conda:
+        "../envs/figures.yaml"
+    resources:
+        mem_mb=times_attempt(4000),
+    params:
+        top=config["evaluation"]["top"],
+        draws=config["evaluation"]["bootstrap"],
+        code=plan.code("comparisons"),
+    message:
+        "Compare the predictors pairwise"
+    script:
+        "../workflow_scripts/comparisons.py"
+
+
+rule paper_vs_ours:
+    input:
+        scores=ALL_SCORES,
+        published=collect(f"{os.path.relpath(BASE)}/resources/paper/table{{number}}.csv", number=range(1, 6)),
+    output:
+        csv="<results>/tables/paper_vs_ours.csv",
+        markdown="<results>/tables/paper_vs_ours.md",
+        html=report(
+            "<results>/tables/paper_vs_ours.html",
+            caption="../report/paper_vs_ours.rst",
+            category="Paper against ours",
+            labels={"table": "Paper against ours", "format": "page"},
+        ),
+    log:
+        "<results>/logs/paper_vs_ours.log",
+    benchmark:
+        "<results>/benchmarks/paper_vs_ours.tsv"
+    conda:
+        "../envs/figures.yaml"
+    resources:
+        mem_mb=times_attempt(4000),
+    params:
+        draws=config["evaluation"]["bootstrap"],
+        cohorts=list(config["cohorts"]),
+        code=plan.code("paper_vs_ours"),
+    message:
+        "Set the published numbers beside ours"
+    script:
+        "../workflow_scripts/paper_vs_ours.py"
+
+
+rule costs:
+    input:
+        summaries=collect("<results>/models/{model}/summary.json", model=plan.models),
+    output:
+        **figure("costs", "<results>/figures/costs", "costs", "Training cost", form="figure"),
+        csv=report(
+            "<results>/tables/costs.csv",
+            caption="../report/costs.rst",
+            category="Training cost",
+            labels={"form": "table"},
+        ),
+        jobs="<results>/tables/cost_jobs.csv",
+    log:
+        "<results>/logs/costs.log",
+    conda:
+        "../envs/figures.yaml"
+    resources:
+        mem_mb=times_attempt(2000),
+    params:
+        models=list(plan.models.values()),
+        benchmarks=[f"{plan.results}/benchmarks/{model}.tsv" for model in plan.timed_models],
+        embeddings=plan.embedding_benchmarks,
+        methods=list(config["methods"]),
+        code=plan.code("costs"),
+    message:
+        "Sum up and draw what training cost"
+    script:
+        "../workflow_scripts/costs.py"
+
+
+# --- Figures ----------------------------------------------------------------------------------------------------------
+
+# Figures of a cohort and protocol: caption, category
+SECTION_FIGURES = {
+    "boxplot": ("boxplot", "Fig. 2: PCC per gene", {"panels": "slides"}),
+    "curves": ("curves", "Learning curves", {}),
+    "neighbours": ("neighbours", "Number of retrieved spots", {}),
+    "ceiling": ("ceiling", "Noise ceiling", {}),
+}
+FIGURES = "<results>/figures/{cohort}/{protocol}"
+
+
+rule draw_section:
+    input:
+        scores=collect("<results>/scores/{cohort}/{protocol}/{method}.parquet", method=plan.methods, allow_missing=True),
+        histories=collect(
+            "<results>/models/{cohort}/{protocol}/{training}/history.tsv", training=plan.trainings, allow_missing=True
+        ),
+        sweeps=collect(
+            "<results>/sweeps/{cohort}/{protocol}/{method}.parquet",
+            method=plan.methods_of_kind("retrieval"),
+            allow_missing=True,
+        ),
+    output:
+        **{
+            key: file
+            for name in plan.section_figures
+            for caption, category, labels in [SECTION_FIGURES[name]]
+            for key, file in figure(name, f"{FIGURES}/{name}", caption, category, **labels, **SECTION).items()
+        },
+    log:
+        "<results>/logs/draw_section/{cohort}/{protocol}.log",
+    conda:
+        "../envs/figures.yaml"
+    resources:
+        mem_mb=times_attempt(8000),
+    params:
+        top=config["evaluation"]["top"],
+        drawn=plan.drawn_rivals,
+        predictors=plan.predictor_kinds,
+        trainings=plan.trainings,
+        methods=list(config["methods"]),
+        top_k=sorted({one.k for one in plan.predictors.values() if one.kind == "retrieval"}),
+        code=plan.code("draw_section"),
+    message:
+        "Draw scores and learning curves of {wildcards.cohort}, {wildcards.protocol} protocol"
+    script:
+        "../workflow_scripts/draw_section.py"
+
+
+SLIDE = {**SECTION, "slide": "{sample}"}
+
+
+rule draw_slide:
+    input:
+        scores=collect(
+            "<results>/scores/{cohort}/{protocol}/{method}.parquet",
+            method=[name for name in plan.methods if name != CONTROLS],
+            allow_missing=True,
+        ),
+        predictions=collect(
+            f"{PREDICTIONS}/{{method}}", method=[name for name in plan.methods if name != CONTROLS], allow_missing=True
+        ),
+        thumbnail="<results>/samples/{sample}/thumbnail.png",
+        metadata="<data>/metadata/{sample}.json",
+        qc="<results>/samples/{sample}/qc.json",
+    output:
+        **figure(
+            "profiles",
+            f"{FIGURES}/profiles_{{sample}}",
+            "profiles",
+            "Fig. 3: Predicted and true mean and variance",
+            **SLIDE,
+        ),
+        **figure("genes", f"{FIGURES}/genes_{{sample}}", "genes", "Supplementary Figs. 4-6: PCC of each gene", **SLIDE),
+        **figure(
+            "correlation", f"{FIGURES}/correlation_{{sample}}", "correlation", "Fig. 4: Gene-gene correlation", **SLIDE
+        ),
+        **figure("maps", f"{FIGURES}/maps_{{sample}}", "map", "Figs. 5-7: Expression maps", **SLIDE),
+    log:
+        "<results>/logs/draw_slide/{cohort}/{protocol}/{sample}.log",
+    conda:
+        "../envs/figures.yaml"
+    resources:
+        mem_mb=times_attempt(8000),
+    params:
+        predictions=plan.drawn_predictions,
+        drawn=plan.drawn_predictors,
+        predictors=plan.predictor_kinds,
+        genes=plan.drawn_genes,
+        top=config["evaluation"]["top"],
+        code=plan.code("draw_slide"),
+    message:
+        "Draw genes, correlations and expression maps of {wildcards.sample}, {wildcards.protocol} protocol"
+    script:
+        "../workflow_scripts/draw_slide.py"
+
+
+# All cohorts of each protocol, and the gap between the protocols where a cohort runs under both
+rule draw_overview:
+    input:
+        scores=ALL_SCORES,
+        comparisons="<results>/tables/comparisons.csv",
+    output:
+        **{
+            key: file
+            for protocol in plan.protocols
+            for key, file in figure(
+                f"overview_{protocol}",
+                f"<results>/figures/overview_{protocol}",
+                "overview",
+                "Fig. 2: PCC per gene",
+                panels="cohorts",
+                cohort="all",
+                protocol=protocol,
+            ).items()
+        },
+        **(
+            figure(
+                "protocols", "<results>/figures/protocols", "protocols", "Paper against patient protocol", cohort="all"
+            )
+            if plan.compares_protocols
+            else {}
+        ),
+    log:
+        "<results>/logs/draw_overview.log",
+    conda:
+        "../envs/figures.yaml"
+    resources:
+        mem_mb=times_attempt(8000),
+    params:
+        top=config["evaluation"]["top"],
+        reference=config["evaluation"].get("reference"),
+        cohorts=list(config["cohorts"]),
+        drawn=plan.drawn_rivals,
+        predictors=plan.predictor_kinds,
+        protocols=plan.protocols,
+        code=plan.code("draw_overview"),
+    message:
+        "Draw the PCC of all cohorts, and the gap between the protocols"
+    script:
+        "../workflow_scripts/draw_overview.py"
+
+
+# --- What a run is for ------------------------------------------------------------------------------------------------
+
+
+def tables_of_run():
+    """Every table; those of scores where something is predicted, those of structure where it is asked for."""
+    names = [
+        f"{name}.{kind}"
+        for name in ("table1", "table2", "table3", "table4", "table5", "markers")
+        for kind in ("csv", "md", "tex")
+    ]
+    names += ["measures.csv", "measures.md", "comparisons.csv", "intervals.csv", "costs.csv", "leaks.csv", "leaks.md"]
+    names += ["paper_vs_ours.csv", "paper_vs_ours.md", "paper_vs_ours.html"]
+    return collect("<results>/tables/{name}", name=names) if plan.predictors else []
+
+
+def figures_of_run():
+    """Every figure of scores and predictions."""
+    if not plan.predictors:
+        return []
+    names = ["costs", *(f"overview_{protocol}" for protocol in plan.protocols)]
+    names += ["protocols"] if plan.compares_protocols else []
+    for cohort, protocol in plan.folds:
+        names += [f"{cohort}/{protocol}/{name}" for name in plan.section_figures]
+        kinds = ("correlation", "maps", "profiles", "genes")
+        names += [f"{cohort}/{protocol}/{kind}_{sample}" for sample in plan.samples_of[cohort] for kind in kinds]
+    return collect("<results>/figures/{name}.png", name=names)
+
+
+def structure_of_run():
+    """Every table, figure and page of the tissue's structure."""
+    names = [
+        "tables/domains.csv",
+        "tables/domains.md",
+        "tables/domains.tex",
+        "tables/variable_genes.csv",
+        "tables/variable_genes.md",
+    ]
+    names = names if structure.slides else []
+    for slide in structure.slide_names:
+        names += [f"figures/structure/{slide}_{drawn}.png" for drawn in ("domains", "umap", "variable_genes")]
+        names.append(f"structure/{slide}/page.html")
+    names += [
+        f"figures/structure/{cohort}/umap.png" for cohort in structure.cohorts if structure.shares_reference(cohort)
+    ]
+    return collect("<results>/{name}", name=names)
+
+
+rule provenance:
+    input:
+        tables=tables_of_run(),
+        figures=figures_of_run() + structure_of_run(),
+        fingerprints=collect("<results>/samples/{sample}/fingerprint.json", sample=plan.samples),
+        downloads=plan.downloaded(plan.samples),
+        summaries=collect("<results>/models/{model}/summary.json", model=plan.models)
+        + collect("<results>/structure/{training}/summary.json", training=structure.trainings),
+        labels=list(structure.label_files.values()),
+    output:
+        record=report(
+            "<results>/provenance.json",
+            caption="../report/provenance.rst",
+            category="Provenance",
+            labels={"file": "Provenance of the run", "format": "JSON"},
+        ),
+    log:
+        "<results>/logs/provenance.log",
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=times_attempt(1000),
+    params:
+        samples=plan.samples,
+        labelled=list(structure.label_files),
+        snakemake=versions("snakemake")["snakemake"],
+        code=plan.code("provenance"),
+    message:
+        "Record versions, inputs, hardware and time of the run"
+    script:
+        "../workflow_scripts/provenance.py"

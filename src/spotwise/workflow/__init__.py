@@ -1,0 +1,6 @@
+"""The plan of a run, which the rules ask for everything that depends on the configuration."""
+
+from spotwise.workflow.plan import Plan, one_of, times_attempt
+from spotwise.workflow.structure_plan import StructurePlan
+
+__all__ = ["Plan", "StructurePlan", "one_of", "times_attempt"]

@@ -1,0 +1,28 @@
+"""Draw the scores of all cohorts under each protocol, and the gap between the protocols."""
+
+from spotwise.evaluation.averages import read_listed
+from spotwise.reporting.figures import style
+from spotwise.reporting.figures.overview import draw_overview, read_comparisons
+from spotwise.reporting.figures.protocol_gap import draw_protocol_gap
+from spotwise.runtime.job import job
+
+with job(snakemake.log[0]):
+    params, output = snakemake.params, snakemake.output
+    scores = read_listed(snakemake.input.scores, [params.top])
+    scores = scores[scores["predictor"].isin(params.drawn)]
+    looks = style.predictor_looks(params.predictors, params.drawn)
+    comparisons = read_comparisons(snakemake.input.comparisons)
+    for protocol in params.protocols:
+        draw_overview(
+            scores[scores["protocol"].eq(protocol)],
+            comparisons,
+            looks,
+            params.reference,
+            params.top,
+            output[f"overview_{protocol}_pdf"],
+            output[f"overview_{protocol}_png"],
+            params.cohorts,
+        )
+    if "protocols_png" in output.keys():
+        in_both = scores.groupby("cohort")["protocol"].transform("nunique") == len(params.protocols)
+        draw_protocol_gap(scores[in_both], looks, params.top, output.protocols_pdf, output.protocols_png, params.cohorts)
