@@ -5,8 +5,10 @@ MODEL = "<results>/models/{cohort}/{protocol}/{method}/fold{fold}/seed{seed}"
 
 rule train:
     input:
-        fold=collect(
-            "<results>/folds/{cohort}/{protocol}/fold{fold}/{file}", file=plan.training_fold, allow_missing=True
+        fold=branch(
+            lookup("methods/{method}/harmony", within=config),
+            then="<results>/folds/{cohort}/{protocol}/fold{fold}/fold_harmony.h5",
+            otherwise="<results>/folds/{cohort}/{protocol}/fold{fold}/fold.h5",
         ),
         patches=plan.training_patches,
         embeddings=collect(

@@ -23,6 +23,6 @@ with job(snakemake.log[0]):
             output[f"overview_{protocol}_png"],
             params.cohorts,
         )
-    if "protocols_png" in output.keys():
+    if output.get("protocols_png"):
         in_both = scores.groupby("cohort")["protocol"].transform("nunique") == len(params.protocols)
         draw_protocol_gap(scores[in_both], looks, params.top, output.protocols_pdf, output.protocols_png, params.cohorts)

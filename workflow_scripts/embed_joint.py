@@ -1,4 +1,4 @@
-"""Embed image and expression of each spot of one slide with a trained method."""
+"""Embed image and expression of one slide's spots with a trained method."""
 
 from pathlib import Path
 
@@ -7,12 +7,12 @@ from spotwise.structure.joint import embed_joint
 
 with job(snakemake.log[0]):
     embed_joint(
-        Path(snakemake.input.weights).parent,
-        Path(snakemake.input.fold),
-        Path(snakemake.input.patches),
-        snakemake.wildcards.sample,
-        snakemake.params.device,
-        snakemake.params.threads,
-        snakemake.wildcards.space,
-        Path(snakemake.output.space),
+        model=Path(snakemake.input.model[0]).parent,
+        fold=Path(snakemake.input.fold),
+        patches=Path(snakemake.input.patches),
+        sample=snakemake.wildcards.sample,
+        device=snakemake.params.device,
+        threads=snakemake.params.threads,
+        space=snakemake.wildcards.space,
+        output=Path(snakemake.output.space),
     )

@@ -6,11 +6,12 @@ from spotwise.runtime.job import job
 from spotwise.training.frozen import fit
 
 with job(snakemake.log[0]):
+    params = snakemake.params
     fit(
         Path(snakemake.input.fold),
-        dict(zip(snakemake.params.samples, map(Path, snakemake.input.embeddings), strict=True)),
-        snakemake.params.model,
-        snakemake.params.options,
-        snakemake.params.threads,
+        dict(zip(params.samples, map(Path, snakemake.input.embeddings), strict=True)),
+        params.model,
+        params.options,
+        params.threads,
         Path(snakemake.output.weights).parent,
     )

@@ -14,6 +14,7 @@ with job(snakemake.log[0]):
     folds = list(zip(files.folds, files.training_folds, strict=True))
     for weights, ((fold, training_fold), seed) in zip(files.weights, product(folds, params.seeds), strict=True):
         model = Path(weights).parent
+        folder = Path(snakemake.output.predictions) / model.parent.name / model.name
         predict_test_slides(
             model=model,
             fold=Path(fold),
@@ -25,5 +26,7 @@ with job(snakemake.log[0]):
             seed=seed,
             device=params.device,
             threads=params.threads,
-            output=Path(snakemake.output.predictions) / model.parent.name / model.name,
+            output=folder,
+            bank=folder / "bank.safetensors",
+            queries=folder / "queries.safetensors",
         )

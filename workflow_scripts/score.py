@@ -37,5 +37,5 @@ with job(snakemake.log[0]):
         slides.append(slide_scores(prediction, scores[-1], snakemake.params.top))
     write_scores(pd.concat(scores, ignore_index=True), snakemake.output.scores)
     write_scores(pd.DataFrame(slides), snakemake.output.slide_scores)
-    if "sweep" in snakemake.output.keys():
+    if snakemake.output.get("sweep"):
         write_scores(sweep(), snakemake.output.sweep)

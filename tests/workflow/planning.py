@@ -32,8 +32,5 @@ def planned(folder: Path, **changes: object) -> Plan:
 class wildcards(SimpleNamespace):  # noqa: N801
     """What of Snakemake's wildcards the plan asks."""
 
-    def keys(self):
-        return vars(self).keys()
-
     def get(self, name):
         return vars(self).get(name)

@@ -148,9 +148,9 @@ class Plan:
 
     def patches(self, w: Wildcards) -> list[str]:
         """Return the patches of a sample, of a fold's slides or of a cohort."""
-        if "sample" in w.keys():
+        if w.get("sample"):
             return self.patches_of([w.sample])
-        return self.patches_of(self.fold_samples(w) if "fold" in w.keys() else self.samples_of[w.cohort])
+        return self.patches_of(self.fold_samples(w) if w.get("fold") else self.samples_of[w.cohort])
 
     def slide(self, w: Wildcards) -> str:
         """Return the slide of a sample."""
@@ -233,7 +233,7 @@ class Plan:
         """Return the slides whose frozen features a method uses: of the fold it trains on, or of the cohort."""
         if not self.registered(w.method).uses_encoder:
             return []
-        return self.training_samples(w) if "fold" in w.keys() else self.samples_of[w.cohort]
+        return self.training_samples(w) if w.get("fold") else self.samples_of[w.cohort]
 
     def encoder(self, w: Wildcards) -> str:
         """Return the frozen encoder of a method."""
@@ -258,7 +258,7 @@ class Plan:
 
     def checkpoint(self, w: Wildcards) -> str | list:
         """Return the local file with the weights of a frozen encoder, or that a method's encoder starts from."""
-        if "encoder" in w.keys():
+        if w.get("encoder"):
             return self.config["encoders"][w.encoder]["checkpoint"] or []
         return self.config["methods"][w.method]["options"].get("checkpoint") or []
 

@@ -140,7 +140,7 @@ class StructurePlan:
 
     def laid_out(self, w: Wildcards) -> list[str]:
         """Return the slides of a UMAP: one, or all of a cohort."""
-        return [w.sample] if "sample" in w.keys() else self.slides_of(w.cohort)
+        return [w.sample] if w.get("sample") else self.slides_of(w.cohort)
 
     @cached_property
     def first_spaces(self) -> list[str]:
