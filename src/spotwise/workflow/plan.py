@@ -146,10 +146,10 @@ class Plan:
             for sample in samples
         ]
 
-    def patches(self, w: Wildcards) -> list[str]:
+    def patches(self, w: Wildcards) -> str | list[str]:
         """Return the patches of a sample, of a fold's slides or of a cohort."""
         if w.get("sample"):
-            return self.patches_of([w.sample])
+            return self.patches_of([w.sample])[0]
         return self.patches_of(self.fold_samples(w) if w.get("fold") else self.samples_of[w.cohort])
 
     def slide(self, w: Wildcards) -> str:
