@@ -25,4 +25,5 @@ with job(snakemake.log[0]):
         )
     if output.get("protocols_png"):
         in_both = scores.groupby("cohort")["protocol"].transform("nunique") == len(params.protocols)
-        draw_protocol_gap(scores[in_both], looks, params.top, output.protocols_pdf, output.protocols_png, params.cohorts)
+        files = output.protocols_pdf, output.protocols_png
+        draw_protocol_gap(scores[in_both], looks, params.top, *files, params.cohorts)

@@ -10,8 +10,8 @@ from spotwise.evaluation.averages import AVERAGED
 from spotwise.evaluation.score_files import read_scores
 from spotwise.reporting.figures import style
 from spotwise.reporting.figures.expression_maps import choose_genes, draw_expression_maps
-from spotwise.reporting.figures.gene_correlation import draw_gene_correlation
 from spotwise.reporting.figures.gene_bars import draw_gene_bars
+from spotwise.reporting.figures.gene_correlation import draw_gene_correlation
 from spotwise.reporting.figures.profiles import DRAWN, draw_profiles
 from spotwise.runtime.job import job
 

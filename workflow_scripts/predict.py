@@ -4,7 +4,6 @@ from itertools import product
 from pathlib import Path
 
 from spotwise.inference.prediction import predict_test_slides
-
 from spotwise.runtime.job import job
 
 with job(snakemake.log[0]):

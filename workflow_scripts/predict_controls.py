@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from spotwise.inference.prediction import predict_by_controls
-
 from spotwise.runtime.job import job
 
 with job(snakemake.log[0]):

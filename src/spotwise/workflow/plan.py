@@ -273,18 +273,10 @@ class Plan:
 
     # --- Prediction and scores ----------------------------------------------------------------------------------------
 
-    def trained_models(self, w: Wildcards) -> list[dict[str, object]]:
-        """Return fold, seed and folder of every trained model of a method, as the files of their inputs lie."""
-        return [{"fold": fold, "seed": seed} for fold in self.fold_numbers(w) for seed in self.seeds(w)]
-
     def settings(self, w: Wildcards) -> list[dict[str, object]]:
         """Return name, K and matching of each predictor of a method."""
         chosen = (self.predictors[name] for name in self.predictors_of(w.method))
         return [{"name": one.name, "k": one.k, "matching": one.matching} for one in chosen]
-
-    def control_seeds(self, w: Wildcards) -> dict[str, list[int]]:
-        """Return the seeds of each control."""
-        return {name: self.seeds_of(name) for name in self.config["controls"]}
 
     def ceiling_samples(self, w: Wildcards) -> list[str]:
         """Return the slides of a cohort whose noise ceiling a control shows."""

@@ -76,17 +76,16 @@ class StructurePlan:
         files = {sample: configuration.label_file(self.plan.config, sample) for sample in self.slides}
         return {sample: str(path) for sample, path in files.items() if path}
 
-    def labels_of(self, w: Wildcards) -> list[str]:
+    def labels_of(self, w: Wildcards) -> str | list:
         """Return where the known domains of a slide are: in a CSV, or in its counts."""
-        return self._labels([w.sample])
+        return self._labels(w.sample) if self.labels else []
 
     def labels_of_cohort(self, w: Wildcards) -> list[str]:
         """Return the known domains of all slides of a cohort, as a class has one colour on all of them."""
-        return self._labels(self.slides_of(w.cohort))
+        return [self._labels(sample) for sample in self.slides_of(w.cohort) if self.labels]
 
-    def _labels(self, slides: list[str]) -> list[str]:
-        counts = f"{self.plan.data}/st/{{}}.h5ad"
-        return [self.label_files.get(sample, counts.format(sample)) for sample in slides if self.labels]
+    def _labels(self, sample: str) -> str:
+        return self.label_files.get(sample, f"{self.plan.data}/st/{sample}.h5ad")
 
     # --- Spaces -------------------------------------------------------------------------------------------------------
 
