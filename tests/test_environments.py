@@ -72,8 +72,8 @@ ENVIRONMENTS = sorted(path.stem for path in (ROOT / "envs").glob("*.yaml"))
 COMPANIONS = {"openslide-bin", "torchvision", "imagecodecs", "pyarrow", "igraph"}
 # Imported only by functions that no job of the environment calls, such as downloads where figures read metadata
 UNCALLED = {
-    "figures": {"huggingface-hub", "safetensors"},
-    "data": {"pynndescent"},
+    "figures": {"openslide-python", "pynndescent", "tifffile"},
+    "data": {"pynndescent", "timm", "torch"},
     "torch": {"pynndescent", "tifffile"},
 }
 
@@ -94,12 +94,17 @@ def test_environments_pin_the_locked_versions(name):
 
 
 def jobs():
-    """Rule, environment and script of every rule that has a script."""
+    """Rule, environment and script of every rule that has a script, its own or that of the rule it is derived from."""
     text = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "rules").glob("*.smk")))
-    for rule in re.split(r"^ *(?=rule \w+:)", text, flags=re.MULTILINE)[1:]:
-        script = re.search(r"workflow_scripts/(\w+)\.py", rule)
-        if script:
-            yield rule.split()[1].rstrip(":"), re.search(r"envs/(\w+)\.yaml", rule)[1], script[1]
+    pattern = r"^( *)(?:use rule (\w+) as (\w+) with|rule (\w+)):\n((?:\n|\1 .*\n)*)"
+    rules = {derived or name: (base, body) for _, base, derived, name, body in re.findall(pattern, text, re.MULTILINE)}
+
+    def find(rule, pattern):
+        base, body = rules[rule]
+        found = re.search(pattern, body)
+        return found[1] if found else find(base, pattern)
+
+    return [(rule, find(rule, r"envs/(\w+)\.yaml"), find(rule, r"workflow_scripts/(\w+)\.py")) for rule in rules]
 
 
 def imported(path):
@@ -122,29 +127,31 @@ def file_of(module):
     return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
 
 
-# Kind of the methods that a script loads by name
+# Kinds of the methods that a rule's script loads by name
 LOADED = {
-    "train": "retrieval",
-    "build_bank": "retrieval",
-    "fit_frozen": "frozen",
-    "predict_frozen": "frozen",
-    "predict_controls": "control",
+    "train": {"retrieval", "regression"},
+    "train_structure": {"clustering"},
+    "embed_joint": {"clustering", "retrieval"},
+    "predict": {"retrieval", "regression"},
+    "fit_frozen": {"frozen"},
+    "predict_frozen": {"frozen"},
+    "predict_controls": {"control"},
 }
-
-
-@cache
-def distribution_of(module):
-    """Name of the installed distribution that provides a top-level module."""
-    return canonicalize_name(distributions()[module][0])
 
 
 distributions = cache(metadata.packages_distributions)
 
 
-def third_party(script):
-    """Distributions that a script imports, directly or through the package."""
+def distribution_of(module):
+    """Name of the installed distribution that provides a top-level module."""
+    module = {"pydantic_core": "pydantic"}.get(module, module)  # a part of pydantic
+    return canonicalize_name(distributions()[module][0])
+
+
+def third_party(rule, script):
+    """Distributions that a rule's script imports, directly or through the package."""
     path = ROOT / f"workflow_scripts/{script}.py"
-    entries = [entry for entry in REGISTRY.values() if entry.kind == LOADED.get(script)]
+    entries = [entry for entry in REGISTRY.values() if entry.kind in LOADED.get(rule, ())]
     starts = [name for name in imported(path) if name.startswith("spotwise") and file_of(name)]
     modules = import_closure(*starts, *(f"spotwise.models.{entry.module}" for entry in entries))
     names = {name.split(".")[0] for file in (path, *map(file_of, modules)) for name in imported(file)}
@@ -154,12 +161,12 @@ def third_party(script):
 def test_every_script_belongs_to_a_rule_with_an_environment():
     scripts = {path.stem for path in (ROOT / "workflow_scripts").glob("*.py")}
     assert {script for _, _, script in jobs()} == scripts
-    assert set(LOADED) <= scripts
+    assert set(LOADED) <= {rule for rule, *_ in jobs()}
     assert {name for _, name, _ in jobs()} == set(ENVIRONMENTS)
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_an_environment_holds_what_its_jobs_import_and_no_more(name):
-    needed = set().union(*(third_party(script) for _, of, script in jobs() if of == name))
+    needed = set().union(*(third_party(rule, script) for rule, of, script in jobs() if of == name))
     assert {"data": "scanpy", "torch": "torch", "figures": "matplotlib"}[name] in needed
-    assert needed - UNCALLED.get(name, set()) == set(environment(name)[1]) - COMPANIONS
+    assert needed - UNCALLED.get(name, set()) - COMPANIONS == set(environment(name)[1]) - COMPANIONS

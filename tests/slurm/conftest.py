@@ -113,7 +113,7 @@ def demo(cluster, started_troubles, tmp_path_factory) -> Pipeline:
     }
     pipeline = Pipeline(folder, config)
     partitions = ["--slurm-partition-config", str(PROFILE / "partitions.example.yaml")]
-    target = "results/demo/scores/demo/paper/CMRCNet-20.parquet"
+    target = "results/demo/scores/demo/paper/CMRCNet.parquet"
     command = pipeline.command(target, *SUBMIT, *partitions, "--resources", "gpu=1")
     with Run(command, cluster, REPOSITORY, folder / "run.log") as run:
         assert run.end() == 0, run.output

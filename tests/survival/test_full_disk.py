@@ -147,7 +147,7 @@ def test_a_full_disk_is_reported_in_one_line_and_leaves_no_partial_file(disk, na
 @pytest.mark.workflow
 def test_a_run_on_a_full_disk_continues_once_there_is_space(disk, tmp_path):
     repository = own_copy(tmp_path / "repository")
-    wanted = "results/demo/models/demo/patient/CMRCNet/fold0/seed0/bank.safetensors"
+    wanted = "results/demo/models/demo/patient/CMRCNet/fold0/seed0/weights.safetensors"
     elsewhere = small(tmp_path / "elsewhere", repository)
     elsewhere.finish(wanted)
     disk.resize(100)

@@ -26,8 +26,7 @@ PHASES = {  # rule, and a file that it makes
     "data": ("generate_sample", "data/st/DEMO2.h5ad"),
     "patches": ("extract_patches", f"{RESULTS}/samples/DEMO2/patches.h5"),
     "training": ("train", f"{RESULTS}/models/demo/patient/CMRCNet/fold1/seed0/weights.safetensors"),
-    "bank": ("build_bank", f"{RESULTS}/models/demo/patient/CMRCNet/fold1/seed0/bank.safetensors"),
-    "retrieval": ("retrieve", f"{RESULTS}/predictions/demo/patient/CMRCNet-10/fold1/seed0/DEMO2.h5ad"),
+    "prediction": ("predict", f"{RESULTS}/predictions/demo/patient/CMRCNet/fold1/seed0/CMRCNet-10/DEMO2.h5ad"),
     "tables": ("tables", f"{RESULTS}/tables/table1.csv"),
     "figures": ("draw_slide", f"{RESULTS}/figures/demo/patient/maps_DEMO2.png"),
 }

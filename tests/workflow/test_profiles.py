@@ -9,10 +9,10 @@ import pytest
 import yaml
 from snakemake_executor_plugin_slurm.partitions import PartitionLimits, read_partition_file
 
+from spotwise.runtime.provenance import DEVICE_RULES
 from workflow.pipeline import REPOSITORY, Pipeline, copy_workflow, example
 
 PROFILES = REPOSITORY / "profiles"
-GPU_RULES = {"train", "embed_patches", "build_bank", "predict_spots", "train_structure", "embed_joint"}
 LOCAL_RULES = {"all", "paper", "generate_sample"}
 
 
@@ -72,7 +72,7 @@ def test_every_job_requests_memory_and_time_and_more_at_each_attempt(requested):
 
 @pytest.mark.workflow
 def test_only_jobs_that_compute_on_a_gpu_request_one(requested):
-    assert {rule for rule, jobs in requested[0].items() if any(gpus for *_, gpus in jobs)} == GPU_RULES
+    assert {rule for rule, jobs in requested[0].items() if any(gpus for *_, gpus in jobs)} == set(DEVICE_RULES)
 
 
 @pytest.mark.workflow
