@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from spotwise.evaluation.leak_audit import audit, write_audit
+from spotwise.evaluation.leak_audit import RunFiles, audit, write_audit
+from spotwise.evaluation.leak_checks import Panels
 from spotwise.runtime.job import job
 
 
@@ -19,16 +20,8 @@ with job(snakemake.log[0]) as logger:
     scores = {tuple(section): [] for section in snakemake.params.sections}
     for path in snakemake.input.scores:
         scores[Path(path).parts[-3], Path(path).parts[-2]].append(path)
-    findings = audit(
-        snakemake.input.folds,
-        by_sample(snakemake.input.counts),
-        scores,
-        contents(snakemake.input.fingerprints),
-        contents(snakemake.input.qc),
-        snakemake.params.markers,
-        snakemake.params.hvg_per_slide,
-        snakemake.params.target_sum,
-        snakemake.params.top,
-    )
+    files, params = snakemake.input, snakemake.params
+    run = RunFiles(files.folds, by_sample(files.counts), scores, contents(files.fingerprints), contents(files.qc))
+    findings = audit(run, Panels(params.hvg_per_slide, params.target_sum), params.markers, params.top)
     logger.info("%s", findings["status"].value_counts().to_dict())
     write_audit(findings, snakemake.output.csv, snakemake.output.markdown)

@@ -8,8 +8,7 @@ from spotwise.runtime.job import job
 
 with job(snakemake.log[0]):
     params, output = snakemake.params, snakemake.output
-    scores = read_listed(snakemake.input.scores, [params.top])
-    scores = scores[scores["predictor"].isin(params.drawn)]
+    scores = read_listed(snakemake.input.scores, [params.top], predictors=params.drawn)
     looks = style.predictor_looks(params.predictors, params.drawn)
     comparisons = read_comparisons(snakemake.input.comparisons)
     for protocol in params.protocols:

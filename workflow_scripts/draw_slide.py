@@ -17,11 +17,8 @@ from spotwise.runtime.job import job
 
 with job(snakemake.log[0]):
     files, params, output = snakemake.input, snakemake.params, snakemake.output
-    tables = (read_scores([path], [*AVERAGED, *DRAWN]) for path in files.scores)
-    scores = pd.concat(
-        table[table["sample"].eq(snakemake.wildcards.sample) & table["predictor"].isin(params.drawn)]
-        for table in tables
-    )
+    tables = (read_scores([path], [*AVERAGED, *DRAWN], params.drawn) for path in files.scores)
+    scores = pd.concat(table[table["sample"].eq(snakemake.wildcards.sample)] for table in tables)
     looks = style.predictor_looks(params.predictors, params.drawn)
     draw_profiles(scores, looks, output.profiles_pdf, output.profiles_png)
     draw_gene_bars(scores, looks, params.top, output.genes_pdf, output.genes_png)

@@ -23,7 +23,7 @@ from spotwise.data.sample_sheet import Sample, plan_folds
 from spotwise.data.synthetic_sample import generate_sample
 from spotwise.data.synthetic_tissue import CohortSize
 from spotwise.evaluation.gene_sets import gene_ranks
-from spotwise.evaluation.leak_audit import audit, to_markdown, write_audit
+from spotwise.evaluation.leak_audit import RunFiles, audit, to_markdown, write_audit
 from spotwise.evaluation.leak_checks import (
     BY_DESIGN,
     CHECKPOINT,
@@ -41,6 +41,7 @@ from spotwise.evaluation.leak_checks import (
     SPOTS,
     TWINS,
     WARNING,
+    Panels,
     checkpoint_source,
     panel_source,
     ranking_source,
@@ -147,17 +148,14 @@ class Run:
         write_fold(path, change(read_fold(path)))
 
     def audit(self):
-        return audit(
+        run = RunFiles(
             self.folds,
             {name: sample.path for name, sample in self.samples.items()},
             self.scores,
             {name: sample.fingerprint for name, sample in self.samples.items()},
             {name: sample.qc for name, sample in self.samples.items()},
-            {"demo": MARKERS},
-            N_TOP,
-            None,
-            TOP,
         )
+        return audit(run, Panels(N_TOP, None), {"demo": MARKERS}, TOP)
 
 
 @pytest.fixture(scope="module")
@@ -230,18 +228,18 @@ def test_differences_of_the_panel_are_counted_gene_by_gene(clean, clean_samples)
 
 
 def test_genes_too_many_and_genes_too_few_both_count(fold):
-    class Panels:
+    class FixedPanels:
         def of(self, samples):
             return {"A", "B", "C"} if {"C", "D"} & set(samples) else {"B", "C", "D", "E"}
 
     fold = replace(fold, genes=np.array(["A", "B", "C"], dtype=object))
-    found = panel_source(fold, Panels())
+    found = panel_source(fold, FixedPanels())
     assert (found.status, found.n) == (LEAK, 3)
     assert found.detail == (
         "the panel of all slides, C, D included: 1 of its 3 genes not selected by the training slides, "
         "2 that they select are missing"
     )
-    fewer = panel_source(replace(fold, genes=np.array(["B", "C", "D"], dtype=object)), Panels())
+    fewer = panel_source(replace(fold, genes=np.array(["B", "C", "D"], dtype=object)), FixedPanels())
     assert (fewer.status, fewer.n) == (LEAK, 1)
 
 
@@ -346,17 +344,15 @@ def test_two_cohorts_that_share_a_slide_are_reported_without_a_leak(tmp_path, cl
     other = Run(tmp_path / "two", two, [("S5", "P2"), ("S1", "P1")])
     for path in other.folds:
         write_fold(path, replace(read_fold(path), cohort="other"))
-    findings = audit(
+    samples = {**clean_samples, **two}
+    run = RunFiles(
         [*one.folds, *other.folds],
-        {name: sample.path for name, sample in {**clean_samples, **two}.items()},
+        {name: sample.path for name, sample in samples.items()},
         one.scores | {("other", protocol): paths for (_, protocol), paths in other.scores.items()},
-        {name: sample.fingerprint for name, sample in {**clean_samples, **two}.items()},
-        {name: sample.qc for name, sample in {**clean_samples, **two}.items()},
-        {"demo": MARKERS, "other": MARKERS},
-        N_TOP,
-        None,
-        TOP,
+        {name: sample.fingerprint for name, sample in samples.items()},
+        {name: sample.qc for name, sample in samples.items()},
     )
+    findings = audit(run, Panels(N_TOP, None), {"demo": MARKERS, "other": MARKERS}, TOP)
     assert LEAK not in set(findings["status"])
     assert status(findings, SAME_PICTURE) == WARNING
     assert "S3 (demo, P2) and S5 (other, P2)" in findings.query("check == @SAME_PICTURE")["detail"].item()

@@ -1,6 +1,7 @@
 """Claims about the published numbers: they say what the paper's text says of them."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,10 +11,11 @@ import yaml
 from spotwise import config as configuration
 from spotwise.constants import ALL_COHORTS
 from spotwise.evaluation.gene_sets import gene_set_columns
-from spotwise.evaluation.published_numbers import COHORTS, COLUMNS, FOLDER, TOP, published
+from spotwise.evaluation.published_numbers import COHORTS, COLUMNS, TOP, read_published_numbers
 
-NUMBERS = published()
-ROOT = FOLDER.parents[1]
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "resources" / "paper"
+NUMBERS = read_published_numbers(FOLDER)
 
 
 def number(table, dataset, model, genes):
@@ -228,6 +230,6 @@ def test_another_folder_is_read(tmp_path):
         (tmp_path / path.name).write_text(
             path.read_text(encoding="utf-8").replace("0.2067", "0.9999"), encoding="utf-8"
         )
-    changed = published(tmp_path)
+    changed = read_published_numbers(tmp_path)
     assert changed["pcc"][0] == 0.9999
     pd.testing.assert_frame_equal(changed.drop(index=0), NUMBERS.drop(index=0))

@@ -1,16 +1,17 @@
 """Claims about the comparison with the published numbers: verdicts worked out by hand, a page that is safe to open."""
 
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from spotwise.constants import ALL_COHORTS
-from spotwise.evaluation.published_numbers import COHORTS, published
+from spotwise.evaluation.published_numbers import COHORTS, read_published_numbers
 from spotwise.reporting.tables import paper_vs_ours
 
-NUMBERS = published()
+NUMBERS = read_published_numbers(Path(__file__).parents[2] / "resources" / "paper")
 DRAWS = 2000
 T = 4.30265  # the quantile of Student's t with 2 degrees of freedom that a 95 % interval of three slides has
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 
 import pandas as pd
 
@@ -33,20 +33,11 @@ from spotwise.evaluation.leak_checks import (
 from spotwise.runtime.files import write_table, write_text
 
 
-def audit(
-    folds: Sequence[str | os.PathLike],
-    counts: Mapping[str, str | os.PathLike],
-    scores: Mapping[tuple[str, str], Sequence[str | os.PathLike]],
-    fingerprints: Mapping[str, Mapping],
-    qc: Mapping[str, Mapping],
-    markers: Mapping[str, Sequence[str]],
-    n_top: int,
-    target_sum: float | None,
-    top: int,
-) -> pd.DataFrame:
-    """Check a finished run for leaks.
+@dataclass(frozen=True)
+class RunFiles:
+    """Files of a finished run that the audit reads.
 
-    Parameters
+    Attributes
     ----------
     folds
         Every ``fold.h5`` of the run, cohort by cohort.
@@ -56,10 +47,26 @@ def audit(
         Score files by cohort and protocol.
     fingerprints, qc
         Contents of ``fingerprint.json`` and ``qc.json`` by sample, in the order of the sample sheet.
+    """
+
+    folds: Sequence[str | os.PathLike]
+    counts: Mapping[str, str | os.PathLike]
+    scores: Mapping[tuple[str, str], Sequence[str | os.PathLike]]
+    fingerprints: Mapping[str, Mapping]
+    qc: Mapping[str, Mapping]
+
+
+def audit(run: RunFiles, panels: Panels, markers: Mapping[str, Sequence[str]], top: int) -> pd.DataFrame:
+    """Check a finished run for leaks.
+
+    Parameters
+    ----------
+    run
+        Files of the run.
+    panels
+        Selects gene panels with the settings of the run.
     markers
         Marker genes by cohort.
-    n_top, target_sum
-        Highly variable genes per slide and counts per spot, as the panels were chosen with.
     top
         Length of the HEG and HVG lists.
 
@@ -68,18 +75,17 @@ def audit(
     DataFrame
         One row per `Finding`: first those of the run, then each cohort's, then each fold's.
     """
-    twins = list(find_twins(fingerprints))
+    twins = list(find_twins(run.fingerprints))
     slides: dict[str, tuple[str, str]] = {}  # sample -> cohort, patient
     of_folds: list[Finding] = []
-    panels = Panels(n_top, target_sum)
-    ranks = {run: read_ranks(paths, top) for run, paths in scores.items()}
-    for path in folds:
+    ranks = {section: read_ranks(paths, top) for section, paths in run.scores.items()}
+    for path in run.folds:
         fold = read_fold(path)
         slides |= {
             sample: (fold.cohort, patient)
             for sample, patient in pd.DataFrame({"s": fold.sample, "p": fold.patient}).drop_duplicates().to_numpy()
         }
-        panels.enter(fold.cohort, {name: counts[name] for name in sorted(set(fold.sample))}, markers[fold.cohort])
+        panels.enter(fold.cohort, {name: run.counts[name] for name in sorted(set(fold.sample))}, markers[fold.cohort])
         of_folds += [
             shared_patients(fold),
             shared_rows(fold),
@@ -88,7 +94,7 @@ def audit(
             ranking_source(fold, ranks[fold.cohort, fold.protocol]),
             checkpoint_source(fold),
         ]
-    of_run = [*twin_findings(twins, fingerprints, slides), *tissue_findings(fingerprints, qc, slides)]
+    of_run = [*twin_findings(twins, run.fingerprints, slides), *tissue_findings(run.fingerprints, run.qc, slides)]
     return pd.DataFrame([asdict(found) for found in (*of_run, *of_folds)], columns=[f.name for f in fields(Finding)])
 
 

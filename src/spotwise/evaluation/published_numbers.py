@@ -9,7 +9,6 @@ import pandas as pd
 
 from spotwise.constants import ALL_COHORTS
 
-FOLDER = Path(__file__).resolve().parents[3] / "resources" / "paper"
 TABLES = (1, 2, 3, 4, 5)
 COHORTS = ("IDC-LymphNode", "SKCM", "READ", "COAD", "IDC", "PSC")
 ONE_DONOR = "PSC"  # no patient can be left out
@@ -78,7 +77,7 @@ TABLE_REMARKS = {
 }
 
 
-def published(folder: str | os.PathLike = FOLDER) -> pd.DataFrame:
+def read_published_numbers(folder: str | os.PathLike) -> pd.DataFrame:
     """Read Tables 1 to 5 of the paper as one table, a row per number.
 
     Parameters

@@ -135,9 +135,3 @@ def cost_table(costs: pd.DataFrame) -> pd.DataFrame:
 def write_costs(table: pd.DataFrame, csv: str | os.PathLike) -> None:
     """Write the table of `collect_job_costs` or `cost_table` as CSV with six significant digits, atomically."""
     write_table(table, csv, float_format="%.6g")
-
-
-def read_job_costs(csv: str | os.PathLike) -> pd.DataFrame:
-    """Read the table of `collect_job_costs` from the CSV that `write_costs` wrote."""
-    numbers = {column: [""] for column in ("seconds", "peak_gpu_gib")}
-    return pd.read_csv(csv, keep_default_na=False, na_values=numbers)  # a method may be called NA
