@@ -58,7 +58,7 @@ PATCHES_FILE, SLIDE_FILE = Path("data/patches/S1.h5"), Path("data/wsis/S1.tif")
 
 
 def write_good(folder):
-    """A configuration, a sheet, and two samples with counts, metadata, patches and slide, below ``folder``."""
+    """Write a configuration, a sheet, and two samples with counts, metadata, patches and slide."""
     (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG, sort_keys=False))
     (folder / "samples.tsv").write_text(SHEET)
     for number, sample in enumerate(SAMPLES):
@@ -242,7 +242,7 @@ class _StopError(Exception):
 
 
 def copy_good(good, folder):
-    """A copy to be spoilt; files of the second sample, which never is, are shared."""
+    """Copy the good sample for a test to damage; files of the second sample are shared."""
     shutil.copytree(good, folder, copy_function=lambda old, new: (os.link if "S2" in old else shutil.copy2)(old, new))
 
 
@@ -340,7 +340,7 @@ def _job(script, outcome, inputs, outputs, params, **wildcards):
 
 
 def spoilt(matrix_of, value, row=3, column=5):
-    """A copy of X with one value changed."""
+    """Copy X and change one value."""
     changed = matrix_of.copy()
     changed[row, column] = value
     return changed

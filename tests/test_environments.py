@@ -108,7 +108,7 @@ def jobs():
 
 
 def imported(path):
-    """Dotted names that a file imports at run time, including inside functions."""
+    """Yield the dotted names that a file imports at run time, including inside functions."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
@@ -122,7 +122,7 @@ def imported(path):
 
 
 def file_of(module):
-    """The file of a module of the package, or None."""
+    """Return the file of a module of the package, or None."""
     path = ROOT.joinpath("src", *module.split("."))
     return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
 

@@ -36,18 +36,18 @@ class Table:
 
 
 def plain(text):
-    """What LaTeX would print, marks left out."""
+    """Return the text that LaTeX would print, without marks."""
     text = COMMAND.sub(r"\2", text)
     return ONE_SIGN.sub(lambda sign: SIGNS[sign[0]], text).strip()
 
 
 def marked(text, command):
-    """What stands in some command: the bold of a cell, say."""
+    """Return the arguments of a command, such as the bold text of a cell."""
     return [plain(inside) for name, inside in COMMAND.findall(text) if name == command]
 
 
 def read(text):
-    """The tables of a file by protocol. Fails where environments, braces or columns do not fit."""
+    """Read the tables of a file by protocol, and check environments, braces and columns."""
     open_environments = []
     for verb, name in re.findall(r"\\(begin|end)\{(\w+)\}", text):
         if verb == "begin":

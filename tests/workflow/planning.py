@@ -12,7 +12,7 @@ SHEET = "sample cohort patient\nA1 two a\nA2 two a\nB1 two b\nC1 one c\n".replac
 
 
 def planned(folder: Path, **changes: object) -> Plan:
-    """The plan of a small configuration with changes to its top-level keys; ``None`` takes a key out."""
+    """Make the plan of a small configuration with changed top-level keys; ``None`` removes a key."""
     sheet = folder / "samples.tsv"
     sheet.write_text(SHEET, encoding="utf-8")
     config = {
