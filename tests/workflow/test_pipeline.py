@@ -132,7 +132,7 @@ def rules_with_new_code(pipeline, module, edit):
     ("module", "rules"),
     [
         ("data/fingerprints", {"fingerprint_sample", "audit"}),
-        ("evaluation/significance", {"comparisons", "paper_vs_ours"}),
+        ("evaluation/predictor_comparisons", {"comparisons", "paper_vs_ours"}),
         ("training/loop", {"train"}),
         ("models/cmrcnet", {"train", "predict", "score_retrieval"}),  # by the method's name
         ("models/micnet", set()),  # a method that is not part of the run
