@@ -33,7 +33,7 @@ def read_listed(
     genes: Sequence[str] = (),
     predictors: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """Read the rows of score files that belong to a gene set, one file at a time.
+    """Read the rows of score files that belong to a gene set.
 
     Parameters
     ----------
@@ -130,7 +130,9 @@ def read_averages(
     markers: Mapping[str, Sequence[str]],
     predictors: Sequence[str],
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Average score files one at a time, as all scores of a paper would not fit in memory.
+    """Average score files one at a time.
+
+    All scores of a paper would not fit in memory.
 
     Parameters
     ----------
@@ -164,7 +166,7 @@ def read_averages(
 
 
 def mean_columns(sets: Iterable[str]) -> list[str]:
-    """List the columns of some gene sets: their means, then each spread over folds and over seeds."""
+    """List the columns of gene sets, means first, then spreads."""
     sets = list(sets)
     return [*sets, *(f"{name}_sd_{over}" for name in sets for over in ("folds", "seeds"))]
 
@@ -198,7 +200,7 @@ def over_runs(files: pd.DataFrame, keys: list[str], columns: list[str]) -> pd.Da
 
 
 def slide_means(scores: pd.DataFrame, top: Sequence[int]) -> pd.DataFrame:
-    """Average each gene set's PCC per prediction file, and count constant and measured genes."""
+    """Average each gene set's PCC per prediction file, with gene counts."""
     files = scores.groupby(FILE_KEYS)
     means = {name: scores[mask].groupby(FILE_KEYS)["pcc"].mean() for name, mask in gene_sets(scores, top).items()}
     counts = {"n_constant": files["is_constant"].sum(), "n_genes": files["is_measured"].sum()}
@@ -222,7 +224,7 @@ def run_facts(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def _marker_facts(scores: pd.DataFrame, listed: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """Count the markers measured in at least one test slide, and name those missing from every panel."""
+    """Count the measured markers, and name those missing from every panel."""
     rows = {}
     for key, genes in scores[scores["is_marker"]].groupby(ROW_KEYS):
         rows[key] = (set(genes["gene"]), set(genes.loc[genes["is_measured"], "gene"]))
@@ -241,9 +243,10 @@ def _order(present: pd.Series, wanted: Iterable[str]) -> dict[str, int]:
 
 
 def in_order(table: pd.DataFrame, cohorts: Iterable[str], predictors: Iterable[str]) -> pd.DataFrame:
-    """Sort rows by cohort, protocol, methods before controls, and predictor, in a stable way.
+    """Sort rows by cohort, protocol, kind and predictor.
 
-    ``cohorts`` and ``predictors`` are in display order; names beyond these follow in order of appearance.
+    Methods come before controls, and equal rows keep their order. ``cohorts`` and ``predictors`` are in display order;
+    names beyond these follow in order of appearance.
     """
     ranks = (
         table["predictor"].map(_order(table["predictor"], predictors)),

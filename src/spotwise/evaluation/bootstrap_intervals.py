@@ -1,6 +1,6 @@
-"""Confidence intervals of means over slides and genes, by a bootstrap that resamples both.
+"""Bootstrap confidence intervals of means over slides and genes.
 
-`scipy.stats.bootstrap` resamples one axis of independent observations; here slides and genes are crossed.
+`scipy.stats.bootstrap` resamples one axis of independent observations, while slides and genes are crossed.
 """
 
 from __future__ import annotations
@@ -97,13 +97,13 @@ def deviations(cells: pd.DataFrame, draws: int) -> Deviations:
 
 
 def _drawn_mean(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Average one slide's genes (genes, predictors), each weighted by its number of draws (draws, genes)."""
+    """Average one slide's genes (genes, predictors), weighted by ``counts`` (draws, genes)."""
     total = counts.sum(axis=1, keepdims=True)
     return np.where(total > 0, counts @ values / np.maximum(total, 1), values.mean(axis=0))
 
 
 def half_widths(cohorts: Sequence[Deviations]) -> np.ndarray:
-    """Compute half the width of the 95 % intervals of means over cohorts, or of means in the only one.
+    """Compute half the width of 95 % intervals of means over cohorts.
 
     A percentile interval is far too narrow with two to five units (Hesterberg, Am Stat 69:371, 2015). Here the draws
     give an unbiased variance for either source, units and genes, and each source has its own quantile of Student's t,

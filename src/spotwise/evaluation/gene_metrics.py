@@ -80,7 +80,7 @@ def pearson_per_gene(predicted: np.ndarray, observed: np.ndarray) -> tuple[np.nd
 
 
 def rmse_per_gene(predicted: np.ndarray, observed: np.ndarray) -> np.ndarray:
-    """Compute the root mean squared error (G,) of every gene of ``predicted`` and ``observed`` (N, G)."""
+    """Compute the root mean squared error (G,) of every gene (N, G)."""
     return np.sqrt(np.mean((predicted - observed) ** 2, axis=0, dtype=np.float64))
 
 

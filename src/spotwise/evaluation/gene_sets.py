@@ -1,4 +1,4 @@
-"""Gene lists that scores are averaged over: highly expressed (HEG), highly variable (HVG), and markers."""
+"""Gene sets of scores, namely highly expressed (HEG), highly variable (HVG) and marker genes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def gene_ranks(var: pd.DataFrame) -> pd.DataFrame:
 
 
 def gene_set_columns(top: Sequence[int] = (50,)) -> list[str]:
-    """List the names of the gene sets in order: HEG and HVG for each size, then the markers."""
+    """Name the gene sets, HEG and HVG for each size, then markers."""
     return [f"{kind}_top{n}" for n in top for kind in ("HEG", "HVG")] + [MARKER]
 
 

@@ -1,4 +1,4 @@
-"""The leak audit of a finished run: all checks for leaks, and its report.
+"""Leak audit of a finished run, and its report.
 
 Under the paper's protocol four things pass from the test slide to the training by design. They are counted, and never
 reported as clean.
@@ -107,13 +107,13 @@ LEGEND = (
 
 
 def write_audit(findings: pd.DataFrame, csv: str | os.PathLike, markdown: str | os.PathLike) -> None:
-    """Write the findings as CSV, and as Markdown with one row for folds of the same result, atomically."""
+    """Write the findings as CSV and as Markdown, atomically."""
     write_table(findings, csv)
     write_text(markdown, to_markdown(findings))
 
 
 def to_markdown(findings: pd.DataFrame) -> str:
-    """Format the findings as Markdown: leaks and warnings first, then all checks by cohort and protocol."""
+    """Format the findings as Markdown, leaks and warnings first."""
     alarming = findings[findings["status"].isin([LEAK, WARNING])]
     lines = ["# Leak audit", "", LEGEND, ""]
     lines += ["Neither a leak nor a warning."] if alarming.empty else ["## Leaks and warnings", ""]
@@ -128,7 +128,7 @@ def to_markdown(findings: pd.DataFrame) -> str:
 
 
 def _markdown_table(rows: pd.DataFrame) -> list[str]:
-    """Format one row per check and status, with its folds and the detail of the first."""
+    """Format one row per check and status, with all of its folds."""
     lines = ["| Check | Status | Folds | n | Detail |", "|---|---|---|---:|---|"]
     order = {check: place for place, check in enumerate(rows["check"].unique())}
     for (check, status), same in sorted(rows.groupby(["check", "status"]), key=lambda found: order[found[0][0]]):

@@ -1,6 +1,6 @@
-"""Checks for information that passes from the test slides of a fold, or between slides of a run, to the training.
+"""Checks for leaks from test slides to training.
 
-Every check looks at the data of the run, not at its plan.
+Every check reads the data of the run, not its plan. Leaks are within a fold, or between slides of the whole run.
 """
 
 from __future__ import annotations
@@ -85,7 +85,10 @@ class Twins:
 
 
 def _found(fold: Fold, check: str, n: int, detail: str, status: str | None = None) -> Finding:
-    """Make a finding of a fold; by default a non-zero ``n`` is by design under the paper's protocol, else a leak."""
+    """Make a finding of a fold.
+
+    By default a non-zero ``n`` is by design under the paper's protocol, and a leak under others.
+    """
     if status is None:
         status = CLEAN if n == 0 else BY_DESIGN if fold.protocol == PAPER else LEAK
     return Finding(fold.cohort, fold.protocol, str(fold.fold), check, status, n, detail)
@@ -114,9 +117,10 @@ def shared_patients(fold: Fold) -> Finding:
 
 
 def shared_rows(fold: Fold) -> Finding:
-    """Find test spots of training slides, or with the same expression as a training spot.
+    """Find test spots that are also in training.
 
-    Either is a leak under any protocol. Spots with fewer than `FEWEST_COUNTS` counts are not compared by expression.
+    They are of a training slide, or have the same expression as a training spot. Either is a leak under any protocol.
+    Spots with fewer than `FEWEST_COUNTS` counts are not compared by expression.
     """
     tested, known = fold.rows(TEST), fold.bank
     trains = _slides(fold, TRAIN, VAL)
@@ -138,7 +142,10 @@ def shared_rows(fold: Fold) -> Finding:
 
 
 def separated_twins(fold: Fold, twins: Iterable[Twins]) -> Finding:
-    """Find pairs of samples that are one slide, one in training and one in test: a leak under any protocol."""
+    """Find slides that are in test and, under another name, in training.
+
+    This is a leak under any protocol.
+    """
     tested, known = _slides(fold, TEST), _slides(fold, TRAIN, VAL)
     patient_of = dict(zip(fold.sample, fold.patient, strict=True))
     pairs: dict[tuple[str, str], list[str]] = {}
@@ -154,7 +161,7 @@ def separated_twins(fold: Fold, twins: Iterable[Twins]) -> Finding:
 
 
 class Panels:
-    """Gene panels selected again from the counts of one cohort at a time, once per set of slides.
+    """Gene panels selected again from counts, one cohort at a time.
 
     Parameters
     ----------
@@ -189,7 +196,7 @@ class Panels:
 
 
 def panel_source(fold: Fold, panels: Panels) -> Finding:
-    """Check that the fold's panel is the one that its training slides alone select."""
+    """Check that the training slides alone select the fold's panel."""
     genes, known = set(fold.genes), _slides(fold, TRAIN, VAL)
     expected = panels.of(known)
     others, missing = genes - expected, expected - genes
@@ -207,7 +214,7 @@ def panel_source(fold: Fold, panels: Panels) -> Finding:
 
 
 def read_ranks(scores: Iterable[str | os.PathLike], top: int) -> pd.DataFrame:
-    """Read the HEG and HVG lists that the slides of one cohort and protocol were scored on.
+    """Read the HEG and HVG lists of one cohort's and protocol's scores.
 
     Returns
     -------
@@ -225,7 +232,7 @@ def read_ranks(scores: Iterable[str | os.PathLike], top: int) -> pd.DataFrame:
 
 
 def ranking_source(fold: Fold, ranks: pd.DataFrame) -> Finding:
-    """Check whether the HEG and HVG lists come from the training slides or the test slide.
+    """Check whether training slides or the test slide ranked the genes.
 
     Training slides rank genes by their mean and variance within slides, averaged over slides, among the genes that the
     test slide measures.
@@ -255,7 +262,7 @@ def ranking_source(fold: Fold, ranks: pd.DataFrame) -> Finding:
 
 
 def _below_the_top(values: np.ndarray, listed: np.ndarray, measured: np.ndarray) -> np.ndarray:
-    """Mark the listed genes (G,) that are not among the as many measured genes of the highest values."""
+    """Mark the listed genes (G,) outside the measured genes of highest values."""
     if not listed.any():
         return listed
     lowest = np.sort(values[measured])[::-1][: listed.sum()].min()
@@ -305,7 +312,7 @@ def find_twins(fingerprints: Mapping[str, Mapping]) -> Iterator[Twins]:
 def twin_findings(
     twins: Iterable[Twins], fingerprints: Mapping[str, Mapping], slides: Mapping[str, tuple[str, str]]
 ) -> Iterator[Finding]:
-    """Report slides that occur twice in the run, in one cohort or in two."""
+    """Report slides that occur twice in the run."""
     blank = [sample for sample, known in fingerprints.items() if not known["picture"]]
     for check in (SAME_FILE, SAME_PICTURE, SAME_COUNTS):
         pairs = [twin for twin in twins if twin.check == check]
@@ -336,7 +343,7 @@ def _nearest(fingerprints: Mapping[str, Mapping]) -> list[str]:
 def tissue_findings(
     fingerprints: Mapping[str, Mapping], qc: Mapping[str, Mapping], slides: Mapping[str, tuple[str, str]]
 ) -> Iterator[Finding]:
-    """Report spots off the tissue per cohort, by their patches and by the file's ``in_tissue``."""
+    """Report spots off the tissue per cohort, by patches and by ``in_tissue``."""
     for cohort in dict.fromkeys(cohort for cohort, _ in slides.values()):
         members = [sample for sample in fingerprints if slides[sample][0] == cohort]
         by_image = {s: (fingerprints[s]["n_without_tissue"], fingerprints[s]["n_spots"]) for s in members}

@@ -1,4 +1,4 @@
-"""The noise ceiling: the highest correlation that any predictor can reach with measured counts.
+"""Noise ceiling, the highest correlation that any predictor can reach.
 
 Counts are random. Split at random into two halves, they are two measurements of the same spot, and the correlation of
 the halves across spots is the split-half reliability of a gene, which the formula of Spearman (Br J Psychol 3:271,
@@ -25,7 +25,7 @@ def noise_ceiling(
     repeats: int = 10,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Estimate the highest correlation that a prediction of each gene of a slide can reach.
+    """Estimate the noise ceiling of each gene of a slide.
 
     Variation with a spot's depth counts as predictable, as both halves share the depth. The ceiling of a gene with few
     counts is uncertain, and too high where the halves correlate by chance.
@@ -60,7 +60,7 @@ def noise_ceiling(
 
 
 def _correlate_halves(counts: sparse.csr_matrix, target_sum: float, rng: np.random.Generator) -> np.ndarray:
-    """Correlate (G,) two log-normalised halves of ``counts`` (N, G), a dense block of genes at a time."""
+    """Correlate (G,) two log-normalised halves of ``counts`` (N, G)."""
     first, second = (normalise(AnnData(half), target_sum).X.tocsc() for half in thin(counts, rng))
     blocks = gene_blocks(counts.shape[1])
     return np.concatenate([pearson_per_gene(first[:, b].toarray(), second[:, b].toarray())[0] for b in blocks])

@@ -111,7 +111,9 @@ def mean_intervals(scores: pd.DataFrame, sets: Mapping[str, pd.Series], draws: i
 
 
 def compare_predictors(scores: pd.DataFrame, sets: Mapping[str, pd.Series], draws: int) -> pd.DataFrame:
-    """Compare all pairs of methods, and every method with every control but the bounds.
+    """Compare all pairs of methods, and methods with controls.
+
+    Controls that are upper bounds (`constants.BOUNDS`) are left out.
 
     Parameters
     ----------
@@ -196,7 +198,7 @@ def write_comparisons(table: pd.DataFrame, path: str | os.PathLike) -> None:
 
 
 def score_blocks(scores: pd.DataFrame, sets: Mapping[str, pd.Series]) -> Iterator[tuple[dict[str, str], list[Block]]]:
-    """Yield each cohort, protocol and gene set with its block, then all cohorts of a protocol with theirs."""
+    """Yield the blocks of each cohort, protocol and gene set, then of all cohorts."""
     predictors = scores["predictor"].unique()
     order = scores[["cohort", "protocol"]].drop_duplicates().itertuples(index=False, name=None)
     blocks = {key: {} for key in order}  # (cohort, protocol) -> gene set -> block
@@ -227,7 +229,7 @@ def _block(scores: pd.DataFrame, predictors: Sequence[str]) -> Block:
 
 
 def _pairs(names: np.ndarray, kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Select the columns to compare: pairs of methods, and methods with controls other than bounds."""
+    """Select the pairs of columns to compare, see `compare_predictors`."""
     first, second = np.triu_indices(len(names), k=1)
     control, bound = kinds == CONTROL, np.isin(names, BOUNDS)
     compared = ~(control[first] & control[second]) & ~bound[first] & ~bound[second]

@@ -78,7 +78,7 @@ TABLE_REMARKS = {
 
 
 def read_published_numbers(folder: str | os.PathLike) -> pd.DataFrame:
-    """Read Tables 1 to 5 of the paper as one table, a row per number.
+    """Read Tables 1 to 5 of the paper, one row per number.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def read_published_numbers(folder: str | os.PathLike) -> pd.DataFrame:
 
 
 def _long_ablations(table: pd.DataFrame) -> pd.DataFrame:
-    """Reshape Table 5 to one row per number, named by its three columns of settings."""
+    """Reshape Table 5 to one row per number, named by its settings."""
     settings = ["reconstruction_loss", "mask_rate", "reconstructed_modality"]
     model = [", ".join(filter(None, row)) for row in table[settings].itertuples(index=False, name=None)]
     table = table.drop(columns=settings).assign(dataset=ALL_COHORTS, model=model)
@@ -119,7 +119,7 @@ def _long_ablations(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _reading(table: int, model: str, k: int) -> tuple[str, str, str]:
-    """Return our predictor of a printed row, that of the alternative reading, and the remark."""
+    """Return our predictor of a printed row, the alternative, and the remark."""
     name, other, why = ABLATIONS.get(model) or READINGS[model.partition("-")[0]]
     if k:
         name, other = f"{name}-{k}", f"{other}-{k}" if other else ""

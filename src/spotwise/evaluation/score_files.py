@@ -1,4 +1,4 @@
-"""Tables of scores: their columns, and their Parquet files."""
+"""Columns and Parquet files of scores."""
 
 from __future__ import annotations
 

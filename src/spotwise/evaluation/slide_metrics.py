@@ -92,7 +92,7 @@ def similarity(predicted: np.ndarray, observed: np.ndarray) -> float:
 
 
 def least_squares(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """Fit the line through (x, y): slope and intercept, NaN where ``x`` holds fewer than two values."""
+    """Fit slope and intercept of a line, NaN for a single value of ``x``."""
     if x.size < 2 or np.ptp(x) == 0:
         return float("nan"), float("nan")
     line = scipy.stats.linregress(x, y)
@@ -100,7 +100,7 @@ def least_squares(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
 
 
 def hvg_recovery(genes: pd.DataFrame, top: int) -> float:
-    """Compute the share of the slide's ``top`` most variable genes that the prediction's own ``top`` holds.
+    """Compute the share of the slide's HVG that are among the prediction's.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def hvg_recovery(genes: pd.DataFrame, top: int) -> float:
         Measured genes of one slide: ``gene``, ``observed_var``, ``predicted_var``. The truth is that of the slide under
         both protocols, as it selects nothing.
     top
-        Size of both lists. Ties go by gene name; a gene that does not vary is on no list.
+        Size of both lists of most variable genes. Ties go by gene name; a gene that does not vary is on no list.
 
     Returns
     -------

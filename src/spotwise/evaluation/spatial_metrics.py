@@ -74,10 +74,10 @@ def adjacency(spatial: np.ndarray, pitches: float = ADJACENT_PITCHES) -> sparse.
 
 
 def gaussian_window(spatial: np.ndarray) -> sparse.csr_array:
-    """Weight the spots around each spot by a Gaussian of 1.5 pitches in a square of 11 pitches.
+    """Weight the spots around each spot by a Gaussian.
 
-    On a full square array this is the window of Wang et al. Where spots are missing, at the border and at holes, the
-    present ones share the weight.
+    Its standard deviation is 1.5 pitches, within a square of 11 pitches. On a full square array this is the window of
+    Wang et al. Where spots are missing, at the border and at holes, the present ones share the weight.
 
     Parameters
     ----------
@@ -100,13 +100,13 @@ def gaussian_window(spatial: np.ndarray) -> sparse.csr_array:
 
 
 def _symmetric(n: int, pairs: np.ndarray, values: np.ndarray) -> sparse.csr_array:
-    """Build a symmetric (n, n) matrix with ``values`` (P,) at ``pairs`` (P, 2) and mirrored."""
+    """Build a symmetric (n, n) matrix with ``values`` (P,) at ``pairs`` (P, 2)."""
     upper = sparse.coo_array((values, (pairs[:, 0], pairs[:, 1])), shape=(n, n))
     return (upper + upper.T).tocsr()
 
 
 def ssim_per_gene(predicted: np.ndarray, observed: np.ndarray, window: sparse.csr_array) -> np.ndarray:
-    """Compute the structural similarity of every gene's map, the mean over spots (Wang et al., 2004).
+    """Compute the structural similarity of every gene's map (Wang et al., 2004).
 
     scikit-image computes it for images on a full grid, not for spots with holes. Local means, variances and covariances
     are weighted by ``window``, and the constants come from the range of the gene's truth on the slide. Both maps keep
@@ -135,7 +135,7 @@ def ssim_per_gene(predicted: np.ndarray, observed: np.ndarray, window: sparse.cs
 
 
 def ssim_map(predicted: np.ndarray, observed: np.ndarray, window: sparse.csr_array) -> np.ndarray:
-    """Compute the similarity (N, G) around each spot that `ssim_per_gene` averages, for genes whose truth varies."""
+    """Compute the similarity (N, G) around each spot, for genes whose truth varies."""
     c1, c2 = ((k * np.ptp(observed, axis=0)) ** 2 for k in (K1, K2))
     mean_p, mean_o = window @ predicted, window @ observed
     covariance = window @ (predicted * observed) - mean_p * mean_o
@@ -145,7 +145,7 @@ def ssim_map(predicted: np.ndarray, observed: np.ndarray, window: sparse.csr_arr
 
 
 def morans_i(expression: np.ndarray, adjacent: sparse.csr_array) -> np.ndarray:
-    """Compute Moran's I of every gene (Moran, Biometrika 37:17, 1950) with scanpy.
+    """Compute Moran's I of every gene with scanpy.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Mean PCC of a retrieval method by K, the number of retrieved spots, from one to the whole bank."""
+"""Mean PCC of a retrieval method for every number K of retrieved spots."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STEPS = (1, 2, 5)  # K within each power of ten
 
 
 def top_k_values(bank: int) -> list[int]:
-    """List the K of a sweep: 1, 2, 5, 10, 20, 50, ... below the size of the bank, then that size."""
+    """List the K of a sweep, 1, 2, 5, 10, ..., up to the size of the bank."""
     powers = (10**power for power in range(len(str(bank))))
     return [*(k for k in (step * power for power in powers for step in STEPS) if k < bank), bank]
 
@@ -64,7 +64,7 @@ def sweep_fold(fold: Fold, bank_fold: Fold, bank: Embeddings, queries: Embedding
 
 
 def retrieve_each(queries: Embeddings, bank: Embeddings, expression: np.ndarray, ks: list[int]) -> np.ndarray:
-    """Average the expression of the top K bank spots of each query, for several K in one pass.
+    """Average the expression of the top K spots for several K.
 
     The bank is ranked once per query, in blocks of queries, and each K adds its further spots to the previous sum.
     Equal similarities are ordered by row, as in `similarity_search.nearest`.
@@ -101,6 +101,6 @@ def retrieve_each(queries: Embeddings, bank: Embeddings, expression: np.ndarray,
 
 
 def _gather(chosen: np.ndarray, n_bank: int) -> csr_array:
-    """Build a matrix (B, M) with 1.0 at the columns ``chosen`` (B, k) of each row."""
+    """Build a matrix (B, M) with 1.0 at the ``chosen`` columns (B, k)."""
     n, k = chosen.shape
     return csr_array((np.ones(n * k), chosen.ravel(), np.arange(0, n * k + 1, k)), shape=(n, n_bank))

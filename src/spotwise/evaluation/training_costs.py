@@ -1,4 +1,4 @@
-"""Costs of the methods of a run: wall time and device of each training, fit and embedding."""
+"""Wall time and device of each training, fit and embedding of a run."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ def model_cost(summary_json: str | os.PathLike, benchmark_tsv: str | os.PathLike
 
 
 def embedding_cost(benchmark_tsv: str | os.PathLike) -> dict[str, object]:
-    """Read the cost of embedding one slide as `model_cost` does; its device is not recorded."""
+    """Read the cost of embedding one slide, whose device is not recorded."""
     return {"step": EMBEDDING, "seconds": benchmark_seconds(benchmark_tsv), "device": "", "peak_gpu_gib": np.nan}
 
 
 def benchmark_seconds(path: str | os.PathLike) -> float:
-    """Read the wall seconds of a job from Snakemake's benchmark; NaN without that file.
+    """Read a job's wall seconds from Snakemake's benchmark, NaN without that file.
 
     Raises
     ------
@@ -133,5 +133,5 @@ def cost_table(costs: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_costs(table: pd.DataFrame, csv: str | os.PathLike) -> None:
-    """Write the table of `collect_job_costs` or `cost_table` as CSV with six significant digits, atomically."""
+    """Write `collect_job_costs` or `cost_table` as CSV with six significant digits."""
     write_table(table, csv, float_format="%.6g")

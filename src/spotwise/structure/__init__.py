@@ -1,1 +1,1 @@
-"""Tissue structure: embeddings of a slide's spots, domains in them, variable genes, organisation."""
+"""Embeddings of a slide's spots, domains, variable genes and organisation."""

@@ -35,9 +35,9 @@ SURROUNDING_PITCHES = 1.57
 
 
 def slide_spots(lognorm: AnnData, patches: str | Path | None) -> SlideSpots:
-    """Select the spots of every space of a slide: those with a patch, or all in a cohort without images.
+    """Select the spots of every space of a slide.
 
-    Without images the row of the patch is -1.
+    These are the spots with a patch, or all in a cohort without images, where the row of the patch is -1.
     """
     if patches is not None:
         return spots_with_patches(lognorm, patches)
@@ -118,15 +118,16 @@ def components(values: np.ndarray) -> np.ndarray:
 
 
 def smooth(values: np.ndarray, spatial: np.ndarray) -> np.ndarray:
-    """Average ``values`` (N, F) over each spot and its surrounding spots with equal weights.
+    """Average ``values`` (N, F) over each spot and its surrounding spots.
 
-    These are up to 8 (square array) or 6 (hexagonal) spots within `SURROUNDING_PITCHES`, fewer at borders and holes.
+    These are, with equal weights, up to 8 (square array) or 6 (hexagonal) spots within `SURROUNDING_PITCHES`, fewer at
+    borders and holes.
     """
     around = adjacency(spatial, SURROUNDING_PITCHES) + sparse.eye_array(len(spatial))
     return (around @ values) / around.sum(axis=1)[:, None]
 
 
 def concatenate(image: np.ndarray, expression: np.ndarray) -> np.ndarray:
-    """Join two embeddings of the same spots, (N, D) and (N, E), each centred and scaled to total variance 1."""
+    """Join two embeddings, each centred and scaled to total variance 1."""
     halves = [half - half.mean(axis=0) for half in (image, expression)]
     return np.hstack([half / np.sqrt((half**2).sum() / len(half)) for half in halves])

@@ -1,4 +1,4 @@
-"""The fold that clustering methods train on: spots of one or several slides, without a test slide."""
+"""The fold that clustering methods train on, without a test slide."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ def assemble_clustering_fold(
 
 
 def scale_counts(counts: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Scale the counts (N, F) of one slide to float32 from 0 to 1, as MicNet does.
+    """Scale the counts (N, F) of one slide as MicNet does.
 
     Counts per million of the spot, log2(1 + x), then each gene divided by its largest value on the slide, or by 1 where
-    that is smaller. Validation spots are included, as in the released code.
+    that is smaller. The result is float32 from 0 to 1. Validation spots are included, as in the released code.
     """
     per_spot = PER_SPOT / np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
     scaled = sparse.diags_array(per_spot) @ counts.astype(np.float64)

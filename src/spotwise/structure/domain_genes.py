@@ -15,9 +15,10 @@ from spotwise.errors import InputError
 def domain_genes(
     expression: sparse.spmatrix | np.ndarray, genes: Sequence[str], domains: np.ndarray, source: object
 ) -> pd.DataFrame:
-    """Test every gene in every domain against all other spots with scanpy's Wilcoxon rank-sum test.
+    """Test every gene in every domain against all other spots.
 
-    Ties are corrected for. `variable_genes.CIRCULAR` applies to domains of a space made of expression.
+    This is scanpy's Wilcoxon rank-sum test with correction for ties. `variable_genes.CIRCULAR` applies to domains of a
+    space made of expression.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Domains: clusters of a slide's spots in a space, smoothed over the slide, and scored against labels."""
+"""Domains, the clusters of a slide's spots in a space, and their scores."""
 
 from __future__ import annotations
 
@@ -76,7 +76,9 @@ def domains_of_slide(
 
 
 def find_domains(space: Space, spatial: np.ndarray, n_domains: int, seed: int, source: object) -> pd.DataFrame:
-    """Find the domains of one slide in one space, by both clusterings, raw and refined.
+    """Find the domains of one slide in one space.
+
+    Both clusterings are used, raw and refined.
 
     Parameters
     ----------
@@ -156,7 +158,7 @@ def leiden(embedding: np.ndarray, n_domains: int, seed: int) -> np.ndarray:
 
 
 def search_resolution(communities: Callable[[float], np.ndarray], wanted: int) -> np.ndarray:
-    """Return the labels whose number is nearest to ``wanted`` among the resolutions tried, see `leiden`."""
+    """Return the labels whose number is nearest to ``wanted``, see `leiden`."""
     low, high, tried = 0.0, 1.0, {}
 
     def number(resolution: float) -> int:
@@ -180,7 +182,7 @@ CLUSTERINGS = {KMEANS: kmeans, LEIDEN: leiden}
 
 
 def number_by_size(labels: np.ndarray) -> np.ndarray:
-    """Renumber labels (N,) from 0 by decreasing group size; ties by first occurrence."""
+    """Renumber labels (N,) from 0 by decreasing size, then first occurrence."""
     _, first, of_spot, size = np.unique(labels, return_index=True, return_inverse=True, return_counts=True)
     rank = np.empty(len(size), dtype=np.int64)
     rank[np.lexsort((first, -size))] = np.arange(len(size))
@@ -188,7 +190,7 @@ def number_by_size(labels: np.ndarray) -> np.ndarray:
 
 
 def refine(domains: np.ndarray, adjacent: sparse.csr_array) -> np.ndarray:
-    """Smooth domains (N,) over the slide: a spot joins the majority of its neighbourhood.
+    """Smooth domains (N,) by majority in the neighbourhood of each spot.
 
     The neighbourhood is the spot and those adjacent to it in ``adjacent`` (N, N); a majority is more than half of it.
     This is SpaGCN's rule (Hu et al., Nat Methods 18:1342, 2021; 4 neighbours on a square array, 6 on a hexagonal one),
@@ -244,9 +246,10 @@ def score_domains(
 
 
 def abnormal_share(domains: np.ndarray, spatial: np.ndarray) -> float:
-    """Compute PAS, the share of spots whose nearest spots mostly belong to other domains.
+    """Compute the percentage of abnormal spots (PAS) as a share.
 
-    At least `PAS_OTHERS` of the `PAS_NEIGHBOURS` nearest, or the same share of all others on a slide of fewer spots.
+    The nearest spots of an abnormal spot mostly belong to other domains. At least `PAS_OTHERS` of the `PAS_NEIGHBOURS`
+    nearest, or the same share of all others on a slide of fewer spots.
     """
     k = min(PAS_NEIGHBOURS, len(spatial) - 1)
     _, nearest = scipy.spatial.KDTree(spatial).query(spatial, k=k + 1)

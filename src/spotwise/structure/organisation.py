@@ -1,4 +1,4 @@
-"""Organisation of a tissue: UMAP of the spots of a space."""
+"""Organisation of a tissue, shown by UMAP of the spots of a space."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SEED = 0
 
 
 def umap(embedding: np.ndarray) -> np.ndarray:
-    """Embed ``embedding`` (N, D) in the plane by UMAP (McInnes et al., arXiv:1802.03426).
+    """Map ``embedding`` (N, D) to the plane by UMAP.
 
-    A fixed seed and one thread give the same bits on one machine with one set of libraries. On another processor or
-    with other versions of umap-learn, numba or NumPy the last bits of a step may differ, and after hundreds of steps
-    the points lie elsewhere, with mostly the same neighbours. Distances between groups and the orientation have no
-    meaning, and no number is derived from the plane.
+    See McInnes et al., arXiv:1802.03426. A fixed seed and one thread give the same bits on one machine with one set of
+    libraries. On another processor or with other versions of umap-learn, numba or NumPy the last bits of a step may
+    differ, and after hundreds of steps the points lie elsewhere, with mostly the same neighbours. Distances between
+    groups and the orientation have no meaning, and no number is derived from the plane.
 
     Returns
     -------
@@ -50,7 +50,7 @@ def umap(embedding: np.ndarray) -> np.ndarray:
 
 
 def organise(spaces: Mapping[str, Space]) -> pd.DataFrame:
-    """Lay out the spots of one or several slides of one space in one plane.
+    """Lay out the spots of a space's slides in one plane.
 
     Parameters
     ----------

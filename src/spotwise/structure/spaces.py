@@ -1,4 +1,4 @@
-"""Spaces: embeddings of a slide's spots that are clustered into domains, and their files."""
+"""Spaces, which are embeddings of a slide's spots, and their files."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Space:
     pretrained: bool | None = None
 
     def parts(self) -> list[Space]:
-        """List the space itself and each half of a model's space as its own space, named by `half_names`."""
+        """List the space and, as spaces named by `half_names`, its halves."""
         if self.halves is None:
             return [self]
         halves = np.split(self.embedding, self.halves[:1], axis=1)

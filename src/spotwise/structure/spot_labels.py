@@ -1,4 +1,4 @@
-"""Labels of a slide's spots, such as a pathologist's, which domains are compared with."""
+"""Labels of a slide's spots, such as a pathologist's."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def labels_of_slides(
     column: str,
     unknown: Sequence[str],
 ) -> dict[str, pd.Series]:
-    """Read the `spot_labels` of each slide; empty without files of labels."""
+    """Read the `spot_labels` of each slide, none without files of labels."""
     files = zip(slides, lognorms, labels, strict=True) if labels else ()
     return {slide: spot_labels(lognorm, path, column, unknown) for slide, lognorm, path in files}
 

@@ -1,4 +1,4 @@
-"""Tables of a slide's structure, and the expression of its spots, for figures and pages."""
+"""Tables of a slide's structure and expression of its spots."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 
 
 def spot_expression(lognorm_h5ad: str | os.PathLike, barcodes: Sequence[str], genes: Sequence[str]) -> pd.DataFrame:
-    """Read the log-normalised expression of some spots by barcode, without genes that the slide lacks."""
+    """Read the log-normalised expression of spots, without genes that the slide lacks."""
     import anndata  # half a second, and not needed to read tables
 
     content = anndata.read_h5ad(lognorm_h5ad)
@@ -17,7 +17,10 @@ def spot_expression(lognorm_h5ad: str | os.PathLike, barcodes: Sequence[str], ge
 
 
 def read_structure_table(path: str | os.PathLike) -> pd.DataFrame:
-    """Read a table of a slide's structure; a gene or barcode called NA or null keeps its name."""
+    """Read a table of a slide's structure.
+
+    A gene or barcode called NA or null keeps its name.
+    """
     text = dict.fromkeys(("cohort", "sample", "space", "clustering", "barcode", "gene"), str)
     header = pd.read_csv(path, sep="\t", nrows=0).columns
     numbers = [name for name in header if name not in text]

@@ -1,4 +1,4 @@
-"""Spatially variable genes of a slide, and their agreement with the genes that separate its domains."""
+"""Spatially variable genes of a slide, and their agreement with domain genes."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def spatially_variable_genes(
 
 
 def without_depth(values: np.ndarray, total_counts: np.ndarray) -> np.ndarray:
-    """Regress ``values`` (N, G) on the logarithm of the spots' counts (N,) and its square, and return the residuals."""
+    """Remove from ``values`` (N, G) a parabola in the log counts of spots (N,)."""
     depth = np.log(np.asarray(total_counts, dtype=np.float64))
     depth -= depth.mean()
     design = np.stack([np.ones_like(depth), depth, depth**2], axis=1)
@@ -125,12 +125,15 @@ class MoranNull:
     skewness: np.ndarray
 
     def p_value(self, moran: np.ndarray) -> np.ndarray:
-        """Compute the probability (G,) of an I of at least ``moran`` (G,) by Pearson's type III distribution."""
+        """Compute the probability (G,) of an I of at least ``moran`` (G,).
+
+        The distribution is Pearson's type III with these moments.
+        """
         return scipy.stats.pearson3.sf((moran - self.mean) / self.sd, self.skewness)
 
 
 def moran_null(expression: np.ndarray, adjacent: sparse.csr_array) -> MoranNull:
-    """Compute the moments of Moran's I over all N! permutations of a gene's values.
+    """Compute the moments of Moran's I over all permutations of values.
 
     Mean and variance are those of the randomisation null of Cliff & Ord (Spatial Processes, 1981, chapter 2). Libraries
     approximate it by a normal distribution, which fails for genes of few spots: chance adjacency gives an I of many
@@ -182,10 +185,10 @@ def moran_null(expression: np.ndarray, adjacent: sparse.csr_array) -> MoranNull:
 
 
 def _distinct_products(values: np.ndarray) -> Callable[..., np.ndarray]:
-    """Return a function for the expectation (G,) of products of powers of values (N, G) of distinct random spots.
+    """Return a function for expected products of values of distinct spots.
 
-    ``expected(2, 1, 1)`` is that of x_i^2 x_j x_k over all distinct i, j, k: the sum over all spots less the terms in
-    which the last spot equals one of the others. Columns are centred, so sums of x are 0.
+    ``expected(2, 1, 1)`` is the expectation (G,) of x_i^2 x_j x_k over all distinct i, j, k: the sum over all spots
+    less the terms in which the last spot equals one of the others. Columns are centred, so sums of x are 0.
     """
     n = len(values)
     power_sum = {power: (values**power).sum(axis=0) for power in range(2, 7)} | {1: np.zeros(values.shape[1])}
@@ -207,7 +210,7 @@ def _distinct_products(values: np.ndarray) -> Callable[..., np.ndarray]:
 
 
 def gene_agreement(spatial: pd.DataFrame, of_domains: pd.DataFrame) -> dict[str, float | int | None]:
-    """Compare the spatially variable genes of a slide with those that separate its domains.
+    """Compare spatially variable genes with those that separate domains.
 
     Parameters
     ----------
