@@ -3,15 +3,13 @@
 import hashlib
 import json
 import re
-import subprocess
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-from spotwise.runtime import software
 from spotwise.runtime.code_version import module_hash
 from spotwise.runtime.provenance import REDACTED_PATH, REDACTED_TOKEN, RunFiles, redact, run_record
-from spotwise.runtime.software import checkout, versions
 
 ROOT = Path(__file__).parents[2]
 HEADER = "s\th:m:s\tmax_rss\n"
@@ -114,8 +112,8 @@ def test_inputs_and_tables_are_recorded_with_their_hashes(results):
 def test_software_is_what_is_installed(results):
     found = record(results)
     assert found["software"]["snakemake"] == "9.99"
-    installed = versions("numpy", "huggingface_hub")
-    assert installed.items() <= found["software"]["packages"].items()
+    assert found["software"]["packages"]["numpy"] == metadata.version("numpy")
+    assert found["software"]["packages"]["huggingface_hub"] == metadata.version("huggingface_hub")
     assert found["code"]["spotwise.models.bleep"] == module_hash("spotwise.models.bleep")
     assert len(found["code"]) == len(list((ROOT / "src/spotwise").rglob("*.py")))
     assert found["hardware"]["cores"] > 0
@@ -124,38 +122,6 @@ def test_software_is_what_is_installed(results):
 
 def test_the_same_run_gives_the_same_bytes(results):
     assert json.dumps(record(results)) == json.dumps(record(results))
-
-
-# --- the commit -------------------------------------------------------------------------------------------------------
-
-
-def git(folder, *arguments):
-    identity = ["-c", "user.name=n", "-c", "user.email=e@example.org", "-c", "commit.gpgsign=false"]
-    return subprocess.run(["git", *identity, *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout
-
-
-def test_the_commit_is_recorded_and_whether_files_differ_from_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(software, "ROOT", tmp_path.resolve())
-    assert checkout() is None
-    git(tmp_path, "init", "--quiet")
-    assert checkout() is None  # nothing committed
-    (tmp_path / "Snakefile").write_text("rule all:\n")
-    git(tmp_path, "add", ".")
-    git(tmp_path, "commit", "--quiet", "--message", "first")
-    commit = git(tmp_path, "rev-parse", "HEAD").strip()
-    assert checkout() == {"commit": commit, "modified": False}
-    (tmp_path / "untracked").write_text("")
-    assert checkout() == {"commit": commit, "modified": False}
-    (tmp_path / "Snakefile").write_text("rule other:\n")
-    assert checkout() == {"commit": commit, "modified": True}
-
-
-def test_a_copy_inside_another_checkout_has_no_commit(tmp_path, monkeypatch):
-    git(tmp_path, "init", "--quiet")
-    git(tmp_path, "commit", "--quiet", "--allow-empty", "--message", "of something else")
-    (tmp_path / "copy").mkdir()
-    monkeypatch.setattr(software, "ROOT", (tmp_path / "copy").resolve())
-    assert checkout() is None
 
 
 # --- redaction --------------------------------------------------------------------------------------------------------

@@ -44,3 +44,5 @@ def write_anndata(path: str | os.PathLike, adata: AnnData, compression: str | No
     adata.strings_to_categoricals()
     with create(path) as file:
         write_elem(file, "/", adata, dataset_kwargs={"compression": compression})
+        if adata.raw is None:
+            del file["raw"]  # an empty element, which `write_h5ad` does not write
