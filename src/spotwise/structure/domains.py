@@ -248,8 +248,8 @@ def score_domains(
 def abnormal_share(domains: np.ndarray, spatial: np.ndarray) -> float:
     """Compute the percentage of abnormal spots (PAS) as a share.
 
-    The nearest spots of an abnormal spot mostly belong to other domains. At least `PAS_OTHERS` of the `PAS_NEIGHBOURS`
-    nearest, or the same share of all others on a slide of fewer spots.
+    Of the `PAS_NEIGHBOURS` spots nearest to an abnormal spot, at least `PAS_OTHERS` belong to other domains, or the
+    same share of all others on a slide of fewer spots.
     """
     k = min(PAS_NEIGHBOURS, len(spatial) - 1)
     _, nearest = scipy.spatial.KDTree(spatial).query(spatial, k=k + 1)
