@@ -72,7 +72,7 @@ def test_what_has_to_be_known_of_a_space():
     notes = domain_tables.space_notes(kinds, ["M", "Image"])
     halves = {name: [f"{name} (image half)", f"{name} (expression half)"] for name in ("M", "MC", "R")}
     assert list(notes) == ["M", *halves["M"], "MC", *halves["MC"], "R", *halves["R"], "Expression", "Image"]
-    assert notes["M (image half)"] == "what the model makes of the images alone, trained together with its other half"
+    assert notes["M (image half)"] == "embedding of the images alone, trained together with its other half"
     assert "expression alone" in notes["R (expression half)"]
     assert notes["M"] == "trained on the slide alone; image encoder without published weights"
     assert notes["MC"] == "trained on the slides of the cohort together"
@@ -81,7 +81,7 @@ def test_what_has_to_be_known_of_a_space():
     assert notes["Image"] == "image encoder without published weights"
 
 
-def test_random_encoders_are_told_by_the_spaces_themselves(tmp_path):
+def test_random_encoders_are_read_from_the_spaces(tmp_path):
     for name, pretrained in (("A", True), ("B", False), ("C", None)):
         with h5py.File(tmp_path / name, "w") as file:
             file.attrs["space"] = name
@@ -99,7 +99,7 @@ def lines_of(found, n_domains=None, note="Labels are clusters of the expression:
 
 def test_markdown_marks_the_best_of_a_clustering_and_gives_the_spread_over_slides(scores):
     lines = lines_of(domain_tables.domain_table(scores, ["c"], NOTES))
-    assert "### `kmeans` clustering: groups around as many centres as domains are sought" in lines
+    assert "### `kmeans` clustering: groups around as many centres as domains are requested" in lines
     assert [line.startswith("## ") for line in lines].count(True) == 1
     rows = [line.split(" | ") for line in lines if line.startswith(("| Joint", "| Expression"))]
     assert [cells[:2] for cells in rows[:2]] == [["| Joint", "raw"], ["| Joint", "refined"]]
@@ -117,13 +117,13 @@ def test_markdown_marks_the_best_of_a_clustering_and_gives_the_spread_over_slide
 
 def test_remarks_say_where_k_comes_from_and_what_is_circular(scores):
     lines = lines_of(domain_tables.domain_table(scores, ["c"], NOTES))
-    assert "* As many domains were sought as the slide's labels have classes: the labels told their number" in lines
+    assert "* The number of domains was taken from the labels: that of their classes" in lines
     assert "* Labels are clusters of the expression: circular" in lines
     assert lines.count("* Joint: trained on the slide alone") == 2  # once below each clustering
     assert "* 2 slides, 2 seeds" in lines
     fixed = lines_of(domain_tables.domain_table(scores, ["c"], NOTES), 7)
-    assert "* 7 domains were sought, a number that the configuration sets" in fixed
-    assert not any("told their number" in line for line in fixed)
+    assert "* 7 domains were requested, as configured" in fixed
+    assert not any("taken from the labels" in line for line in fixed)
 
 
 def test_a_cohort_without_labels_says_so_and_has_dashes():

@@ -139,7 +139,7 @@ def test_what_is_circular_or_missing_is_said(read, figures):
     assert "a note on labels" in read.texts
     assert "Joint: trained on the slide alone" in read.texts
     assert not any(text.startswith("Expression:") for text in read.texts)
-    assert any("labels told their number" in text for text in read.texts)
+    assert any("taken from the labels" in text for text in read.texts)
     assert any("no evidence that there are domains" in text for text in read.texts)
     assert not any("stands in the CSV" in text or "over slides" in text for text in read.texts)
 

@@ -20,8 +20,8 @@ from spotwise.reporting.tables.domain_tables import (
     SCORES_LEGEND,
     domain_table,
     gene_number,
+    n_domains_note,
     score_cell,
-    sought,
 )
 from spotwise.reporting.tables.layout import best_marks
 from spotwise.reporting.templates import render
@@ -33,7 +33,7 @@ JPEG = {"quality": 88, "subsampling": 0}  # print quality at a tenth of the size
 
 @dataclass(frozen=True)
 class StructureResults:
-    """Results of the structure analysis of one results.
+    """Results of the structure analysis of one slide.
 
     Attributes
     ----------
@@ -84,7 +84,7 @@ def render_structure_page(
     """
     reference = next(iter(notes))
     labelled = results.labels is not None
-    remarks = [sought(n_domains), label_note if labelled else NO_LABELS]
+    remarks = [n_domains_note(n_domains), label_note if labelled else NO_LABELS]
     remarks += [f"{space}: {note}" for space, note in notes.items()]
     return render(
         "structure_page.html",

@@ -1,4 +1,4 @@
-"""Tables of what was found in the tissues: domains against labels, and genes that vary over the slide."""
+"""Tables of tissue structure: domains against labels, and spatially variable genes."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from spotwise.evaluation.averages import over_runs
 from spotwise.reporting.tables import layout, remarks
 from spotwise.reporting.tables.layout import BEST, SECOND, Block, Cell, Column, Page, Row, best_marks, mean_cell, plural
 from spotwise.runtime.files import write_table, write_text
-from spotwise.structure.structure_tables import read_structure_table
 from spotwise.structure.spaces import half_names
+from spotwise.structure.structure_tables import read_structure_table
 from spotwise.structure.variable_genes import CIRCULAR, SIGNIFICANT
 
 KEYS = ["cohort", "space", "clustering", "refined"]
@@ -32,15 +32,15 @@ SCORES = {
     "n_domains": ("domains", False),
 }
 CLUSTERINGS = {
-    KMEANS: "groups around as many centres as domains are sought",
-    LEIDEN: "communities of the graph of nearest spots, as near to the number of domains sought as they come",
+    KMEANS: "groups around as many centres as domains are requested",
+    LEIDEN: "communities of the graph of nearest spots, as close to the requested number of domains as possible",
 }
 SCORES_LEGEND = (
     "ARI and AMI: agreement of domains with labels beyond chance, 0 by chance, best 1. Homogeneity: a domain has spots "
     "of one label; completeness: the spots of a label lie in one domain; best 1, and not corrected for chance. Only "
     "labelled spots count in these four. Silhouette: how far the domains lie apart in their own space; not to be "
     "compared between spaces. PAS: share of spots that lie mostly among spots of other domains; low where domains are "
-    "smooth, which refining makes them, right or wrong."
+    "smooth, and refining makes them smooth whether or not they are right."
 )
 DOMAINS_LEGEND = (
     "Means over slides and seeds; ± is the standard deviation over slides (the one over seeds is in the CSV). "
@@ -50,13 +50,13 @@ DOMAINS_LEGEND = (
     Cell("underlined", SECOND),
     ".",
 )
-NO_LABELS = "The slides have no labels: nothing tells whether the domains are those of the tissue"
+NO_LABELS = "The slides have no labels, so nothing shows whether the domains are those of the tissue"
 GENES_LEGEND = (
-    f"Genes that vary over the slide (Moran's I, q < {SIGNIFICANT}); beyond depth: those that do once what the depth "
-    "of the spots explains is taken out, which can cost genes of dense tissue, too. Genes that separate the domains of "
-    f"the reference space (rank sum test, q < {SIGNIFICANT} in any domain), and how far they are those that vary: "
+    f"Genes that vary over the slide (Moran's I, q < {SIGNIFICANT}); beyond depth: those that still do after the "
+    "effect of the spots' depth is removed, which can remove genes of dense tissue, too. Genes that separate the "
+    f"domains of the reference space (rank sum test, q < {SIGNIFICANT} in any domain), and their overlap with those that vary: "
     "Jaccard index, odds ratio and its p by Fisher's exact test, rank correlation of Moran's I with a gene's largest "
-    "score in a domain. Top: the genes that vary most clearly.",
+    "score in a domain. Top: the most clearly variable genes.",
 )
 GENE_COUNTS = {
     "n_genes": "genes tested",
@@ -74,7 +74,7 @@ def read_scores(paths: Iterable[str | os.PathLike]) -> pd.DataFrame:
 
 
 def random_encoders(spaces: Iterable[str | os.PathLike]) -> list[str]:
-    """Names of the spaces whose image encoder had no published weights, from their files."""
+    """Return the names of the spaces whose image encoder had no published weights."""
     found = []
     for path in spaces:
         with h5py.File(path) as file:
@@ -83,12 +83,12 @@ def random_encoders(spaces: Iterable[str | os.PathLike]) -> list[str]:
 
 
 def space_notes(kinds: Mapping[str, tuple[str, str]], random: Sequence[str]) -> dict[str, str]:
-    """What a reader has to know of each space, and of the halves of a model's.
+    """Describe each space, and the halves of a model's space, in a note.
 
     Parameters
     ----------
     kinds
-        Space -> kind of the method that makes it (``baseline`` for none), and scope of a clustering method.
+        Space -> kind of its method (``baseline`` without one), and scope of a clustering method.
     random
         Spaces whose image encoder had no published weights.
     """
@@ -104,7 +104,7 @@ def space_notes(kinds: Mapping[str, tuple[str, str]], random: Sequence[str]) -> 
         notes[space] = "; ".join(filter(None, parts))
         if said:
             for name, origin in zip(half_names(space), ("images", "expression"), strict=True):
-                notes[name] = f"what the model makes of the {origin} alone, trained together with its other half"
+                notes[name] = f"embedding of the {origin} alone, trained together with its other half"
     return notes
 
 
@@ -118,13 +118,13 @@ def domain_table(scores: pd.DataFrame, cohorts: Sequence[str], notes: Mapping[st
     cohorts
         In display order.
     notes
-        Space -> what a reader has to know of it; the spaces in display order.
+        Space -> note, in display order.
 
     Returns
     -------
     DataFrame
         `KEYS`; the means of `SCORES` over slides, then seeds; ``_sd_slides`` (seeds averaged) and ``_sd_seeds`` (slides
-        averaged), ddof 1 and NaN for a single one; n_slides, n_labelled_slides (those that count in label scores),
+        averaged), with ddof 1 and NaN for a single one; n_slides, n_labelled_slides (which count in label scores),
         n_seeds, note.
     """
     means = over_runs(scores.assign(fold=scores["sample"]), KEYS, list(SCORES))
@@ -151,11 +151,11 @@ def domains_page(table: pd.DataFrame, n_domains: int | None, note: str) -> Page:
     Parameters
     ----------
     table
-        What `domain_table` returns.
+        As from `domain_table`.
     n_domains
-        How many the configuration asks for; None for as many as a slide's labels have classes.
+        Configured number of domains; None for the number of classes of a slide's labels.
     note
-        What the configuration says of the labels; empty for nothing.
+        Note of the configuration on the labels, may be empty.
     """
     columns = [Column("Space", numeric=False), Column("Domains", numeric=False)]
     columns += [Column(heading) for heading, _ in SCORES.values()]
@@ -166,7 +166,7 @@ def domains_page(table: pd.DataFrame, n_domains: int | None, note: str) -> Page:
         for row, values in block.iterrows():
             cells = [score_cell(name, values, "slides", marks.get(name, {}).get(row, "")) for name in SCORES]
             rows.append(Row([Cell(values["space"]), Cell("refined" if values["refined"] else "raw"), *cells]))
-        said = [sought(n_domains), note if block["n_labelled_slides"].any() else NO_LABELS]
+        said = [n_domains_note(n_domains), note if block["n_labelled_slides"].any() else NO_LABELS]
         said += remarks.notes(block[~block["refined"]], "space")
         runs = plural(block["n_slides"].max(), "slide"), plural(block["n_seeds"].max(), "seed")
         blocks.append(Block(cohort, clustering, columns, rows, list(filter(None, said)), runs))
@@ -174,21 +174,21 @@ def domains_page(table: pd.DataFrame, n_domains: int | None, note: str) -> Page:
 
 
 def score_cell(name: str, values: Mapping[str, float], over: str, mark: str) -> Cell:
-    """One of `SCORES` of a row of `domain_table`, with its spread over ``slides`` or ``seeds``."""
+    """Format one of `SCORES` with its spread over ``slides`` or ``seeds``."""
     if name == "n_domains":
         return Cell(f"{values[name]:.1f}")
     return mean_cell(values[name], values[f"{name}_sd_{over}"], mark)
 
 
-def sought(n_domains: int | None) -> str:
-    """One sentence on where the number of domains comes from."""
+def n_domains_note(n_domains: int | None) -> str:
+    """Say where the number of domains comes from."""
     if n_domains is None:
-        return "As many domains were sought as the slide's labels have classes: the labels told their number"
-    return f"{n_domains} domains were sought, a number that the configuration sets"
+        return "The number of domains was taken from the labels: that of their classes"
+    return f"{n_domains} domains were requested, as configured"
 
 
 def write_domains(table: pd.DataFrame, page: Page, csv, markdown, tex) -> None:
-    """Write `domain_table` as CSV (six decimals, empty cells for NaN) and its page as Markdown and LaTeX."""
+    """Write `domain_table` as CSV with six decimals, and its page as Markdown and LaTeX."""
     write_table(table, csv, float_format="%.6f")
     write_text(markdown, layout.markdown(page))
     write_text(tex, layout.latex(page))
@@ -197,7 +197,7 @@ def write_domains(table: pd.DataFrame, page: Page, csv, markdown, tex) -> None:
 def variable_gene_table(
     agreements: Mapping[tuple[str, str], str | os.PathLike], genes: Iterable[str | os.PathLike], top: int
 ) -> pd.DataFrame:
-    """One row per slide: its variable genes and how far they are those that separate its domains.
+    """Summarise the variable genes of each slide and their overlap with domain genes.
 
     Parameters
     ----------
@@ -206,12 +206,12 @@ def variable_gene_table(
     genes
         ``variable_genes.tsv`` of the same slides, in the same order.
     top
-        How many of the most clearly variable genes to name.
+        Number of the most clearly variable genes to name.
 
     Returns
     -------
     DataFrame
-        cohort, sample, the numbers of ``agreement.json``, and top_genes, separated by blanks.
+        cohort, sample, the numbers of ``agreement.json``, and top_genes, separated by spaces.
     """
     rows = []
     for (key, agreement), listed in zip(agreements.items(), genes, strict=True):
@@ -222,7 +222,7 @@ def variable_gene_table(
 
 
 def variable_genes_page(table: pd.DataFrame, reference: str) -> Page:
-    """Lay out `variable_gene_table`; ``reference`` is the space whose domains the genes separate."""
+    """Lay out `variable_gene_table` for the domains of the space ``reference``."""
     columns = [Column("Slide", numeric=False)]
     columns += [Column(heading) for heading in (*GENE_COUNTS.values(), *GENE_NUMBERS.values())]
     columns += [Column("top", numeric=False)]
@@ -239,13 +239,13 @@ def variable_genes_page(table: pd.DataFrame, reference: str) -> Page:
 
 
 def gene_number(name: str, value: float) -> str:
-    """One of `GENE_NUMBERS` for print, a dash where it is not defined."""
+    """Format one of `GENE_NUMBERS`, NaN as a dash."""
     if pd.isna(value):
         return "–"
     return {"fisher_p": f"{value:.1e}", "odds_ratio": f"{value:.1f}"}.get(name, f"{value:.2f}")
 
 
 def write_variable_genes(table: pd.DataFrame, page: Page, csv, markdown) -> None:
-    """Write `variable_gene_table` as CSV (significant digits kept, empty cells for NaN) and its page as Markdown."""
+    """Write `variable_gene_table` as CSV with six digits, and its page as Markdown."""
     write_table(table, csv, float_format="%.6g")
     write_text(markdown, layout.markdown(page))

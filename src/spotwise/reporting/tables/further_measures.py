@@ -1,4 +1,4 @@
-"""Every measure beside the correlation, averaged per predictor."""
+"""Table of all measures beside the correlation, averaged per predictor."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from spotwise.reporting.tables import layout, remarks
 from spotwise.reporting.tables.layout import RANKS, Block, Cell, Column, Page, Row, best_marks, mean_cell, run_counts
 from spotwise.runtime.files import write_table, write_text
 
-# column -> heading, and whether more (1) or less (-1) is better; 0 where the best is in between, which no mean can rank
+# column -> heading, and whether more (1) or less (-1) is better; 0 if the best lies in between
 GENE_MEASURES = {
     "pcc": ("PCC", 1),
     "spearman": ("Spearman", 1),
@@ -41,16 +41,16 @@ GENE_LEGEND = (
     "Means over the HVG list, then slides, folds and seeds; ± is the standard deviation over folds. PCC and Spearman: "
     "correlation of values and of ranks, best 1. RMSE: error in units of log-expression, best 0. Explained variance: "
     "1 - Var(truth - prediction) / Var(truth), variances summed over the genes of the list; best 1, below 0 where the "
-    "prediction's ups and downs do harm. SSIM: likeness of the maps in level, contrast and pattern, best 1. Moran's I: "
-    "how alike adjacent spots are, 0 for noise, about 1 for smooth maps; best is that of the truth, and more says that "
-    "the prediction is smoother than the measurement. "
+    "prediction adds variance. SSIM: similarity of the maps in level, contrast and pattern, best 1. Moran's I: "
+    "similarity of adjacent spots, 0 for noise, about 1 for smooth maps; best is that of the truth, and more means "
+    "that the prediction is smoother than the measurement. "
 )
 SLIDE_LEGEND = (
-    "Means over slides, folds and seeds; ± is the standard deviation over folds. Gene-gene: likeness of the "
+    "Means over slides, folds and seeds; ± is the standard deviation over folds. Gene-gene: similarity of the "
     "correlations between the genes of a list to those of the truth, best 1. Mean and variance: the line through the "
-    "genes, predicted over observed; best slope 1, best intercept 0; a slope of the variance below 1 says that the "
+    "genes, predicted over observed; best slope 1, best intercept 0; a slope of the variance below 1 means that the "
     "prediction stays near its mean. HVG found: share of the slide's most variable genes among as many that vary most "
-    "in the prediction, best 1, beside the share that a draw would find. "
+    "in the prediction, best 1, beside the share expected by chance. "
 )
 
 
@@ -61,12 +61,12 @@ def read_measures(
     cohorts: Sequence[str],
     predictors: Sequence[str],
 ) -> pd.DataFrame:
-    """Average the files that rule ``score`` writes, one predictor after the other.
+    """Read and average score files pair by pair, to bound memory.
 
     Parameters
     ----------
     score_paths, slide_score_paths
-        Pairs of files of one cohort, protocol and predictor.
+        Pairs of files of the same cohort, protocol and predictors.
     top
         As for `measure_table`.
     cohorts, predictors
@@ -75,7 +75,7 @@ def read_measures(
     Returns
     -------
     DataFrame
-        What `measure_table` makes of all of them together, in order.
+        As from `measure_table` for all files together, in display order.
     """
     parts = [
         measure_table(read_scores([of_genes]), read_scores([of_slides], SLIDE_SCORE_COLUMNS), top)
@@ -99,8 +99,8 @@ def measure_table(scores: pd.DataFrame, slide_scores: pd.DataFrame, top: int) ->
     DataFrame
         cohort, protocol, predictor, kind; `MEASURES`, the mean over genes, then slides, folds, seeds; their
         ``_sd_folds`` and ``_sd_seeds`` as in `averages.mean_table`; n_genes (measured, mean per slide), n_slides,
-        n_folds, n_seeds, k, k_used_min, note. ``explained_variance`` weighs genes by the variance of their truth: a
-        gene with a few counts on the slide has next to no variance to explain, and one such gene would rule the mean.
+        n_folds, n_seeds, k, k_used_min, note. ``explained_variance`` weights genes by the variance of their truth, as a
+        gene with few counts on the slide has almost no variance to explain and would dominate the mean.
     """
     listed = scores[gene_sets(scores, [top])[f"HVG_top{top}"]]
     genes = listed.groupby(FILE_KEYS)
@@ -115,13 +115,13 @@ def measure_table(scores: pd.DataFrame, slide_scores: pd.DataFrame, top: int) ->
 
 
 def write_measures(table: pd.DataFrame, top: int, csv: str | os.PathLike, markdown: str | os.PathLike) -> None:
-    """Write `measure_table` as CSV (six decimals, empty cells for NaN) and as Markdown, atomically."""
+    """Write `measure_table` as CSV with six decimals and as Markdown, atomically."""
     write_table(table, csv, float_format="%.6f")
     write_text(markdown, "\n".join(layout.markdown(page) for page in pages(table, top)))
 
 
 def pages(table: pd.DataFrame, top: int) -> list[Page]:
-    """Lay out `measure_table`: the measures of single genes, then those of whole slides."""
+    """Lay out `measure_table` in two pages, for single genes and for whole slides."""
     return [
         _page("Measures of single genes", GENE_LEGEND, GENE_MEASURES, table, top),
         _page("Measures of whole slides", SLIDE_LEGEND, WHOLE_SLIDE_MEASURES, table, top),

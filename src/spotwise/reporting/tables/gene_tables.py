@@ -1,4 +1,4 @@
-"""Table 3 and the marker table: mean correlation of single genes."""
+"""Tables of single genes: best-correlated genes (Table 3) and markers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ N_BEST = 5
 PLACES = ("1st", "2nd", "3rd", "4th", "5th")
 
 PCC = ["pcc", "pcc_sd_folds", "pcc_sd_seeds", "n_constant", "n_slides"]
-# status in markers.tsv of a marker that is not in the panel, before the slides that lack it (expression.select_genes)
+# status in markers.tsv of a marker outside the panel, before the slides that lack it (`select_genes`)
 NOT_MEASURED = "not measured in "
 
 
@@ -39,7 +39,7 @@ NOT_MEASURED = "not measured in "
 
 
 def table3(genes: pd.DataFrame) -> pd.DataFrame:
-    """The five best-correlated genes of each method (the paper's Table 3).
+    """Select the five best-correlated genes of each method (the paper's Table 3).
 
     Parameters
     ----------
@@ -49,14 +49,13 @@ def table3(genes: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Five rows for each cohort, protocol and method, of which the first predictor stands for it: cohort, protocol,
+        Five rows for each cohort, protocol and method, taken from the first predictor of the method: cohort, protocol,
         method, predictor, kind, rank, gene, pcc and its spreads, n_constant, n_slides; n_methods that have the gene
-        among their five, of of_methods (controls not counted); n_candidates; n_folds, n_seeds, k, k_used_min, note.
+        among their five, of of_methods (without controls); n_candidates; n_folds, n_seeds, k, k_used_min, note.
 
-        Only genes that stand in every fold's panel and are measured on every test slide take part: means over fewer
-        slides spread more, and the highest would be found among those. Genes that are constant on all slides have no
-        correlation and are left out, too; where fewer than five remain, ``gene`` is empty. Genes level to six decimals
-        go by name.
+        Candidates are genes that are in every fold's panel and measured on every test slide. Means over fewer slides
+        spread more, and would provide the highest values. Genes that are constant on all slides have no correlation and
+        are left out. If fewer than five genes remain, ``gene`` is empty. Ties at six decimals are ordered by name.
     """
     first = genes.drop_duplicates([*SECTION, "method"])[[*SECTION, "predictor"]]
     groups = genes.merge(first, on=[*SECTION, "predictor"]).groupby([*SECTION, "predictor"], sort=False)
@@ -73,7 +72,7 @@ def table3(genes: pd.DataFrame) -> pd.DataFrame:
 
 
 def _best_genes(genes: pd.DataFrame) -> pd.DataFrame:
-    """The best genes of one predictor, ranked; rows without a gene where there are too few."""
+    """Rank the best genes of one predictor, with empty rows if there are too few."""
     candidates = genes[genes["n_slides"].eq(genes["of_slides"])]
     varying = candidates[candidates["n_constant"].lt(candidates["n_slides"])]
     order = varying.assign(place=-varying["pcc"].round(6)).sort_values(["place", "gene"]).index[:N_BEST]
@@ -87,14 +86,14 @@ def marker_table(
     listed: Mapping[str, Sequence[str]],
     lacking: Mapping[tuple[str, str, str], Iterable[str]],
 ) -> pd.DataFrame:
-    """Every marker gene by itself (the paper's Supplementary Tables 1 to 6).
+    """Collect the scores of every marker gene (the paper's Supplementary Tables 1 to 6).
 
     Parameters
     ----------
     genes
         As returned by `averages.gene_table`, in display order.
     listed
-        Cohort -> marker genes as the configuration lists them.
+        Cohort -> configured marker genes.
     lacking
         As returned by `lacking_slides`.
 
@@ -102,9 +101,8 @@ def marker_table(
     -------
     DataFrame
         A row for each cohort, protocol, marker and predictor: cohort, protocol, gene, predictor, kind, pcc and its
-        spreads, n_constant, n_slides that the gene was scored on, of of_slides; n_folds, n_seeds, k, k_used_min, note;
-        ``reason`` why it was not scored on all of them. A marker that was scored nowhere has one row without a
-        predictor.
+        spreads, n_constant, n_slides with a score, of of_slides; n_folds, n_seeds, k, k_used_min, note; ``reason`` for
+        slides without a score. A marker without any score has one row without a predictor.
     """
     tables = []
     for (cohort, protocol), rows in genes.groupby(SECTION, sort=False):
@@ -129,13 +127,13 @@ def _reason(n_slides: int, of_slides: int, without: Sequence[str]) -> str:
 
 
 def lacking_slides(paths: Iterable[str | os.PathLike]) -> dict[tuple[str, str, str], set[str]]:
-    """Which slides lack a marker, by (cohort, protocol, marker).
+    """Collect the slides that lack a marker, by (cohort, protocol, marker).
 
     Parameters
     ----------
     paths
-        ``folds/<cohort>/<protocol>/fold<n>/markers.tsv`` of all folds. A fold knows the slides that chose its panel;
-        all folds together know all slides.
+        ``folds/<cohort>/<protocol>/fold<n>/markers.tsv`` of all folds. Each lists the slides that its panel was chosen
+        from; together they cover all slides.
     """
     lacking = {}
     for path in map(Path, paths):
@@ -151,16 +149,16 @@ def lacking_slides(paths: Iterable[str | os.PathLike]) -> dict[tuple[str, str, s
 
 
 def page3(table: pd.DataFrame) -> Page:
-    """Lay out `table3`: a row per method, a column per place."""
+    """Lay out `table3` with a row per method and a column per rank."""
     legend = (
         "The genes with the highest Pearson correlation across the spots of a test slide, averaged over slides, then "
         "folds and seeds; ± is the standard deviation over folds. Genes among the five of all methods in ",
         Cell("bold", BEST),
         ", of more than half of the methods ",
         Cell("underlined", SECOND),
-        "; a configured variant of a method counts as a method. The genes were picked by the result on the test "
-        "slides, so these correlations flatter every row, and chance alone lifts the best of many genes: they tell "
-        "which genes can be predicted, and are no measure for comparing methods. ",
+        "; a configured variant of a method counts as a method. The genes were selected by their result on the test "
+        "slides, so the correlations are optimistic, and chance alone raises the best of many genes: they show which "
+        "genes can be predicted, not which method is better. ",
         ASIDE,
     )
     columns = [Column("Predictor", numeric=False), *(Column(place, numeric=False) for place in PLACES)]
@@ -185,14 +183,17 @@ def _row_of_best(predictor: str, rows: pd.DataFrame) -> Row:
 
 def _remarks_on_best(block: pd.DataFrame) -> Iterator[str]:
     fewest = block["n_candidates"].min()
-    yield f"Picked from {plural(fewest, 'gene')}: those of every fold's panel that every test slide measures"
+    yield f"Selected from {plural(fewest, 'gene')}: those of every fold's panel that every test slide measures"
     if none := [name for name, rows in block.groupby("predictor", sort=False) if rows["gene"].eq("").all()]:
         yield f"{', '.join(none)}: no gene varies on any slide"
     yield from _remarks_on_runs(block)
 
 
 def markers_page(table: pd.DataFrame) -> Page:
-    """Lay out `marker_table`: a row per predictor, a column per marker; markers that were not scored as remarks."""
+    """Lay out `marker_table` with a row per predictor and a column per marker.
+
+    Markers without a score are listed below.
+    """
     legend = (
         "Pearson correlation of each marker gene across the spots of a test slide, averaged over slides, then folds "
         "and seeds; ± is the standard deviation over folds. Constant: mean number per slide, of the scored markers, "

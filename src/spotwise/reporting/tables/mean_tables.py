@@ -1,4 +1,4 @@
-"""Tables 1, 2, 4 and 5: mean correlation over gene sets."""
+"""Mean correlation over gene sets (Tables 1, 2, 4 and 5)."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from spotwise.reporting.tables.layout import (
 )
 
 ABLATION_K = 50  # "The number of similarity-based embeddings used during the inference stage is set to 50"
-# options of CMRCNet that Table 5 has columns for
+# options of CMRCNet with a column in Table 5
 DESCRIBED = ["reading", "reconstruction_loss", "masked_fraction", "reconstruction"]
-# options of CTransPath that make it the network for which weights were published
+# options of CTransPath that define the network with published weights
 NETWORK = ("image_size", "embed_dim", "depths", "heads")
 
 AVERAGED = (
@@ -48,7 +48,7 @@ CONSTANT = (
 
 
 def table1(means: pd.DataFrame, top: int) -> pd.DataFrame:
-    """Every predictor on the top HEG, the top HVG and the markers (the paper's Table 1).
+    """Select the means of top HEG, top HVG and markers (the paper's Table 1).
 
     Parameters
     ----------
@@ -62,22 +62,22 @@ def table1(means: pd.DataFrame, top: int) -> pd.DataFrame:
 
 
 def table2(means: pd.DataFrame, extended: Iterable[tuple[int, int]]) -> pd.DataFrame:
-    """Every method on longer gene lists (the paper's Table 2).
+    """Select the means of longer gene lists (the paper's Table 2).
 
     Parameters
     ----------
     means
         As returned by `averages.mean_table`, with all these lists.
     extended
-        Size of the lists, and the K that retrieval methods are judged at there. A method without that K stands with its
-        largest smaller one, or its smallest if all are larger; among several of one K (ways of matching), the first.
+        Size of each list and the K of retrieval methods for it. A method without this K is shown with its largest
+        smaller K, or its smallest if all are larger; among several predictors of one K, with the first.
 
     Returns
     -------
     DataFrame
         cohort, protocol, method, kind; ``HEG_top<n>_k<K>`` and ``HVG_top<n>_k<K>`` for each list, with their spreads;
-        for each list ``predictor_``, ``k_``, ``k_used_min_`` and ``n_constant_top<n>_k<K>`` of the predictor that
-        stands for the method; n_genes, n_folds, n_seeds, note.
+        for each list ``predictor_``, ``k_``, ``k_used_min_`` and ``n_constant_top<n>_k<K>`` of the predictor that is
+        shown; n_genes, n_folds, n_seeds, note.
     """
     lists = {f"top{n}_k{k}": (n, k) for n, k in extended}
     sets = [f"{kind}_{name}" for name in lists for kind in ("HEG", "HVG")]
@@ -100,23 +100,23 @@ def table2(means: pd.DataFrame, extended: Iterable[tuple[int, int]]) -> pd.DataF
 def table4(
     means: pd.DataFrame, top: int, methods: Mapping[str, Mapping], encoders: Mapping[str, Mapping]
 ) -> pd.DataFrame:
-    """Pathology foundation models beside CMRCNet at its largest K, on HEG and HVG (the paper's Table 4).
+    """Compare pathology foundation models with CMRCNet at its largest K (the paper's Table 4).
 
     Foundation models are the methods of class CTransPath, and frozen methods on the features of CTransPath or another
-    pathology encoder: what the paper's row "cTransPath" was is not told. CMRCNet is the first method of that class.
+    pathology encoder, as the paper does not say what its row "cTransPath" is. CMRCNet is the first method of that
+    class.
 
     Parameters
     ----------
     means, top
         As for `table1`.
     methods, encoders
-        Those of the configuration, with ``model`` and defaults filled in.
+        Sections of the configuration, with ``model`` and defaults filled in.
 
     Returns
     -------
     DataFrame
-        As Table 1, without the markers, with ``encoder``: whose it is, and how trained. No row where the run has no
-        foundation model.
+        As Table 1, without the markers and with ``encoder``: its name and training. Empty without a foundation model.
     """
     described = {name: _foundation_model(settings, encoders) for name, settings in methods.items()}
     foundation = {name: text for name, text in described.items() if text}
@@ -134,22 +134,22 @@ def table4(
 def table5(
     means: pd.DataFrame, top: int, methods: Mapping[str, Mapping], training: Mapping[str, object]
 ) -> pd.DataFrame:
-    """Variants of CMRCNet, and its encoder under BLEEP's loss alone (the paper's Table 5).
+    """Compare variants of CMRCNet, and its encoder under BLEEP's loss (the paper's Table 5).
 
     Parameters
     ----------
     means, top
         As for `table1`.
     methods, training
-        Those of the configuration, with defaults filled in.
+        Sections of the configuration, with defaults filled in.
 
     Returns
     -------
     DataFrame
-        As Table 1, with the columns `DESCRIBED` and ``other``: what else sets the variant apart from the run's first
-        CMRCNet. First the means over cohorts (``cohort`` is `ALL_COHORTS`; spreads are root mean squares of the
-        cohorts' spreads, n_folds their sum), then each cohort. Of a method with several predictors the one with K = 50,
-        else the first. No row where the run has no such method.
+        As Table 1, with the columns `DESCRIBED` and ``other``, which lists further differences from the first CMRCNet
+        of the run. First the means over cohorts (``cohort`` is `ALL_COHORTS`; spreads are root mean squares of the
+        cohorts' spreads, n_folds their sum), then each cohort. A method is represented by its predictor with K = 50,
+        else by its first. Empty without such a method.
     """
     variants = _variants(methods, training)
     of_variants = means[means["method"].isin(variants.index)]
@@ -170,7 +170,7 @@ def _run_with_k(runs: pd.DataFrame, k: int) -> pd.Series:
 
 
 def _foundation_model(settings: Mapping, encoders: Mapping[str, Mapping]) -> str:
-    """Encoder of a configured method and how it came by its weights, where it is a pathology foundation model's."""
+    """Describe the encoder and weights of a pathology foundation model, else return an empty text."""
     model = settings["model"]
     if model == "CTransPath":
         options, published = resolved_options(model, settings["options"]), resolved_options(model, {})
@@ -185,7 +185,7 @@ def _foundation_model(settings: Mapping, encoders: Mapping[str, Mapping]) -> str
 
 
 def _variants(methods: Mapping[str, Mapping], training: Mapping[str, object]) -> pd.DataFrame:
-    """What sets each method of Table 5 apart, by its name: `DESCRIBED` and ``other``, as texts."""
+    """Describe the differences of each method of Table 5 in `DESCRIBED` and ``other``."""
     settings = {
         name: {
             **resolved_options("CMRCNet", entry["options"]),
@@ -212,14 +212,14 @@ def _variants(methods: Mapping[str, Mapping], training: Mapping[str, object]) ->
 
 
 def _over_cohorts(rows: pd.DataFrame, sets: Sequence[str]) -> pd.DataFrame:
-    """Means over the cohorts of each protocol and predictor, as rows of a cohort of their own."""
+    """Average each protocol and predictor over cohorts, as rows of the cohort `ALL_COHORTS`."""
     keys = ["protocol", "predictor"]
     cohorts = rows.groupby(keys, sort=False)
     spreads = [column for column in mean_columns(sets) if column not in sets]
     squares = rows[keys].join(rows[spreads] ** 2).groupby(keys, sort=False)
     parts = [
         cohorts[["method", "kind", "k"]].first(),
-        cohorts[sets].mean().where(cohorts[sets].count().eq(cohorts.size(), axis=0)),  # not of some
+        cohorts[sets].mean().where(cohorts[sets].count().eq(cohorts.size(), axis=0)),  # NaN unless all cohorts have it
         cohorts[GENE_COUNTS].mean(),
         np.sqrt(squares[spreads].mean()),
         cohorts[["n_folds", "markers_found", "markers_listed"]].sum(),
@@ -257,20 +257,20 @@ def page4(table: pd.DataFrame) -> Page:
         *CONSTANT,
     )
     nothing = (
-        "This run has no pathology foundation model to set beside CMRCNet: no method of class CTransPath, and no Ridge "
-        "or KNNImage on the features of a pathology encoder."
+        "This run has no pathology foundation model to compare with CMRCNet: no method of class CTransPath, and no "
+        "Ridge or KNNImage on the features of a pathology encoder."
     )
     labels = {"predictor": "Predictor", "encoder": "Encoder"}
     return _page("table4", "pathology foundation models", legend, table, labels, remarks.of_means, nothing)
 
 
 def page5(table: pd.DataFrame) -> Page:
-    """Lay out `table5`: the means over cohorts, with what the cohorts have to be remarked."""
+    """Lay out the means over cohorts of `table5`, with remarks on each cohort."""
     legend = (
         f"{AVERAGED}; marker: the cohort's marker genes that were measured. Means over cohorts; ± is the root mean "
         "square of the cohorts' spreads. Masked: fraction of the values set to zero. In the released code of CMRCNet "
-        "mask_prob is the fraction kept, so the paper's rows 0.3 and 0.7 may have been printed exchanged. Otherwise: "
-        "what else differs from the first CMRCNet of the run. ",
+        "mask_prob is the fraction kept, so the paper's rows 0.3 and 0.7 may be swapped. Otherwise: further "
+        "differences from the first CMRCNet of the run. ",
         *CONSTANT,
     )
     labels = {
@@ -319,13 +319,13 @@ def _page(
 
 
 def _constant_cell(values: pd.Series) -> Cell:
-    """Constant genes, for each of the predictors that stand in a row of Table 2."""
+    """Format the constant genes of each predictor in a row of Table 2."""
     numbers = [f"{value:.4g}" for column, value in values.items() if column.startswith("n_constant")]
     return Cell(f"{' / '.join(dict.fromkeys(numbers))} of {values['n_genes']:.4g}")
 
 
 def _remarks_on_lists(block: pd.DataFrame, sets: Sequence[str]) -> Iterator[str]:
-    """Which predictors of Table 2 have another K than asked for, or found fewer spots, and what else to know."""
+    """Yield remarks on Table 2, such as predictors with another K than configured."""
     for name in dict.fromkeys(name.partition("_")[2] for name in sets):
         size, k = name.removeprefix("top").split("_k")
         runs = block.rename(columns={f"{fact}_{name}": fact for fact in ("predictor", "k", "k_used_min")})

@@ -1,4 +1,4 @@
-"""Every published number beside ours: a table for programs, and a page to read and print."""
+"""Comparison of every published number with ours, as CSV, Markdown and HTML."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ LEGEND = (
     "Mean Pearson correlation [95 % interval over slides and genes; under the patient protocol, over patients and "
     "genes]. Verdict, under the paper protocol: reproduced: the published number lies in our interval; lower, higher: "
     "our whole interval lies below, above it; not run: this run has no such cohort, predictor or gene.",
-    "The paper gives no interval for its numbers, so that chance on its side is not counted. A wide interval "
-    "reproduces anything: read the width with the verdict. Where the interval also holds 0, a predictor without any "
-    "correlation would have passed, too.",
-    "Other reading: where the paper leaves open what a row is, the same number judged against the other candidate.",
+    "The paper gives no interval for its numbers, so chance on its side is not counted. A wide interval reproduces "
+    "anything: read the width with the verdict. If the interval also holds 0, a predictor without any correlation "
+    "would pass as well.",
+    "Other reading: if the paper leaves open what a row is, the same number compared with the other candidate.",
 )
 HEADINGS = ("Dataset", "Row", "Genes", "Published", "Ours", "Paper protocol", "Width", "Verdict", "Patient protocol")
 HEADINGS += ("Other reading", "Note")
@@ -58,12 +58,12 @@ NOTHING = "–"
 
 
 def compare(published: pd.DataFrame, scores: pd.DataFrame, draws: int) -> pd.DataFrame:
-    """Set every published number beside ours.
+    """Compare every published number with ours.
 
     Parameters
     ----------
     published
-        As `published.published` gives it.
+        As from `published_numbers.published`.
     scores
         `statistics.COLUMNS`, at least of the genes that are asked for (`averages.read_listed`).
     draws
@@ -73,9 +73,9 @@ def compare(published: pd.DataFrame, scores: pd.DataFrame, draws: int) -> pd.Dat
     -------
     DataFrame
         `COLUMNS`, one row per published number: genes (a gene set, or the gene of Table 3), published, our predictor
-        with mean and interval under both protocols (NaN where not run), paper_width (of the interval) and verdict, the
-        same for another reading of the row, and what is ambiguous about it. Table 5 asks for all six cohorts, under
-        `patient` for those of several donors.
+        with mean and interval under both protocols (NaN if not run), paper_width of the interval, verdict, the same for
+        another reading of the row, and a remark on the ambiguity. Table 5 requires all six cohorts, under `patient`
+        those of several donors.
     """
     wanted = scores["predictor"].isin([*published["predictor"], *published["other_predictor"]])
     scores = scores[wanted & scores["cohort"].isin(COHORTS)]
@@ -102,12 +102,12 @@ def compare(published: pd.DataFrame, scores: pd.DataFrame, draws: int) -> pd.Dat
 
 
 def verdicts(published: pd.Series, low: pd.Series, high: pd.Series) -> np.ndarray:
-    """What our intervals say of published numbers; `NOT_RUN` where there is no interval."""
+    """Judge published numbers by our intervals, `NOT_RUN` without an interval."""
     return np.select([low.isna(), high < published, low > published], [NOT_RUN, LOWER, HIGHER], REPRODUCED)
 
 
 def coverage(table: pd.DataFrame, cohorts: Sequence[str]) -> str:
-    """One sentence: how many of the published numbers a run with these cohorts covers, and how they came out."""
+    """Summarise in one sentence how many published numbers a run covers and reproduces."""
     counts = table["verdict"].value_counts()
     covered = len(table) - counts.get(NOT_RUN, 0)
     outcome = ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in VERDICTS[:3])
@@ -116,7 +116,7 @@ def coverage(table: pd.DataFrame, cohorts: Sequence[str]) -> str:
 
 
 def to_markdown(table: pd.DataFrame, cohorts: Sequence[str]) -> str:
-    """Lay the comparison out as Markdown: a section per table of the paper, remarks as notes below it."""
+    """Format the comparison as Markdown, with a section per table of the paper."""
     lines = ["# The paper's numbers beside ours", "", coverage(table, cohorts), ""]
     for paragraph in LEGEND:
         lines += [paragraph, ""]
@@ -129,7 +129,7 @@ def to_markdown(table: pd.DataFrame, cohorts: Sequence[str]) -> str:
 
 
 def to_html(table: pd.DataFrame, cohorts: Sequence[str]) -> str:
-    """Lay the comparison out as a page of HTML: all text escaped, no scripts, nothing loaded from elsewhere."""
+    """Render the comparison as a self-contained HTML page, with all text escaped."""
     facts = {"coverage": coverage(table, cohorts), "legend": LEGEND, "headings": HEADINGS, "numbers": NUMBERS}
     return render("paper_vs_ours.html", **facts, sections=_sections(table))
 
@@ -141,7 +141,7 @@ def write(
     markdown: str | os.PathLike,
     html: str | os.PathLike,
 ) -> None:
-    """Write the comparison as CSV (six decimals, empty cells for NaN), Markdown and HTML, atomically."""
+    """Write the comparison as CSV with six decimals, Markdown and HTML, atomically."""
     write_table(table, csv, float_format="%.6f")
     write_text(markdown, to_markdown(table, cohorts))
     write_text(html, to_html(table, cohorts))
@@ -149,7 +149,7 @@ def write(
 
 @dataclass(frozen=True)
 class Section:
-    """One table of the paper, laid out: a row is heading -> text."""
+    """One table of the paper; rows map headings to texts."""
 
     title: str
     summary: str
