@@ -54,7 +54,8 @@ NO_LABELS = "The slides have no labels, so nothing shows whether the domains are
 GENES_LEGEND = (
     f"Genes that vary over the slide (Moran's I, q < {SIGNIFICANT}); beyond depth: those that still do after the "
     "effect of the spots' depth is removed, which can remove genes of dense tissue, too. Genes that separate the "
-    f"domains of the reference space (rank sum test, q < {SIGNIFICANT} in any domain), and their overlap with those that vary: "
+    f"domains of the reference space (rank sum test, q < {SIGNIFICANT} in any domain), and their overlap with those "
+    "that vary: "
     "Jaccard index, odds ratio and its p by Fisher's exact test, rank correlation of Moran's I with a gene's largest "
     "score in a domain. Top: the most clearly variable genes.",
 )
