@@ -64,9 +64,8 @@ if structure.slides:
 # Every table and figure of the paper and beyond, for whatever the configuration runs.
 rule paper:
     input:
-        tables_of_run(),
-        figures_of_run(),
-        structure_of_run(),
+        collect("<results>/tables/{name}", name=plan.tables),
+        collect("<results>/{name}", name=[*plan.figures, *structure.outputs]),
         "<results>/provenance.json" if plan.has_images else [],
     localrule: True
 
@@ -74,7 +73,7 @@ rule paper:
 # Domains, variable genes and organisation of the slides, for a configuration with a section `structure`.
 rule structure:
     input:
-        structure_of_run(),
+        collect("<results>/{name}", name=structure.outputs),
     localrule: True
 
 

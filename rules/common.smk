@@ -7,11 +7,11 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 # Where this workflow lies, which need not be where it runs: another workflow may use it as a module
-BASE = Path(str(workflow.current_basedir)).parent
-SOURCE = BASE / "src"
+BASE = Path(os.path.relpath(Path(str(workflow.current_basedir)).parent))
+SOURCE = (BASE / "src").resolve()
 sys.path.insert(0, str(SOURCE))
 # Jobs in environments of their own find the package here
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(SOURCE), os.environ.get("PYTHONPATH")]))
+os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [str(SOURCE), os.environ.get("PYTHONPATH")])))
 
 from spotwise import config as configuration
 from spotwise.constants import COHORT, CONTROLS, PROTOCOLS
@@ -25,7 +25,7 @@ CONFIGFILES = ", ".join(map(os.path.relpath, workflow.configfiles)) or "config"
 # A sample sheet of the workflow's own is found beside it, wherever it runs
 sheet = str(config.get("samples", ""))
 if not Path(sheet).exists() and (BASE / sheet).is_file():
-    config["samples"] = os.path.relpath(BASE / sheet)
+    config["samples"] = str(BASE / sheet)
 
 try:
     for path in workflow.configfiles:
@@ -48,3 +48,17 @@ def require_downloads():
         plan.require_downloads()
     except (InputError, SetupError) as error:
         raise WorkflowError(str(error)) from None
+
+
+def figure(name, path, caption, category, **labels):
+    """The PDF and the PNG of a figure, as outputs `{name}_pdf` and `{name}_png`; the report shows the PNG."""
+    shown = report(f"{path}.png", caption=f"../report/{caption}.rst", category=category, labels=labels)
+    return {f"{name}_pdf": f"{path}.pdf", f"{name}_png": shown}
+
+
+def table(name, label, *formats):
+    """A table as CSV, which the report shows, and in further formats, as outputs `{name}` and `{name}_{format}`."""
+    labels = {"table": label, "format": "CSV"}
+    path = f"<results>/tables/{name}"
+    shown = report(f"{path}.csv", caption=f"../report/{name}.rst", category="Tables", labels=labels)
+    return {name: shown, **{f"{name}_{suffix}": f"{path}.{suffix}" for suffix in formats}}

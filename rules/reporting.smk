@@ -1,20 +1,5 @@
 # Tables and figures, from scores, predictions, training histories and summaries; and the record of the run.
 
-
-def figure(name, path, caption, category, **labels):
-    """The PDF and the PNG of a figure, as outputs `{name}_pdf` and `{name}_png`; the report shows the PNG."""
-    shown = report(f"{path}.png", caption=f"../report/{caption}.rst", category=category, labels=labels)
-    return {f"{name}_pdf": f"{path}.pdf", f"{name}_png": shown}
-
-
-def table(name, label, *formats):
-    """A table as CSV, which the report shows, and in further formats, as outputs `{name}` and `{name}_{format}`."""
-    labels = {"table": label, "format": "CSV"}
-    path = f"<results>/tables/{name}"
-    shown = report(f"{path}.csv", caption=f"../report/{name}.rst", category="Tables", labels=labels)
-    return {name: shown, **{f"{name}_{suffix}": f"{path}.{suffix}" for suffix in formats}}
-
-
 ALL_SCORES = collect("<results>/scores/{section}/{method}.parquet", section=plan.sections, method=plan.methods)
 SECTION = {"cohort": "{cohort}", "protocol": "{protocol}"}
 
@@ -87,7 +72,7 @@ rule comparisons:
 rule paper_vs_ours:
     input:
         scores=ALL_SCORES,
-        published=collect(f"{os.path.relpath(BASE)}/resources/paper/table{{number}}.csv", number=range(1, 6)),
+        published=collect(f"{BASE / 'resources' / 'paper'}/table{{number}}.csv", number=range(1, 6)),
     output:
         csv="<results>/tables/paper_vs_ours.csv",
         markdown="<results>/tables/paper_vs_ours.md",
@@ -289,57 +274,13 @@ rule draw_overview:
         "../workflow_scripts/draw_overview.py"
 
 
-# --- What a run is for ------------------------------------------------------------------------------------------------
-
-
-def tables_of_run():
-    """Every table; those of scores where something is predicted, those of structure where it is asked for."""
-    names = [
-        f"{name}.{kind}"
-        for name in ("table1", "table2", "table3", "table4", "table5", "markers")
-        for kind in ("csv", "md", "tex")
-    ]
-    names += ["measures.csv", "measures.md", "comparisons.csv", "intervals.csv", "costs.csv", "leaks.csv", "leaks.md"]
-    names += ["paper_vs_ours.csv", "paper_vs_ours.md", "paper_vs_ours.html"]
-    return collect("<results>/tables/{name}", name=names) if plan.predictors else []
-
-
-def figures_of_run():
-    """Every figure of scores and predictions."""
-    if not plan.predictors:
-        return []
-    names = ["costs", *(f"overview_{protocol}" for protocol in plan.protocols)]
-    names += ["protocols"] if plan.compares_protocols else []
-    for cohort, protocol in plan.folds:
-        names += [f"{cohort}/{protocol}/{name}" for name in plan.section_figures]
-        kinds = ("correlation", "maps", "profiles", "genes")
-        names += [f"{cohort}/{protocol}/{kind}_{sample}" for sample in plan.samples_of[cohort] for kind in kinds]
-    return collect("<results>/figures/{name}.png", name=names)
-
-
-def structure_of_run():
-    """Every table, figure and page of the tissue's structure."""
-    names = [
-        "tables/domains.csv",
-        "tables/domains.md",
-        "tables/domains.tex",
-        "tables/variable_genes.csv",
-        "tables/variable_genes.md",
-    ]
-    names = names if structure.slides else []
-    for slide in structure.slide_names:
-        names += [f"figures/structure/{slide}_{drawn}.png" for drawn in ("domains", "umap", "variable_genes")]
-        names.append(f"structure/{slide}/page.html")
-    names += [
-        f"figures/structure/{cohort}/umap.png" for cohort in structure.cohorts if structure.shares_reference(cohort)
-    ]
-    return collect("<results>/{name}", name=names)
+# --- Record -----------------------------------------------------------------------------------------------------------
 
 
 rule provenance:
     input:
-        tables=tables_of_run(),
-        figures=figures_of_run() + structure_of_run(),
+        tables=collect("<results>/tables/{name}", name=plan.tables),
+        figures=collect("<results>/{name}", name=[*plan.figures, *structure.outputs]),
         fingerprints=collect("<results>/samples/{sample}/fingerprint.json", sample=plan.samples),
         downloads=plan.downloaded(plan.samples),
         summaries=collect("<results>/models/{model}/summary.json", model=plan.models)

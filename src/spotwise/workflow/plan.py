@@ -360,6 +360,26 @@ class Plan:
         return settings["genes"] or settings["markers"][:4]
 
     @cached_property
+    def tables(self) -> list[str]:
+        """Tables of the scores; none where nothing is predicted."""
+        averages = ("table1", "table2", "table3", "table4", "table5", "markers")
+        names = [f"{name}.{kind}" for name in averages for kind in ("csv", "md", "tex")]
+        names += ["measures.csv", "measures.md", "comparisons.csv", "intervals.csv", "costs.csv"]
+        names += ["paper_vs_ours.csv", "paper_vs_ours.md", "paper_vs_ours.html", "leaks.csv", "leaks.md"]
+        return names if self.predictors else []
+
+    @cached_property
+    def figures(self) -> list[str]:
+        """Figures of the scores and predictions; none where nothing is predicted."""
+        names = ["costs", *(f"overview_{protocol}" for protocol in self.protocols)] if self.predictors else []
+        names += ["protocols"] if self.compares_protocols else []
+        for cohort, protocol in self.folds:
+            names += [f"{cohort}/{protocol}/{name}" for name in self.section_figures]
+            kinds = ("correlation", "maps", "profiles", "genes")
+            names += [f"{cohort}/{protocol}/{kind}_{sample}" for sample in self.samples_of[cohort] for kind in kinds]
+        return [f"figures/{name}.png" for name in names]
+
+    @cached_property
     def timed_models(self) -> list[str]:
         """Name of the rule and the model for each of `models`, where Snakemake notes its time."""
         frozen = self.methods_of_kind("frozen")

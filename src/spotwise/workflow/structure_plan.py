@@ -197,3 +197,14 @@ class StructurePlan:
         if len(slides) < 2 or self.kind(reference) == "baseline":
             return False
         return len({self.model(reference, sample, 0) for sample in slides}) == 1
+
+    @cached_property
+    def outputs(self) -> list[str]:
+        """Tables, figures and pages of the tissue's structure."""
+        tables = ["domains.csv", "domains.md", "domains.tex", "variable_genes.csv", "variable_genes.md"]
+        names = [f"tables/{name}" for name in tables if self.slides]
+        for slide in self.slide_names:
+            names += [f"figures/structure/{slide}_{drawn}.png" for drawn in ("domains", "umap", "variable_genes")]
+            names.append(f"structure/{slide}/page.html")
+        drawn = [cohort for cohort in self.cohorts if self.shares_reference(cohort)]
+        return names + [f"figures/structure/{cohort}/umap.png" for cohort in drawn]
