@@ -72,7 +72,7 @@ ENVIRONMENTS = sorted(path.stem for path in (ROOT / "envs").glob("*.yaml"))
 COMPANIONS = {"openslide-bin", "torchvision", "imagecodecs", "pyarrow", "igraph"}
 # Imported only by functions that no job of the environment calls, such as downloads where figures read metadata
 UNCALLED = {
-    "figures": {"openslide-python", "pynndescent", "tifffile"},
+    "figures": {"pynndescent", "tifffile"},
     "data": {"pynndescent", "timm", "torch"},
     "torch": {"pynndescent", "tifffile"},
 }
