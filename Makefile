@@ -6,6 +6,7 @@
 # make bench  time and memory against references and the machine's limits: benchmarks/RESULTS.md
 # make lint   formatting, static checks and import contracts
 # make docs   the documentation site, into site/
+# make schemas  the JSON schemas in schemas/ from the settings in src/spotwise
 # make lock   new versions of everything, into requirements.lock
 # make clean  remove the demo's data and results, caches and the environment
 
@@ -16,7 +17,7 @@ UV_VERSION := 0.13.8
 BIN := .venv/bin
 DEMO := --cores 2 --configfile configs/demo.yaml
 
-.PHONY: demo test test-long test-pythons test-slurm bench lint docs lock clean
+.PHONY: demo test test-long test-pythons test-slurm bench lint docs schemas lock clean
 .DEFAULT_GOAL := demo
 
 # The environment: versions and hashes of requirements.lock, bytecode compiled so that jobs start quickly.
@@ -63,6 +64,9 @@ lint: .venv/installed
 
 docs: .venv/installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --clean
+
+schemas: .venv/installed
+	$(BIN)/python -m spotwise.config schema
 
 # Every supported Python gets the versions that the oldest one can have.
 lock: .venv/installed

@@ -31,8 +31,9 @@ BUILD = f"""
 import torch
 from spotwise.models.sizes import Sizes
 from spotwise.training.loop import Run
+from spotwise.training.training_options import TrainingOptions
 options = {DEMO["methods"]["CMRCNet"]["options"]}
-Run(Sizes(200, 13), "CMRCNet", options, TrainingOptions("cpu"), 0, torch.device("cpu"), fresh=True)
+Run(Sizes(200, 13), "CMRCNet", options, TrainingOptions(device="cpu"), 0, torch.device("cpu"), fresh=True)
 """
 
 

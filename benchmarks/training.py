@@ -28,7 +28,8 @@ from spotwise.models.images import IMAGENET_MEAN, IMAGENET_STD
 from spotwise.models.sizes import Sizes
 from spotwise.runtime import devices
 from spotwise.training.dataset import Spots
-from spotwise.training.loop import Run, TrainingOptions
+from spotwise.training.loop import Run
+from spotwise.training.training_options import TrainingOptions
 
 PX, SLIDE = 224, "S"
 REPEATS = 3

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from spotwise.runtime.job import job
-from spotwise.training.loop import TrainingOptions, train
+from spotwise.training.loop import train
+from spotwise.training.training_options import TrainingOptions
 
 with job(snakemake.log[0]):
     files, params = snakemake.input, snakemake.params

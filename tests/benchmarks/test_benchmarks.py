@@ -112,7 +112,7 @@ def stepping(tmp_path):
 
     def make(**changes):
         made = training.Training(replace(SMALL_MODEL, **changes), tmp_path, torch.device("cpu"), 1)
-        made.run.options = replace(made.run.options, augment=False)
+        made.run.options = made.run.options.model_copy(update={"augment": False})
         return made
 
     return make

@@ -18,7 +18,7 @@ from spotwise.errors import InputError
 PANEL = ["A", "B", "C", "D", "E"]
 SPOTS = {"S0": 40, "S1": 25, "S2": 30, "S3": 35}
 PATIENTS = {"S0": "p", "S1": "p", "S2": "q", "S3": "r"}
-SHEET = [Sample(sample, "c", patient) for sample, patient in PATIENTS.items()]
+SHEET = [Sample(sample=sample, cohort="c", patient=patient) for sample, patient in PATIENTS.items()]
 
 
 def slide(sample, genes=PANEL, wide=False):

@@ -8,7 +8,7 @@ from spotwise.errors import InputError
 
 
 def cohort(*patients):
-    return [Sample(f"S{number}", "c", patient) for number, patient in enumerate(patients)]
+    return [Sample(sample=f"S{number}", cohort="c", patient=patient) for number, patient in enumerate(patients)]
 
 
 COHORTS = [cohort("a", "b"), cohort("a", "a", "b"), cohort("a", "a", "b", "c"), cohort("b", "c", "c", "c", "c")]
@@ -45,7 +45,11 @@ def test_a_slide_of_a_patient_with_no_other_training_slide_validates():
 
 
 def test_samples_are_parted_by_cohort_in_their_order():
-    one, two, three = Sample("S0", "b", "p"), Sample("S1", "a", "p"), Sample("S2", "b", "q")
+    one, two, three = (
+        Sample(sample="S0", cohort="b", patient="p"),
+        Sample(sample="S1", cohort="a", patient="p"),
+        Sample(sample="S2", cohort="b", patient="q"),
+    )
     assert by_cohort([one, two, three]) == {"b": [one, three], "a": [two]}
     assert list(by_cohort([one, two, three])) == ["b", "a"]
 
@@ -84,7 +88,7 @@ def test_a_faulty_sample_sheet_is_told_in_one_line(tmp_path, text, told):
 
 def test_a_byte_order_mark_and_comments_do_not_disturb(tmp_path):
     path = sheet(tmp_path, "\ufeff# from HEST\n" + HEADER + "S1\tc\tPatient 1\n")
-    assert read_samples(path) == [Sample("S1", "c", "Patient 1")]
+    assert read_samples(path) == [Sample(sample="S1", cohort="c", patient="Patient 1")]
 
 
 def test_a_sheet_in_another_encoding_is_told_in_one_line(tmp_path):

@@ -117,7 +117,7 @@ class Run:
 
     def __init__(self, folder, samples, sheet=SHEET, panel_of=None, rank_as=None):
         self.folder, self.samples, self.folds, self.scores = folder, samples, [], {}
-        rows = [Sample(sample, "demo", patient) for sample, patient in sheet]
+        rows = [Sample(sample=sample, cohort="demo", patient=patient) for sample, patient in sheet]
         for protocol in (PAPER, PATIENT):
             for plan in plan_folds(rows, protocol):
                 chooses = [*plan.train, *(plan.test if (panel_of or protocol) == PAPER else ())]

@@ -48,7 +48,7 @@ def test_options_are_checked_without_importing_their_method():
 
 @pytest.mark.parametrize("name", WITH_OPTIONS)
 def test_defaults_of_options_lie_in_their_range(name):
-    """pydantic checks what is given, not the defaults."""
+    """Check defaults like given values, which pydantic does not do by itself."""
     defaults = options_class(name)().model_dump()
     assert defaults
     assert resolved_options(name, defaults) == defaults

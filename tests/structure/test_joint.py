@@ -19,7 +19,8 @@ from spotwise.structure.clustering_fold import assemble_clustering_fold
 from spotwise.structure.joint import embed_joint, measured
 from spotwise.structure.spaces import read_space
 from spotwise.training.dataset import Spots
-from spotwise.training.loop import TrainingOptions, train
+from spotwise.training.loop import train
+from spotwise.training.training_options import TrainingOptions
 
 N, GENES, PX = 80, 30, 32
 MICNET = {"encoder": "test_resnet", "pretrained": "no", "image_size": PX, "embedding_dim": 8, "gene_hidden": "16"}

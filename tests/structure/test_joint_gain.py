@@ -15,7 +15,8 @@ from spotwise.data.folds import SlideSpots, write_fold
 from spotwise.structure.clustering_fold import assemble_clustering_fold
 from spotwise.structure.joint import embed_joint
 from spotwise.structure.spaces import read_space
-from spotwise.training.loop import TrainingOptions, train
+from spotwise.training.loop import train
+from spotwise.training.training_options import TrainingOptions
 
 SIDE, GENES, PX, DOMAINS = 12, 30, 16, 4
 TINTS = np.array([[0, 0, 0], [40, 0, -40], [0, 40, 40], [-40, -40, 0]])

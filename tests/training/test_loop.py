@@ -24,7 +24,8 @@ from spotwise.models.sizes import Sizes
 from spotwise.training import checkpoints
 from spotwise.training.checkpoints import State, locked
 from spotwise.training.dataset import Spots
-from spotwise.training.loop import COLLAPSE_EPOCHS, TIMINGS, Run, TrainingOptions, check_collapse, learning_rates, train
+from spotwise.training.loop import COLLAPSE_EPOCHS, TIMINGS, Run, check_collapse, learning_rates, train
+from spotwise.training.training_options import TrainingOptions
 
 METHOD = {"image_size": 32, "patch_size": 16, "encoder_dim": 16, "encoder_depth": 1, "encoder_heads": 2}
 METHOD |= {"embedding_dim": 16, "gene_tokens": 2, "attention_heads": 2, "fusion_heads": 2}
@@ -110,7 +111,7 @@ SMALL = {
 
 @pytest.mark.parametrize("method", SMALL)
 def test_an_interrupted_training_of_any_kind_ends_with_the_same_bits(world, tmp_path, method, monkeypatch):
-    options = replace(OPTIONS, epochs=3, save_every_minutes=1e-9)
+    options = OPTIONS.model_copy(update={"epochs": 3, "save_every_minutes": 1e-9})
 
     def run(out):
         train(**arguments(world, out, options=options, method=SMALL[method]) | {"method": method})
@@ -187,14 +188,18 @@ def test_killed_and_resumed_training_equals_the_uninterrupted_one_bit_for_bit(wo
 
 
 def test_a_state_saved_in_the_middle_of_an_epoch_changes_nothing(world, tmp_path, reference):
-    options = replace(OPTIONS, save_every_minutes=1e-9)  # after every step
+    options = OPTIONS.model_copy(update={"save_every_minutes": 1e-9})  # after every step
     assert interrupt(world, tmp_path, signal.SIGKILL, 0.1, options=options) == -signal.SIGKILL
     assert trained(world, tmp_path, options=options) == reference
 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"seed": 1}, {"options": replace(OPTIONS, learning_rate=2e-3)}, {"method": METHOD | {"masked_fraction": 0.3}}],
+    [
+        {"seed": 1},
+        {"options": OPTIONS.model_copy(update={"learning_rate": 2e-3})},
+        {"method": METHOD | {"masked_fraction": 0.3}},
+    ],
     ids=["seed", "learning rate", "method option"],
 )
 def test_a_changed_parameter_starts_afresh(world, tmp_path, reference, changes):
@@ -284,7 +289,7 @@ def test_embeddings_that_become_one_point_stop_the_training(image, gene, named):
 def test_a_run_that_asks_for_a_gpu_and_gets_none_stops(world, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SetupError, match="torch sees no GPU"):
-        train(**arguments(world, tmp_path, options=replace(OPTIONS, device="cuda")))
+        train(**arguments(world, tmp_path, options=OPTIONS.model_copy(update={"device": "cuda"})))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -14,14 +14,15 @@ import pytest
 import yaml
 from matplotlib.figure import Figure
 
-from spotwise.config import _StrictLoader, read_config
+from spotwise.config.reading import StrictLoader, read_config
+from spotwise.config.settings import Config
 from spotwise.data import hest
 from spotwise.data.counts import clean_counts
 from spotwise.data.patches import read_patches_index
 from spotwise.data.sample_sheet import read_samples
 from spotwise.errors import InputError, one_line
 from spotwise.reporting.figures import style
-from spotwise.runtime.schema import validate
+from spotwise.runtime.validation import validated
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "workflow_scripts").glob("*.py")])
@@ -34,7 +35,7 @@ RUNNING = {"eval", "exec", "compile", "__import__", "execfile"}
 SHELLS = re.compile(r"(os|posix)\.(system|popen|exec\w+|spawn\w+)|commands\.\w+|pty\.spawn")
 UNSAFE_CALLS = {"yaml.unsafe_load", "yaml.full_load", "yaml.unsafe_load_all", "yaml.full_load_all", "yaml.load_all"}
 UNSAFE_CALLS |= {"pd.read_pickle", "pandas.read_pickle", "np.loads", "numpy.loads"}
-OUR_LOADERS = {"_StrictLoader": _StrictLoader}
+OUR_LOADERS = {"StrictLoader": StrictLoader}
 
 
 def harmful(source):
@@ -111,7 +112,7 @@ def test_the_search_finds_what_it_is_for(planted):
 
 def test_the_search_lets_the_safe_ways_pass():
     safe = "torch.load(p, weights_only=True); np.load(p, allow_pickle=False); yaml.safe_load(t); model.eval()\n"
-    assert list(harmful(safe + "yaml.load(t, _StrictLoader); subprocess.run(['git', name], shell=False)")) == []
+    assert list(harmful(safe + "yaml.load(t, StrictLoader); subprocess.run(['git', name], shell=False)")) == []
 
 
 @pytest.mark.parametrize("path", RULES, ids=lambda path: path.name)
@@ -279,7 +280,7 @@ def test_names_of_the_configuration_that_become_paths_cannot_leave_their_folder(
     config = {"run": "r", "samples": "s", "data": {"source": "local", "root": "d"}, "cohorts": {"c": {}}}
     config |= {"methods": {"m": {}}, "encoders": {}}
     config |= {place: name if place == "run" else {name: {"timm": "resnet18"} if place == "encoders" else {}}}
-    assert f": {place}: found " in error_of(validate, config, "config.schema.yaml", "config.yaml")
+    assert f": {place}: found " in error_of(validated, Config, config, "config.yaml")
 
 
 def test_random_names_are_refused_or_stay_where_they_belong():
@@ -290,7 +291,7 @@ def test_random_names_are_refused_or_stay_where_they_belong():
         name = "".join(rng.choice(signs, length))
         config = {"run": name, "samples": "s", "data": {"source": "local", "root": "d"}, "cohorts": {"c": {}}}
         try:
-            validate(config | {"methods": {"m": {}}}, "config.schema.yaml", "config.yaml")
+            validated(Config, config | {"methods": {"m": {}}}, "config.yaml")
         except InputError:
             continue
         accepted += 1

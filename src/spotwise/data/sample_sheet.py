@@ -1,6 +1,8 @@
 """The sample sheet, patients, and the folds of both protocols.
 
-Folds follow from the sheet alone, so that the workflow knows all of them before any data is there.
+Folds follow from the sheet alone, so the workflow knows all of them before any data exists. The sheet is read with the
+standard library: pandas would add its import to every start of Snakemake, and an unclosed quote would swallow the lines
+below it.
 """
 
 from __future__ import annotations
@@ -10,25 +12,34 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from spotwise.constants import PAPER, PATIENT
 from spotwise.errors import InputError
-from spotwise.runtime.schema import validate
+from spotwise.runtime.validation import Form, Settings, validated
+
+Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$(?!\n)"), Form("a name of letters, digits, '-' and '_'")]
+Text = Annotated[str, Field(pattern=r"^[^<\x00-\x1f]*$(?!\n)"), Form("text without '<' and control characters")]
 
 
-@dataclass(frozen=True)
-class Sample:
-    """One slide with its counts: a row of the sample sheet."""
+class Sample(Settings):
+    """A row of the sample sheet: one slide with its counts."""
 
-    sample: str
-    cohort: str
-    patient: str
-    technology: str = ""
+    sample: Id = Field(description="id of the slide, which names files")
+    cohort: Id = Field(description="name of its cohort, which names folders")
+    patient: Text = Field(
+        min_length=1,
+        description="patient that the slide is from; slides of one patient are never on both sides of a `patient` fold",
+    )
+    technology: Text = Field("", description="Visium, Xenium, Spatial Transcriptomics, ...; shown, not used")
+    note: Text = Field("", description="anything worth knowing about the slide; not used")
 
 
 @dataclass(frozen=True)
 class FoldPlan:
-    """Which slides a fold tests on, trains on, and chooses its checkpoint on.
+    """Define which slides a fold tests on, trains on, and selects its checkpoint on.
 
     Attributes
     ----------
@@ -51,27 +62,27 @@ class FoldPlan:
 
 
 def read_samples(path: str | Path) -> list[Sample]:
-    """Read and check a sample sheet (tab-separated, one row per slide; ``schemas/samples.schema.yaml``).
+    """Read and check a tab-separated sample sheet with one row per slide.
 
     Raises
     ------
     InputError
-        For a missing file or column, an id that is unsafe as a file name or given twice, or a row without patient.
+        For a missing file or column, an unsafe or duplicate id, or a row without a patient.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(path, "samples", "no such file", "a tab-separated sample sheet")
     samples: dict[str, Sample] = {}
     for number, row in enumerate(_rows(path), start=1):
-        validate(row, "samples.schema.yaml", f"{path}: row {number} ({row.get('sample', 'no sample id')})")
-        if row["sample"] in samples:
-            raise InputError(path, "sample", f"{row['sample']} twice", "each id once")
-        samples[row["sample"]] = Sample(row["sample"], row["cohort"], row["patient"], row.get("technology", ""))
+        sample = validated(Sample, row, f"{path}: row {number} ({row.get('sample', 'no sample id')})")
+        if sample.sample in samples:
+            raise InputError(path, "sample", f"{sample.sample} twice", "each id once")
+        samples[sample.sample] = sample
     return list(samples.values())
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    """The rows under the header, blanks around cells and empty cells left out."""
+    """Return the rows below the header without empty cells and without blanks around cells."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
@@ -82,7 +93,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
         raise InputError(path, "rows", "none", "one row per slide under a header line")
     header, *rows = table
     if len(header) == 1:
-        raise InputError(path, "header", repr(header[0]), "columns parted by tabs: sample, cohort, patient, ...")
+        raise InputError(path, "header", repr(header[0]), "columns separated by tabs: sample, cohort, patient, ...")
     for column in header:
         if header.count(column) > 1:
             raise InputError(path, "header", f"column {column!r} twice", "each column once")
@@ -93,7 +104,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def _cells(path: Path, number: int, line: str) -> list[str]:
-    """The cells of a line. Each line is read alone: an open quote would else swallow the lines below it."""
+    """Return the cells of a line, read alone so that an open quote cannot swallow the lines below it."""
     try:
         return [cell.strip() for cells in csv.reader([line], delimiter="\t", strict=True) for cell in cells]
     except csv.Error as error:
@@ -101,7 +112,7 @@ def _cells(path: Path, number: int, line: str) -> list[str]:
 
 
 def by_cohort(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
-    """The samples of each cohort, in their order."""
+    """Return the samples of each cohort, in their order."""
     found: dict[str, list[Sample]] = {}
     for sample in samples:
         found.setdefault(sample.cohort, []).append(sample)
@@ -109,16 +120,16 @@ def by_cohort(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
 
 
 def patients(samples: Sequence[Sample]) -> list[str]:
-    """The patients, in the order of their first slide."""
+    """Return the patients, in the order of their first slide."""
     return list(dict.fromkeys(sample.patient for sample in samples))
 
 
 def plan_folds(samples: Sequence[Sample], protocol: str) -> list[FoldPlan]:
-    """The folds of one cohort.
+    """Return the folds of one cohort.
 
-    ``paper`` leaves one slide out, whoever it belongs to (the paper's "number of folds is equal to the number of
-    samples"), and validates on random spots of the training slides. ``patient`` leaves one patient out with all of
-    their slides and validates on a whole training slide, or on a block of it where there is only one.
+    ``paper`` leaves out one slide ("number of folds is equal to the number of samples") and validates on random spots
+    of the training slides. ``patient`` leaves out all slides of one patient and validates on a whole training slide, or
+    on a block of it where there is only one.
     """
     if protocol == PAPER:
         return [
@@ -137,9 +148,10 @@ def plan_folds(samples: Sequence[Sample], protocol: str) -> list[FoldPlan]:
 
 
 def _validation_slide(train: Sequence[Sample], fold: int) -> str:
-    """The training slide to choose the checkpoint on: of a patient with no other slide where there is one.
+    """Return the training slide that selects the checkpoint.
 
-    Then validation, like the test, is on a patient that training has not seen. Candidates take turns over the folds.
+    It is that of a patient with no other slide if there is one, so that validation, like the test, is on a patient that
+    training has not seen. Candidates take turns over the folds.
     """
     slides_of = Counter(sample.patient for sample in train)
     alone = [sample for sample in train if slides_of[sample.patient] == 1]

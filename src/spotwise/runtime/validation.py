@@ -10,6 +10,7 @@ import types
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -21,8 +22,14 @@ from spotwise.errors import InputError, one_of
 Model = TypeVar("Model", bound="Settings")
 Item = TypeVar("Item")
 
-# Value of a setting that may be left out and has no default
-UNSET: Any = type("Unset", (), {"__repr__": lambda self: "UNSET"})()
+
+class Unset(Enum):
+    """Value of a setting that may be left out and has no default."""
+
+    UNSET = "unset"
+
+
+UNSET: Any = Unset.UNSET
 
 
 class Settings(BaseModel):
@@ -110,7 +117,7 @@ def fill(given: dict, settings: Settings) -> None:
         if name in given:
             _fill_value(given[name], value)
         elif value is not UNSET:
-            given[name] = _plain(value)
+            given[name] = plain(value)
 
 
 def _fill_value(given: object, value: object) -> None:
@@ -124,15 +131,15 @@ def _fill_value(given: object, value: object) -> None:
             _fill_value(given_item, item)
 
 
-def _plain(value: object) -> object:
-    """Copy a value of a setting as YAML would hold it."""
+def plain(value: object) -> object:
+    """Return a copy of a setting's value as YAML would hold it."""
     if isinstance(value, Settings):
-        plain: dict = {}
-        fill(plain, value)
-        return plain
+        section: dict = {}
+        fill(section, value)
+        return section
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 # --- messages ---------------------------------------------------------------------------------------------------------
@@ -149,7 +156,9 @@ def _input_error(error: Mapping[str, Any], model: type[Settings], where: str, fi
         return InputError(where, _dotted(field, *place), "an unknown key", _known(model, place[:-1], place[-1]))
     annotation, described = _at(model, place)
     if kind == "missing":
-        return InputError(where, _dotted(field, *place), "nothing", described or "a value")
+        rule = words(annotation)
+        expected = described if rule in ("text", "keys with values") else f"{rule} ({described})"
+        return InputError(where, _dotted(field, *place), "nothing", expected)
     shown = place[:-2] if place[-1:] == ("[key]",) else place
     return InputError(where, _dotted(field, *shown), repr(value), _expected(kind, annotation, described, value))
 
@@ -173,6 +182,11 @@ def _expected(kind: str, annotation: Any, described: str, value: object) -> str:
         with suppress(ValueError):
             rule += f", written {float(value)!r}; YAML takes {value} for text"
     return f"{rule} ({described})" if described and described != rule else rule
+
+
+def words_of(field: FieldInfo) -> str:
+    """Put the type and range of a field into words."""
+    return words(_annotation(field))
 
 
 def words(annotation: Any) -> str:
@@ -231,12 +245,16 @@ def _at(model: type[Settings], place: tuple) -> tuple[Any, str]:
         inner = _bare(annotation)
         if _is_model(inner):
             field = inner.model_fields[part]
-            annotation, described = Annotated[field.annotation, *field.metadata, None], field.description or ""
+            annotation, described = _annotation(field), field.description or ""
         elif get_origin(inner) is dict:
             annotation = get_args(inner)[0 if place[-1] == "[key]" and part == place[-2] else 1]
         elif get_origin(inner) is list:
             annotation = get_args(inner)[0]
     return annotation, described
+
+
+def _annotation(field: FieldInfo) -> Any:
+    return Annotated[field.annotation, *field.metadata, None]
 
 
 def _is_model(annotation: Any) -> bool:
@@ -248,7 +266,7 @@ def _bare(annotation: Any) -> Any:
 
 
 def _metadata(annotation: Any) -> list[object]:
-    """What stands beside the type in ``Annotated``, fields taken apart."""
+    """Return what ``Annotated`` adds to a type, with fields taken apart."""
     if get_origin(annotation) is not Annotated:
         return []
     found = []

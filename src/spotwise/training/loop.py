@@ -14,7 +14,6 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -34,6 +33,7 @@ from spotwise.runtime.files import write_json, write_text
 from spotwise.runtime.software import versions
 from spotwise.training.checkpoints import State, identity, locked
 from spotwise.training.dataset import Spots
+from spotwise.training.training_options import TrainingOptions
 
 logger = logging.getLogger(__name__)
 
@@ -45,53 +45,6 @@ LEAST_SPREAD = 1e-3
 HASHED_AT_ONCE = 1024  # patches of 150 kB, on their way from the device
 # Columns of history.tsv that a rerun does not repeat
 TIMINGS = ("spots_per_s", "wait_share", "seconds")
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """How to train; the keys of ``training`` in the configuration, with its defaults.
-
-    Attributes
-    ----------
-    device
-        ``cuda``, ``cpu`` or ``auto``.
-    epochs, batch_size, learning_rate, final_learning_rate, weight_decay
-        As in the paper's Implementation section and the released code.
-    clip_norm
-        Longest gradient over all parameters together, ``None`` for any.
-    augment
-        Random flips and right-angle rotations, or what the method asks for instead.
-    optimiser, momentum
-        ``adamw`` as CMRCNet, ``adam`` or ``sgd`` as others; the momentum is that of ``sgd``.
-    precision
-        ``bf16`` where a GPU has it, or ``float32``.
-    threads
-        CPU threads.
-    memory
-        Where patches live, see :class:`spotwise.training.dataset.Spots`; no part of the result.
-    save_every_minutes
-        Between states within an epoch; no part of the result.
-    """
-
-    device: str = "cuda"
-    epochs: int = 60
-    batch_size: int = 64
-    learning_rate: float = 1e-4
-    final_learning_rate: float = 1e-5
-    weight_decay: float = 1e-3
-    optimiser: str = "adamw"
-    momentum: float = 0.9
-    clip_norm: float | None = None
-    augment: bool = True
-    precision: str = "bf16"
-    threads: int = 4
-    memory: str = "auto"
-    save_every_minutes: float = 10
-
-    @property
-    def decisive(self) -> dict[str, object]:
-        """The options that decide the result."""
-        return {key: value for key, value in asdict(self).items() if key not in ("memory", "save_every_minutes")}
 
 
 def learning_rates(options: TrainingOptions) -> list[float]:
@@ -220,7 +173,7 @@ def train(
             {
                 "method": method,
                 "method_options": dict(method_options),
-                "options": asdict(options),
+                "options": options.model_dump(),
                 "seed": seed,
                 "cohort": fold.cohort,
                 "protocol": fold.protocol,

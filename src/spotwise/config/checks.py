@@ -1,113 +1,48 @@
-"""The configuration: checked against its schema, completed with defaults, asked by the rules.
+"""Checks of a configuration against its settings, the sample sheet, the registry and the files that it names.
 
-What is wrong with a configuration is found here, before any job starts, and told in one line; only ranges of a
-method's own options wait for its job, as checking them imports the method.
+Every fault of a configuration is found here, before any job starts, and reported in one line. Only names of timm models
+wait for their job, because timm imports torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
+from spotwise.config.predictors import predictors, predicts
+from spotwise.config.settings import Config
 from spotwise.constants import BASELINE_SPACES, COHORT, EXPRESSION_SPACES, PATIENT, SLIDE
-from spotwise.data.sample_sheet import FoldPlan, Sample, by_cohort, patients, plan_folds, read_samples
+from spotwise.data.sample_sheet import Sample, by_cohort, patients, read_samples
 from spotwise.errors import InputError, one_of
 from spotwise.models.registry import REGISTRY, options
-from spotwise.runtime.schema import validate
+from spotwise.runtime.validation import fill, validated
 
 # Kinds of methods that can learn from expression corrected by Harmony, and of those whose embeddings are a space
 CORRECTABLE = ("retrieval", "regression")
 EMBEDDING = ("retrieval", "clustering")
-# YAML's tag of `<<`, and the key with which Snakemake takes a configuration for a template of YTE, which runs Python
-MERGE = "tag:yaml.org,2002:merge"
-TEMPLATE = "__use_yte__"
-
-
-@dataclass(frozen=True)
-class Predictor:
-    """A method together with its inference setting: one row of every table.
-
-    Attributes
-    ----------
-    name
-        ``CMRCNet-50``: the method's name, and K where a method retrieves (``BLEEP-50-weighted``: and how).
-    method
-        Its entry under ``methods`` (or ``controls``) in the configuration.
-    kind
-        Kind of its class in the registry: ``retrieval``, ``regression``, ``frozen`` or ``control``.
-    k
-        Number of retrieved spots, 0 where none are retrieved.
-    matching
-        How these are averaged: ``average`` or ``weighted``.
-    """
-
-    name: str
-    method: str
-    kind: str
-    k: int = 0
-    matching: str = "average"
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """YAML without tags of Python, in which no key may stand twice: of two values the first one would be lost."""
-
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag != MERGE:
-                if (key.tag, key.value) in seen:
-                    raise yaml.composer.ComposerError(None, None, f"the key {key.value!r} twice", key.start_mark)
-                seen.add((key.tag, key.value))
-        return node
-
-
-def read_config(path: str | Path) -> dict:
-    """Read a configuration: YAML (or JSON) without Python in it, every key once.
-
-    Raises
-    ------
-    InputError
-        For what is missing, no YAML, holds a key twice or a tag, or has no keys at the top level.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(path, "configuration", "no such file", "a configuration in YAML")
-    try:
-        config = yaml.load(path.read_text(encoding="utf-8-sig"), _StrictLoader)
-    except UnicodeDecodeError as error:
-        raise InputError(path, f"byte {error.start}", "no UTF-8", "YAML in UTF-8") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f"line {mark.line + 1}" if mark else "content"
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise InputError(path, line, problem, "plain YAML, each key once") from None
-    except RecursionError:
-        raise InputError(path, "content", "brackets or aliases without end", "plain YAML") from None
-    if not isinstance(config, dict):
-        raise InputError(path, "top level", type(config).__name__ if config else "nothing", "keys with values")
-    if TEMPLATE in config:
-        raise InputError(path, TEMPLATE, "a program", "a configuration that runs no Python of its own")
-    return config
 
 
 def prepare(config: dict, where: str = "config") -> list[Sample]:
-    """Check the whole configuration, fill its defaults in place, and read its samples.
+    """Check the whole configuration, add its defaults in place, and read its samples.
+
+    Parameters
+    ----------
+    config
+        The configuration as read from files and the command line.
+    where
+        Its files, for messages.
 
     Returns
     -------
-    The samples of the configured cohorts, in the order of the sample sheet.
+    list of Sample
+        Samples of the configured cohorts, in the order of the sample sheet.
 
     Raises
     ------
     InputError
         For a key, type, method, sample, patient or cohort that cannot be run as configured.
     """
-    validate(config, "config.schema.yaml", where)
+    fill(config, validated(Config, config, where))
     _refuse_markup(config, where)
     sheet = read_samples(config["samples"])
     chosen = [sample for sample in sheet if sample.cohort in config["cohorts"]]
@@ -145,26 +80,8 @@ def prepare(config: dict, where: str = "config") -> list[Sample]:
     return chosen
 
 
-def typed(value: object) -> object:
-    """A value of the command line with the types that YAML gives it in a file.
-
-    Snakemake reads ``--config seeds=[0]`` as a list of texts: whole numbers, other numbers, ``true`` and
-    ``false`` within lists and mappings are taken for what they look like. ``null`` stays a text: it may be a name.
-    """
-    if isinstance(value, Mapping):
-        return {key: typed(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [typed(item) for item in value]
-    if not isinstance(value, str):
-        return value
-    for number in (int, float):
-        with suppress(ValueError):
-            return number(value)
-    return {"true": True, "false": False}.get(value, value)
-
-
 def _refuse_markup(value: object, where: str, field: str = "") -> None:
-    """Refuse ``<`` anywhere: Snakemake writes parameters of jobs into a script of the report as they are."""
+    """Refuse ``<`` anywhere, because Snakemake copies parameters of jobs into a script of its report."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             _refuse_markup(str(key), where, field)
@@ -259,12 +176,12 @@ def _check_structure(config: Mapping, samples: list[str], where: str) -> None:
 
 
 def require_labels(config: Mapping, where: str) -> None:
-    """Check that the CSVs with the known domains of the slides are there.
+    """Check that the CSVs with the known domains of the slides exist.
 
     Raises
     ------
     InputError
-        Naming the first one that is missing.
+        Naming the first missing file.
     """
     for sample in config["structure"]["slides"] if "structure" in config else ():
         path = label_file(config, sample)
@@ -273,7 +190,7 @@ def require_labels(config: Mapping, where: str) -> None:
 
 
 def label_file(config: Mapping, sample: str) -> Path | None:
-    """The CSV with the known domains of a slide; ``None`` where they are in its ``.h5ad``, or not known."""
+    """Return the CSV with the known domains of a slide, or ``None`` if they are in its ``.h5ad`` or unknown."""
     pattern = config["structure"].get("labels", {}).get("file")
     return Path(config["data"]["root"]) / pattern.replace("{sample}", sample) if pattern else None
 
@@ -281,61 +198,3 @@ def label_file(config: Mapping, sample: str) -> Path | None:
 def _check_file(path: str | None, where: str, field: str) -> None:
     if path and not Path(path).is_file():
         raise InputError(where, field, f"no file {path}", "a file with an encoder's weights")
-
-
-def predicts(config: Mapping) -> bool:
-    """Whether any method of the run predicts expression; without one there are no folds, controls and scores."""
-    return any(REGISTRY[settings["model"]].predicts for settings in config["methods"].values())
-
-
-def predictors(config: Mapping) -> list[Predictor]:
-    """Every predictor of the run, methods first, in the order of the configuration."""
-    if not predicts(config):
-        return []
-    found = []
-    for name, settings in config["methods"].items():
-        registered = REGISTRY[settings["model"]]
-        kind = registered.kind
-        if not registered.predicts:
-            continue
-        if kind == "retrieval":
-            for matching, suffix in (("average", ""), ("weighted", "-weighted")):
-                if matching in settings["matching"]:
-                    # the weight of a single match is 1 either way
-                    several = [k for k in settings["neighbours"] if k > 1 or matching == settings["matching"][0]]
-                    found += [Predictor(f"{name}-{k}{suffix}", name, kind, k, matching) for k in several]
-        else:
-            found.append(Predictor(name, name, kind))
-    return found + [Predictor(name, name, "control") for name in config["controls"]]
-
-
-def seeds(config: Mapping, method: str) -> list[int]:
-    """The seeds a method runs with: all of them, or only the first where nothing in it is random."""
-    model = config["methods"][method]["model"] if method in config["methods"] else method
-    return list(config["seeds"]) if REGISTRY[model].seeded else list(config["seeds"][:1])
-
-
-def fold_plans(config: Mapping, samples: list[Sample]) -> dict[tuple[str, str, int], FoldPlan]:
-    """Every fold of the run by (cohort, protocol, fold), known before any data is there."""
-    if not predicts(config):
-        return {}
-    members = by_cohort(samples)
-    return {
-        (cohort, protocol, plan.fold): plan
-        for cohort, settings in config["cohorts"].items()
-        for protocol in settings["protocols"]
-        for plan in plan_folds(members[cohort], protocol)
-    }
-
-
-def plans_by_protocol(folds: Mapping[tuple[str, str, int], FoldPlan]) -> dict[tuple[str, str], list[FoldPlan]]:
-    """The folds of each (cohort, protocol), in the order of :func:`fold_plans`."""
-    found: dict[tuple[str, str], list[FoldPlan]] = {}
-    for (cohort, protocol, _), plan in folds.items():
-        found.setdefault((cohort, protocol), []).append(plan)
-    return found
-
-
-def folds_that_test(folds: Mapping[tuple[str, str, int], FoldPlan]) -> dict[tuple[str, str, str], int]:
-    """The fold that tests a slide, by (cohort, protocol, sample)."""
-    return {(*key[:2], sample): plan.fold for key, plan in folds.items() for sample in plan.test}

@@ -1,0 +1,31 @@
+"""The configuration of a run: its settings, how it is read and checked, and what follows from it.
+
+The public functions work on the plain dictionary that Snakemake holds. :func:`prepare` adds the defaults in place.
+"""
+
+from spotwise.config.checks import label_file, prepare, require_labels
+from spotwise.config.predictors import (
+    Predictor,
+    fold_plans,
+    folds_that_test,
+    plans_by_protocol,
+    predictors,
+    predicts,
+    seeds,
+)
+from spotwise.config.reading import read_config, typed
+
+__all__ = [
+    "Predictor",
+    "fold_plans",
+    "folds_that_test",
+    "label_file",
+    "plans_by_protocol",
+    "predictors",
+    "predicts",
+    "prepare",
+    "read_config",
+    "require_labels",
+    "seeds",
+    "typed",
+]

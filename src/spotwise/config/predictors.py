@@ -1,0 +1,92 @@
+"""Predictors, seeds and folds of a checked configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from spotwise.data.sample_sheet import FoldPlan, Sample, by_cohort, plan_folds
+from spotwise.models.registry import REGISTRY
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A method with its inference settings, which is a row of every table.
+
+    Attributes
+    ----------
+    name
+        The method's name, with K and the matching for a retrieval method: ``CMRCNet-50``, ``BLEEP-50-weighted``.
+    method
+        Its entry under ``methods`` (or ``controls``) in the configuration.
+    kind
+        Kind of its class in the registry: ``retrieval``, ``regression``, ``frozen`` or ``control``.
+    k
+        Number of retrieved spots, 0 for other methods.
+    matching
+        How they are averaged: ``average`` or ``weighted``.
+    """
+
+    name: str
+    method: str
+    kind: str
+    k: int = 0
+    matching: str = "average"
+
+
+def predicts(config: Mapping) -> bool:
+    """Tell whether any method of the run predicts expression. Otherwise there are no folds, controls and scores."""
+    return any(REGISTRY[settings["model"]].predicts for settings in config["methods"].values())
+
+
+def predictors(config: Mapping) -> list[Predictor]:
+    """Return every predictor of the run, methods first, in the order of the configuration."""
+    if not predicts(config):
+        return []
+    found = []
+    for name, settings in config["methods"].items():
+        registered = REGISTRY[settings["model"]]
+        kind = registered.kind
+        if not registered.predicts:
+            continue
+        if kind == "retrieval":
+            for matching, suffix in (("average", ""), ("weighted", "-weighted")):
+                if matching in settings["matching"]:
+                    # the weight of a single match is 1 either way
+                    several = [k for k in settings["neighbours"] if k > 1 or matching == settings["matching"][0]]
+                    found += [Predictor(f"{name}-{k}{suffix}", name, kind, k, matching) for k in several]
+        else:
+            found.append(Predictor(name, name, kind))
+    return found + [Predictor(name, name, "control") for name in config["controls"]]
+
+
+def seeds(config: Mapping, method: str) -> list[int]:
+    """Return the seeds of a method: all of them, or the first if nothing in it is random."""
+    model = config["methods"][method]["model"] if method in config["methods"] else method
+    return list(config["seeds"]) if REGISTRY[model].seeded else list(config["seeds"][:1])
+
+
+def fold_plans(config: Mapping, samples: list[Sample]) -> dict[tuple[str, str, int], FoldPlan]:
+    """Return every fold of the run by (cohort, protocol, fold)."""
+    if not predicts(config):
+        return {}
+    members = by_cohort(samples)
+    return {
+        (cohort, protocol, plan.fold): plan
+        for cohort, settings in config["cohorts"].items()
+        for protocol in settings["protocols"]
+        for plan in plan_folds(members[cohort], protocol)
+    }
+
+
+def plans_by_protocol(folds: Mapping[tuple[str, str, int], FoldPlan]) -> dict[tuple[str, str], list[FoldPlan]]:
+    """Return the folds of each (cohort, protocol), in the order of :func:`fold_plans`."""
+    found: dict[tuple[str, str], list[FoldPlan]] = {}
+    for (cohort, protocol, _), plan in folds.items():
+        found.setdefault((cohort, protocol), []).append(plan)
+    return found
+
+
+def folds_that_test(folds: Mapping[tuple[str, str, int], FoldPlan]) -> dict[tuple[str, str, str], int]:
+    """Return the fold that tests each slide, by (cohort, protocol, sample)."""
+    return {(*key[:2], sample): plan.fold for key, plan in folds.items() for sample in plan.test}

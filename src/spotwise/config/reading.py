@@ -1,0 +1,76 @@
+"""Reading of configuration files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import yaml
+
+from spotwise.errors import InputError
+
+# YAML's tag of `<<`, and the key with which Snakemake takes a configuration for a template of YTE, which runs Python
+MERGE = "tag:yaml.org,2002:merge"
+TEMPLATE = "__use_yte__"
+
+
+class StrictLoader(yaml.SafeLoader):
+    """Load YAML without Python objects and without duplicate keys, of which YAML would drop the first."""
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != MERGE:
+                if (key.tag, key.value) in seen:
+                    raise yaml.composer.ComposerError(None, None, f"the key {key.value!r} twice", key.start_mark)
+                seen.add((key.tag, key.value))
+        return node
+
+
+def read_config(path: str | Path) -> dict:
+    """Read a configuration in YAML or JSON.
+
+    Raises
+    ------
+    InputError
+        For a missing file, invalid YAML, a duplicate key, a tag, or no keys at the top level.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(path, "configuration", "no such file", "a configuration in YAML")
+    try:
+        config = yaml.load(path.read_text(encoding="utf-8-sig"), StrictLoader)
+    except UnicodeDecodeError as error:
+        raise InputError(path, f"byte {error.start}", "no UTF-8", "YAML in UTF-8") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f"line {mark.line + 1}" if mark else "content"
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise InputError(path, line, problem, "plain YAML, each key once") from None
+    except RecursionError:
+        raise InputError(path, "content", "brackets or aliases without end", "plain YAML") from None
+    if not isinstance(config, dict):
+        raise InputError(path, "top level", type(config).__name__ if config else "nothing", "keys with values")
+    if TEMPLATE in config:
+        raise InputError(path, TEMPLATE, "a program", "a configuration that runs no Python of its own")
+    return config
+
+
+def typed(value: object) -> object:
+    """Return a value of the command line with the types that it would have in a YAML file.
+
+    Snakemake reads ``--config seeds=[0]`` as a list of text. Within lists and mappings, this turns text that looks like
+    a number, ``true`` or ``false`` into that. ``null`` stays text because it may be a name.
+    """
+    if isinstance(value, Mapping):
+        return {key: typed(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [typed(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    for number in (int, float):
+        with suppress(ValueError):
+            return number(value)
+    return {"true": True, "false": False}.get(value, value)

@@ -1,0 +1,226 @@
+"""Definition of every setting of the configuration, with type, default, range and description.
+
+The JSON schemas, the configuration reference and the error messages derive from these classes. Options of the methods
+are defined beside each method, in :mod:`spotwise.models`, and options of the training in
+:mod:`spotwise.training.training_options`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from spotwise.constants import PAPER, PATIENT
+from spotwise.models.options import Pretrained
+from spotwise.runtime.validation import UNSET, Form, PositiveNumber, Settings, Size, Unique, fault, optional
+from spotwise.training.training_options import TrainingOptions, TrainingOverrides
+
+Name = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$(?!\n)"),
+    Form("a name of letters, digits, '.', '-' and '_'"),
+]
+Gene = Annotated[str, Field(pattern=r"^\S+$(?!\n)"), Form("a gene symbol without blanks")]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Protocol = Literal["paper", "patient"]
+Matching = Literal["average", "weighted"]
+
+
+class Generated(Settings):
+    """Generated cohorts (source `generated`)."""
+
+    seed: Seed = Field(0, description="seed of the genes, patients and tissue")
+    spots_across: Annotated[int, Field(ge=6)] = Field(15, description="spots along a side of the square array")
+    unlinked: list[str] = Field(
+        [], description="cohorts whose expression has no link to the image, on which every method must score 0"
+    )
+
+
+class Data(Settings):
+    """Source of slides and counts."""
+
+    source: Literal["huggingface", "local", "generated"] = Field(
+        description="HEST-1k from the Hugging Face hub, a folder in HEST's layout, or a generated cohort"
+    )
+    root: Annotated[str, Field(pattern=r"^[^{}\n]+$(?!\n)"), Form("a path without braces")] = Field(
+        description="folder in HEST's layout (st/, patches/ or wsis/, metadata/), also for downloads and generated data"
+    )
+    images: Literal["auto", "patches", "slides", "none"] = Field(
+        "auto",
+        description="HEST's own patches, or patches cut from the slide; `auto` takes patches if the source has them; "
+        "`none` for a folder of counts without images, which only structure needs",
+    )
+    repo: Annotated[
+        str,
+        Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*$(?!\n)"),
+        Form("<owner>/<name>"),
+    ] = Field("MahmoodLab/hest", description="dataset repository on the hub (source `huggingface`)")
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$(?!\n)"), Form("40 hex digits")] = optional(
+        "commit of the dataset repository; required by source `huggingface`"
+    )
+    generated: Generated = Field(default_factory=Generated, description="settings of the generated cohorts")
+
+    @model_validator(mode="after")
+    def _check_revision(self) -> Data:
+        if self.source == "huggingface" and self.revision is UNSET:
+            raise fault("revision", "nothing", "a commit of the dataset repository, 40 hex digits")
+        return self
+
+
+class Cohort(Settings):
+    """Settings of a cohort."""
+
+    markers: Unique[Gene] = Field(
+        [], description="marker genes, added to the panel if every slide measures them, and scored apart"
+    )
+    protocols: Unique[Protocol] = optional("protocols of this cohort; those of the run by default", min_length=1)
+    genes: Unique[Gene] = Field(
+        [], description="genes to draw over the slides; the first four markers in the panel by default"
+    )
+
+
+class Expression(Settings):
+    """Cleaning, normalisation and gene panels."""
+
+    min_counts: Size = Field(
+        1, description="least counts of a spot, control features not counted; spots with fewer are dropped"
+    )
+    target_sum: PositiveNumber | None = Field(
+        None,
+        description="counts per spot after normalisation; null is the slide's median, as in the authors' code",
+    )
+    outside: Literal["refuse", "drop"] = Field(
+        "refuse",
+        description="how to treat spots whose centre lies off the slide: refuse the slide, or drop and report them "
+        "while they are at most a tenth of the spots",
+    )
+    hvg_per_slide: Size = Field(1000, description="highly variable genes of each slide, before the union over slides")
+
+
+class Encoder(Settings):
+    """A frozen image encoder."""
+
+    timm: str = Field(
+        description="name of a timm model, hf-hub:<owner>/<name>, or the name of a pathology encoder (UNI, CONCH, ...)"
+    )
+    pretrained: Pretrained = Field(
+        "when_reachable",
+        description="published weights: none, those that can be downloaded (otherwise random ones, which is logged), "
+        "or stop without them",
+    )
+    checkpoint: str = Field(
+        "", description="local file of the weights (safetensors or torch), for machines without network"
+    )
+
+
+class Method(Settings):
+    """A method to train or fit."""
+
+    model: str = optional("class in the registry; the name of the entry by default")
+    options: dict[str, Any] = Field({}, description="options of the class")
+    neighbours: Unique[Size] = Field(
+        [], description="numbers K of retrieved spots, each a predictor of its own from one training"
+    )
+    matching: Unique[Matching] = Field(
+        ["average"],
+        min_length=1,
+        description="plain mean of the retrieved spots, or BLEEP's mean weighted by distance, each a predictor",
+    )
+    harmony: bool = Field(
+        False,
+        description="train and retrieve on expression that Harmony corrected for differences between slides; fitted on "
+        "the training slides alone under `patient`; the truth is never corrected",
+    )
+    encoder: str = optional("key of `encoders`, for frozen methods and EGN")
+    scope: Literal["slide", "cohort"] = optional(
+        "what a clustering method is trained on: each slide alone (the default, as published) or the slides of a cohort"
+    )
+    training: TrainingOverrides = Field(
+        default_factory=TrainingOverrides, description="keys of `training` that differ for this method"
+    )
+
+
+class LongerList(Settings):
+    """A longer gene list of Table 2."""
+
+    top: Size = Field(description="genes in the HEG and HVG lists")
+    k: Size = Field(
+        description="retrieved spots of the predictor that is judged; without such a predictor, the largest smaller K"
+    )
+
+
+class Evaluation(Settings):
+    """Scores and figures."""
+
+    top: Size = Field(50, description="genes in the HEG and HVG lists")
+    extended: list[LongerList] = Field(
+        [LongerList(top=150, k=250), LongerList(top=250, k=500)], description="longer gene lists of Table 2"
+    )
+    reference: str = optional(
+        "predictor that the box plots compare all others with; the first one of `methods` by default"
+    )
+    bootstrap: Annotated[int, Field(ge=100)] = Field(
+        2000, description="draws of slides and genes behind every confidence interval"
+    )
+
+
+class Labels(Settings):
+    """Known domains of the spots, which found domains are compared with."""
+
+    column: str = Field(min_length=1, description="column of obs in the sample's .h5ad, or of the file")
+    file: Annotated[str, Field(pattern=r"\{sample\}"), Form("a path with {sample} in it")] = optional(
+        "CSV below data.root with the column `barcode` and that one"
+    )
+    unknown: Unique[str] = Field([], description="values of the column that name no class, such as `undetermined`")
+    note: str = Field(
+        "",
+        description="what a reader of the scores must know of the labels, such as that they come from the expression",
+    )
+
+
+class Structure(Settings):
+    """Domains, variable genes and organisation of slides."""
+
+    slides: Unique[str] = optional("samples to analyse; all of the run by default", min_length=1)
+    spaces: Unique[str] = Field(
+        min_length=1,
+        description="where domains are sought: clustering and retrieval methods by name, and Expression, "
+        "SmoothedExpression, Image, Concatenation; figures and variable genes use the first one",
+    )
+    encoder: str = optional("key of `encoders`, for the spaces Image and Concatenation")
+    labels: Labels = optional("known domains of the spots")
+    domains: Annotated[int, Field(ge=2)] | None = Field(
+        None, description="number of domains; null is the number of classes among the slide's labels"
+    )
+    genes: Unique[str] = Field([], description="genes to draw in the UMAP; the markers of the cohort by default")
+
+
+class Config(Settings):
+    """Configuration of a spotwise run."""
+
+    run: Name = Field(description="name of the run; results are written to results/<run>/")
+    samples: str = Field(description="path of the sample sheet")
+    data: Data = Field(description="source of slides and counts")
+    cohorts: dict[str, Cohort] = Field(min_length=1, description="cohorts to run, by their names in the sample sheet")
+    protocols: Unique[Protocol] = Field(
+        [PAPER, PATIENT], min_length=1, description="how folds, panels and evaluation genes are made"
+    )
+    expression: Expression = Field(default_factory=Expression, description="cleaning, normalisation and gene panels")
+    validation_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.2, description="share of the spots that select the checkpoint if validation is not a whole slide"
+    )
+    seeds: Unique[Seed] = Field([0], min_length=1, description="one training each; tables give the spread over them")
+    training: TrainingOptions = Field(default_factory=TrainingOptions, description="how methods are trained")
+    encoders: dict[Name, Encoder] = Field({}, description="frozen image encoders by name")
+    methods: dict[Name, Method] = Field(
+        {}, description="methods by the name that they have in the tables; may be empty if only structure is sought"
+    )
+    controls: Unique[str] = Field(
+        ["TrainMean", "RandomRetrieval", "LibrarySize", "Coordinates", "NeighbourSlide", "NoiseCeiling", "Oracle"],
+        description="predictors without an image and bounds on what can be predicted, in every table",
+    )
+    evaluation: Evaluation = Field(default_factory=Evaluation, description="scores and figures")
+    structure: Structure = optional(
+        "domains, variable genes and organisation of slides; nothing of it without this key"
+    )
