@@ -235,7 +235,7 @@ def test_a_clipped_gradient_is_no_longer_than_asked(world, tmp_path, longest):
     fold = read_fold(world / "fold.h5")
     training = fold.rows("train")
     rate = {"learning_rate": 0.1, "final_learning_rate": 0.1, "optimiser": "sgd", "momentum": 0, "weight_decay": 0}
-    options = replace(OPTIONS, epochs=1, batch_size=len(training), clip_norm=longest, **rate)
+    options = OPTIONS.model_copy(update={"epochs": 1, "batch_size": len(training), "clip_norm": longest, **rate})
     train(**arguments(world, tmp_path, options=options, method=SMALL["STNet"]) | {"method": "STNet"})
     after = restore("STNet", Sizes.of(fold), SMALL["STNet"], tmp_path / "weights.safetensors").state_dict()
     before = Run(Sizes.of(fold), "STNet", SMALL["STNet"], options, 0, torch.device("cpu"), fresh=True).model

@@ -10,10 +10,10 @@ from spotwise.config import json_schemas, reference
 def main() -> None:
     """Run the command that the arguments name."""
     parser = argparse.ArgumentParser(prog="python -m spotwise.config", description="Settings as schemas and as a page.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    schema = commands.add_parser("schema", help="write the JSON schemas")
+    subparsers = parser.add_subparsers(dest="command", required=True)
+    schema = subparsers.add_parser("schema", help="write the JSON schemas")
     schema.add_argument("folder", nargs="?", default="schemas", help="where to write them (schemas)")
-    commands.add_parser("reference", help="print the configuration reference as Markdown")
+    subparsers.add_parser("reference", help="print the configuration reference as Markdown")
     given = parser.parse_args()
     if given.command == "schema":
         json_schemas.write(given.folder)
