@@ -61,7 +61,7 @@ def test_rows_come_cohort_by_cohort_in_the_order_of_the_configuration(scores):
     assert found["refined"].tolist()[:4] == [False, True, False, True]
 
 
-def test_what_has_to_be_known_of_a_space():
+def test_notes_describe_each_space_and_its_halves():
     kinds = {
         "M": ["clustering", "slide"],
         "MC": ["clustering", "cohort"],

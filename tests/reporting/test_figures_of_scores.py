@@ -71,7 +71,7 @@ def test_stars_follow_the_corrected_p(p, mark):
     assert overview.stars(p) == mark
 
 
-def test_names_that_look_like_nothing_keep_their_stars(tmp_path):
+def test_names_that_look_missing_keep_their_stars(tmp_path):
     table = pd.DataFrame([comparison("NA", "None", 0.1, 0.001, cohort="null")])
     table.to_csv(tmp_path / "comparisons.csv", index=False)
     read = overview.read_comparisons(tmp_path / "comparisons.csv")
@@ -119,7 +119,7 @@ def draw_overview(scores, comparisons=NONE, looks=LOOKS, reference="CMRCNet-50",
     overview.draw_overview(scores, comparisons, looks, reference, 2, *FILES, **options)
 
 
-def test_marks_stand_in_the_row_of_their_predictor_and_a_worse_one_is_no_success(kept):
+def test_marks_are_in_the_row_of_their_predictor_and_a_worse_one_is_red(kept):
     table = [comparison("CMRCNet-50", "BLEEP-50", 0.1, 0.003), comparison("CMRCNet-50", "Mine", -0.1, 0.03)]
     table += [comparison("CMRCNet-50", "TrainMean", 0.1, 0.2), comparison("CMRCNet-50", "NotDrawn", 0.1, 0.001)]
     draw_overview(scores_of(), pd.DataFrame(table))
@@ -198,7 +198,7 @@ def test_profiles_draw_each_measured_gene_at_its_means_over_seeds(kept):
             assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
 
 
-def test_what_is_too_low_for_the_axes_stands_on_their_edge(kept):
+def test_values_too_low_for_the_axes_lie_on_the_edge(kept):
     scores = genes_of("Mine", {f"G{i}": 0.1 for i in range(200)})
     scores["observed_mean"] = [*np.zeros(60), *np.geomspace(0.02, 3, 140)]
     scores["predicted_mean"] = [-1, 0, *np.geomspace(0.3, 5, 198)]
@@ -257,7 +257,7 @@ def test_bars_are_the_genes_of_the_lists_by_rank_and_constant_ones_are_crossed(k
     assert crosses == [[], [1], [], []]
 
 
-def test_bars_of_a_gene_with_dollar_signs_are_named_as_it_is_called(kept):
+def test_a_bar_label_with_dollar_signs_is_no_mathematics(kept):
     scores = genes_of("Mine", {r"$\frac{$": 0.3, "B": 0.2}).assign(rank_mean=[1, 2], rank_var=[1, 2])
     gene_bars.draw_gene_bars(scores, style.predictor_looks(RUN, ["Mine"]), 2, *FILES)
     kept[0].draw_without_rendering()  # as mathematics it could not be drawn
@@ -348,7 +348,7 @@ def both_protocols():
     )
 
 
-def test_the_gap_is_that_of_the_same_slides_each_counting_the_same():
+def test_the_gap_weighs_the_slides_of_both_protocols_equally():
     gaps = protocol_gap.slide_gaps(both_protocols(), 2)
     assert list(gaps["gene_set"]) == ["HEG_top2", "HVG_top2", "marker"]
     for row in gaps.itertuples():
@@ -406,7 +406,7 @@ def test_a_cohort_without_markers_has_a_panel_less(kept):
 # --- Noise ceiling ----------------------------------------------------------------------------------------------------
 
 
-def test_the_share_of_the_ceiling_is_one_mean_of_table_1_by_another():
+def test_the_share_of_the_ceiling_is_a_ratio_of_means_of_table_1():
     own = two_folds_two_seeds()  # means .51875 (HEG) and .4375 (HVG): slides .4, .7 and .65, .6 by fold and seed
     ceilings = own.assign(predictor="NoiseCeiling", kind="control", pcc=own["pcc"].where(own["pcc"].isna(), 0.8))
     shares = ceiling_scatter.ceiling_shares(pd.concat([own, ceilings]), 2)
@@ -417,7 +417,7 @@ def test_the_share_of_the_ceiling_is_one_mean_of_table_1_by_another():
     assert ceiling_scatter.ceiling_shares(none, 2).loc["CMRCNet-50"].isna().all()
 
 
-def test_each_gene_stands_over_its_own_ceiling(kept):
+def test_each_gene_is_drawn_over_its_own_ceiling(kept):
     scores = scores_of()
     ceiling_scatter.draw_ceiling(scores, style.predictor_looks(RUN, ["Mine", "BLEEP-50"]), 2, *FILES)
     mean = scores.groupby(["predictor", "gene"])["pcc"].mean()
@@ -435,7 +435,7 @@ def test_each_gene_stands_over_its_own_ceiling(kept):
         np.testing.assert_array_equal(identity.get_xdata(), identity.get_ydata())
 
 
-def test_without_a_noise_ceiling_there_is_no_figure_of_it():
+def test_a_ceiling_figure_without_a_ceiling_is_refused():
     scores = scores_of()
     with pytest.raises(ValueError, match="no scores of NoiseCeiling"):
         ceiling_scatter.draw_ceiling(scores[scores["predictor"].ne("NoiseCeiling")], LOOKS, 2, *FILES)

@@ -65,7 +65,7 @@ def test_measures_of_slides_are_averaged_as_they_are():
     assert row[list(SLIDE_METRICS)].tolist() == pytest.approx([0.4 + place for place in range(len(SLIDE_METRICS))])
 
 
-def test_genes_without_variance_do_not_rule_the_explained_variance():
+def test_genes_without_variance_do_not_dominate_the_explained_variance():
     scores, slides = scores_of("P", {(0, 0, "A"): [0.6, -1000.0]})
     scores["observed_var"] = [3.0, 0.001, 50.0]
     row = measure_table(scores, slides, top=2).iloc[0]
@@ -74,7 +74,7 @@ def test_genes_without_variance_do_not_rule_the_explained_variance():
     assert row["ssim"] == pytest.approx(-499.7)
 
 
-def test_every_measure_stands_in_the_table_and_on_one_of_the_pages():
+def test_every_measure_is_in_the_table_and_on_a_page():
     table = measure_table(*scores_of("P", FILES), top=2)
     assert [*GENE_MEASURES, *WHOLE_SLIDE_MEASURES] == MEASURES
     assert table.columns[:4].tolist() == ["cohort", "protocol", "predictor", "kind"]

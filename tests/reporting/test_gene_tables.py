@@ -47,12 +47,12 @@ def test_table3_lists_the_five_genes_of_the_highest_mean():
     assert table["n_candidates"].tolist() == [6] * 5
 
 
-def test_genes_level_to_six_decimals_go_by_name():
+def test_ties_at_six_decimals_are_ordered_by_name():
     dust = {f"G{place}": 0.5 + place * 1e-9 for place in range(6)}
     assert table3(gene_table(genes_of("STNet", dust)))["gene"].tolist() == ["G0", "G1", "G2", "G3", "G4"]
 
 
-def test_only_genes_measured_on_every_test_slide_stand_to_choose():
+def test_candidates_are_genes_measured_on_every_test_slide():
     table = table3(
         gene_table(
             genes_of("STNet", {"A": 0.9, "B": 0.8, "C": 0.1, "D": 0.2}, 0, sample="S1"),
@@ -96,7 +96,7 @@ def four_methods():
     )
 
 
-def test_each_method_stands_in_table3_with_its_first_predictor(four_methods):
+def test_table3_shows_the_first_predictor_of_each_method(four_methods):
     table = table3(four_methods)
     assert table["predictor"].drop_duplicates().tolist() == [
         *("CMRCNet-50", "BLEEP-50", "STNet", "HisToGene", "Oracle", "TrainMean")
@@ -198,7 +198,7 @@ LACKING = {("READ", "paper", "TYR"): {"S1"}, ("READ", "paper", "RND"): {"S0", "S
 LISTED = {"READ": ["TYR", "RND", "MIA"], "COAD": ["A"]}
 
 
-def test_marker_table_has_every_marker_and_why_one_is_not_there(markers):
+def test_marker_table_has_every_marker_and_the_reason_for_a_missing_score(markers):
     table = marker_table(markers, LISTED, LACKING)
     assert table[["gene", "predictor"]].to_numpy().tolist() == [
         *(["TYR", name] for name in ("STNet", "BLEEP-50", "Oracle")),

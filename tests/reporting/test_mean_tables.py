@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 def method(model, **entry):
-    """A method of the configuration with its defaults."""
+    """Return a method of the configuration with its defaults."""
     return {"model": model, "options": {}, "training": {}, "harmony": False} | entry
 
 
@@ -151,7 +151,7 @@ def foundation():
     return pd.concat([*retrieved, weighted, again, arena(SCORES4 | {"Nearest": 0.25, "Oracle": 1.0})])
 
 
-def test_table4_sets_foundation_models_beside_cmrcnet_at_its_largest_k(foundation):
+def test_table4_compares_foundation_models_with_cmrcnet_at_its_largest_k(foundation):
     table = table4(averages.mean_table(foundation, (2,)), 2, METHODS, ENCODERS)
     assert dict(zip(table["predictor"], table["encoder"], strict=True)) == {
         "CMRCNet-500": "own, from scratch",
@@ -265,7 +265,7 @@ def test_without_markers_in_every_cohort_there_is_no_mean_over_cohorts():
     assert np.isnan(overall["marker"])
 
 
-def test_table5_describes_what_sets_a_variant_apart(ablation):
+def test_table5_describes_the_differences_of_each_variant(ablation):
     table = table5(averages.mean_table(ablation, (2,)), 2, VARIANTS, TRAINING).iloc[:6].set_index("predictor")
     described = table[["reading", "reconstruction_loss", "masked_fraction", "reconstruction", "other"]]
     assert described.agg(list, axis=1).to_dict() == {

@@ -60,7 +60,7 @@ def test_a_published_number_in_our_interval_is_reproduced(read):
     assert found["paper_width"] == pytest.approx(2 * T * 0.15275, abs=0.06)
 
 
-def test_the_patient_protocol_stands_beside_without_a_say_in_the_verdict(read):
+def test_the_patient_protocol_does_not_affect_the_verdict(read):
     found = row(read, "STNet", "marker")
     assert found[["patient_mean", "patient_ci_low", "patient_ci_high"]].tolist() == pytest.approx(
         [0.3, -0.97, 1], abs=0.06
@@ -84,7 +84,7 @@ def test_the_other_reading_has_a_verdict_of_its_own(read):
     assert row(read, "CMRCNet-50", "marker")["other_verdict"] == "not run"
 
 
-def test_what_the_run_does_not_have_is_not_run(read):
+def test_cohorts_predictors_and_genes_missing_from_the_run_are_not_run(read):
     for found in (
         row(read, "CMRCNet-500", "marker"),  # no such predictor
         row(read, "STNet", "marker", dataset="COAD"),  # no such cohort
@@ -128,7 +128,7 @@ def test_a_gene_that_no_slide_measures_is_not_run():
     assert row(table, "CMRCNet-50", "ITLN1", number=3)["verdict"] == "not run"
 
 
-def test_gene_lists_are_as_long_as_the_papers_whatever_the_run_has():
+def test_gene_lists_have_the_length_of_the_papers():
     ranks = (1, 50, 51, 150, 151, 250, 251)
     genes = [
         scored("CMRCNet-250", [rank / 1000] * 3, gene=f"G{rank}", rank_mean=rank, rank_var=252 - rank) for rank in ranks

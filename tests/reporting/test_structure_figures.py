@@ -1,12 +1,14 @@
+"""Claims about the figures of tissue structure, read back from what they draw."""
+
 from itertools import combinations, permutations
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
-from test_figures import DEUTERANOPIA, lab
 
 import madeup
+from colours import DEUTERANOPIA, PROTANOPIA, lab
 from drawing import misplaced
 from spotwise.errors import InputError
 from spotwise.reporting.figures import domain_map, spot_plot, style, umap_plot, variable_gene_maps
@@ -14,10 +16,6 @@ from spotwise.reporting.figures.domain_map import DOMAIN_COLOURS, UNLABELLED, co
 from spotwise.structure.spot_labels import labels_of_slides
 from spotwise.structure.structure_tables import spot_expression
 
-# Machado et al. 2009, severity 1, linear RGB
-PROTANOPIA = np.array(
-    [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
-)
 CLASSES = sorted(madeup.CLASSES)
 
 
@@ -83,7 +81,7 @@ def test_spots_are_matched_by_barcode_not_by_place():
     assert domain_map.match_domains(madeup.domains(), shuffled) == expected
 
 
-def test_a_domain_that_shares_no_spot_with_the_class_left_for_it_takes_a_colour_of_its_own():
+def test_an_unmatched_domain_takes_a_colour_of_its_own():
     index = list("uvwxyz")
     classes = pd.Series(["a", "a", "a", "a", "b", None], index=index)
     numbers = pd.Series([0, 0, 0, 1, 0, 2], index=index)
@@ -162,7 +160,7 @@ def test_colours_follow_the_labels_and_not_the_numbers_of_the_domains(section, k
     assert colours_of(expression) == [of_class["tumour" if spot else "stroma"] for spot in right]
 
 
-def test_spots_are_where_they_lie_and_as_large_as_they_are(section, kept):
+def test_spots_have_their_true_place_and_size(section, kept):
     fig = drawn_map(section, kept, madeup.labels())
     ax = fig.axes[2]
     np.testing.assert_array_equal(ax.collections[0].get_offsets(), section.centres)

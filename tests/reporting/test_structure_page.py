@@ -107,7 +107,7 @@ def test_scores_are_means_over_seeds_with_their_spread(read):
     assert [read.texts.count(f"Scores, {name}") for name in ("kmeans", "leiden")] == [1, 1]
 
 
-def test_each_domain_tells_its_size_labels_genes_and_colour(read):
+def test_each_domain_has_its_size_labels_genes_and_colour(read):
     rows = table_after(read, "Domain")
     # of the last band, domain 0, a spot has no label: shares are of the labelled ones
     assert [[cell.strip() for cell in row] for row in rows] == [
@@ -135,7 +135,7 @@ def test_agreement_in_words(read):
     assert "rank correlation –" in text
 
 
-def test_what_is_circular_or_missing_is_said(read, figures):
+def test_circular_and_missing_evidence_is_stated(read, figures):
     assert "a note on labels" in read.texts
     assert "Joint: trained on the slide alone" in read.texts
     assert not any(text.startswith("Expression:") for text in read.texts)
@@ -169,7 +169,7 @@ def test_pictures_are_in_the_page_and_nothing_else_is_loaded_or_run(read, figure
 
 
 @pytest.mark.parametrize("evil", ["<b>x</b>", '"><script>alert(1)</script>', "{{ 7 * 7 }}", "a&b"])
-def test_names_of_users_stay_text(figures, evil):
+def test_names_from_users_are_escaped(figures, evil):
     genes = [evil, *madeup.GENES[1:]]
     content = slide(rename={"tumour": evil}, genes=genes, sample=evil, cohort=evil)
     notes = {"Joint": evil, "Expression": ""}

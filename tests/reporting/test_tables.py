@@ -80,7 +80,7 @@ def test_markers_outside_the_panel_are_listed(scores):
     assert "* Markers: 1 of 3 measured; missing: E, RND" in text
 
 
-def test_remarks_tell_of_small_banks_small_panels_and_notes():
+def test_remarks_name_small_banks_small_panels_and_notes():
     scores = pd.concat(
         [
             arena({"CMRCNet-500": 0.3}, k=500, k_used=283),
@@ -101,7 +101,7 @@ def test_remarks_tell_of_small_banks_small_panels_and_notes():
     assert "all of them taken" not in markdown(scores, top=2)
 
 
-def test_latex_says_the_same_of_neighbouring_cohorts_once():
+def test_latex_merges_equal_remarks_of_consecutive_cohorts():
     scores = pd.concat(
         [arena({"A": 0.2}, cohort=cohort, note=note) for cohort, note in zip("WXYZ", "aabb", strict=True)]
     )
@@ -130,7 +130,7 @@ def test_best_method_is_bold_and_second_underlined_but_never_a_control():
     assert [command for command, _ in texreader.COMMAND.findall(line_of(text, "Oracle} & "))] == ["textit"]
 
 
-def test_methods_level_as_printed_share_a_place():
+def test_methods_with_the_same_printed_value_share_a_place():
     text = markdown(arena({"A": 0.30001, "B": 0.30002, "C": 0.1}))
     assert line_of(text, "| A ").count("**0.300**") == line_of(text, "| B ").count("**0.300**") == 3
     assert line_of(text, "| C ").count("<u>0.100</u>") == 3
@@ -189,7 +189,7 @@ def test_latex_says_what_the_csv_says(tmp_path):
     assert all("2 folds, 2 seeds" in heading for table in found.values() for heading, _ in table.parts)
 
 
-def test_nothing_special_to_latex_is_left_in_names():
+def test_latex_escapes_special_characters_in_names():
     line = line_of(latex(arena({AWKWARD: 0.2, "B": 0.3})), r"A\_B")
     name = line.split(" & ")[0]
     assert name == (
@@ -198,7 +198,7 @@ def test_nothing_special_to_latex_is_left_in_names():
 
 
 def numbers(*columns, rows=1):
-    """A page of one block with these columns and the same cell in each."""
+    """Return a page of one block with these columns."""
     row = Row([Cell("name"), *(Cell(f"0.{place:03}") for place in range(len(columns)))])
     block = Block(
         "READ", "paper", [Column("Predictor", numeric=False), *map(Column, columns)], [row] * rows, [], ("1 fold",)
@@ -238,7 +238,7 @@ def test_a_file_without_tables_says_why():
 # --- Markdown and terminal
 
 
-def test_markdown_keeps_names_whole_that_look_like_markup():
+def test_markdown_escapes_names_that_look_like_markup():
     cells = [Cell("a|b"), Cell("H*02*1", BEST, " 0.5"), Cell("<u>", SECOND)]
     block = Block(
         "READ", "paper", [Column("P|Q", numeric=False), Column("x"), Column("y")], [Row(cells)], [], ("1 fold",)
@@ -249,7 +249,7 @@ def test_markdown_keeps_names_whole_that_look_like_markup():
     assert "See **bold**" in text
 
 
-def test_the_terminal_shows_table1_as_the_readme_has_it(scores, tmp_path):
+def test_the_terminal_shows_table1_in_columns(scores, tmp_path):
     control = scores.assign(predictor="Oracle", kind="control", pcc=-0.25, k=0, k_used=0, note="made from the truth")
     both = pd.concat([scores, control])
     tables.write_table(table1(averages.mean_table(both, (2,)), 2), tmp_path / "table1.csv")
