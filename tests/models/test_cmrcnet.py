@@ -698,6 +698,27 @@ def test_a_switch_outweighs_the_reading():
     assert (options.activation, options.encoder_depth, options.encoder_heads) == ("elu", 3, 12)
 
 
+def test_dropouts_and_heads_are_those_of_the_options():
+    model = small(
+        projection_dropout=0.11,
+        token_dropout=0.12,
+        fusion_dropout=0.13,
+        cross_dropout=0.14,
+        attention_heads=2,
+        fusion_heads=4,
+    )
+    parts = {name: module for name, module in model.named_modules() if isinstance(module, nn.Dropout | nn.AlphaDropout)}
+    of = {"projection": set(), "gene_tokens": set(), "fusion": set()}
+    for name, module in parts.items():
+        for part, found in of.items():
+            found |= {module.p} if part in name else set()
+    assert of["projection"] == {0.11}
+    assert of["gene_tokens"] == {0.12}
+    assert of["fusion"] - {0.0} == {0.13, 0.14}
+    assert model.first_attention.num_heads == 2
+    assert {block.image_block.attn.num_heads for block in model.fusion} == {4}
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -20,6 +20,7 @@ class Scale:
     """What it is."""
 
     by: float = FACTOR
+    to: int = Field(3, ge=0, description="a size")
 
     def of(self, x, power=1):
         """What it does."""
@@ -152,6 +153,8 @@ def hash_of(package):
         ('"""What it is."""', "'''What it was.'''"),
         ('        """What it does."""\n', ""),
         ('"""Only a docstring."""', '"""Still only a docstring."""'),
+        ('description="a size"', 'description="another size"'),
+        (', description="a size"', ""),
         ("# why", "# because"),
         ("        # why\n", "\n\n"),
         ("FACTOR = 2.0", "FACTOR=(2.0)  # units"),
@@ -171,6 +174,8 @@ def test_documentation_and_layout_do_not_change_the_hash(hash_of, old, new):
         ("2.0", "2"),
         ("x > 0", "x >= 0"),
         ("power=1", "power=2"),
+        ("Field(3", "Field(4"),
+        ("ge=0", "ge=1"),
         ("self.by * ", "self.by + "),
         ("math.pow(x, power)", "math.pow(power, x)"),
         ('return "none"', 'return "None"'),

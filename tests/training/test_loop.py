@@ -21,7 +21,7 @@ from spotwise.data.folds import Fold, read_fold, write_fold
 from spotwise.errors import CollapseError, SetupError
 from spotwise.models.registry import restore
 from spotwise.models.sizes import Sizes
-from spotwise.training import checkpoints
+from spotwise.training import checkpoints, loop
 from spotwise.training.checkpoints import State, locked
 from spotwise.training.dataset import Spots
 from spotwise.training.loop import COLLAPSE_EPOCHS, TIMINGS, Run, check_collapse, learning_rates, train
@@ -318,3 +318,17 @@ def test_a_finished_training_clears_what_other_parameters_left(tmp_path):
         State(root, "mine").save({"best_epoch": 0})
         State(root, "mine").discard()
     assert not root.exists()
+
+
+def test_momentum_is_that_of_sgd():
+    """Under a constant gradient of 1, the second step of SGD is 1 + momentum times the first."""
+    model = torch.nn.Linear(1, 1, bias=False)
+    options = TrainingOptions(optimiser="sgd", momentum=0.7, learning_rate=0.1, weight_decay=0.0)
+    optimiser = loop._optimiser(model, options, torch.device("cpu"))
+    weights = [model.weight.item()]
+    for _ in range(2):
+        model.weight.grad = torch.ones(1, 1)
+        optimiser.step()
+        weights.append(model.weight.item())
+    assert weights[0] - weights[1] == pytest.approx(0.1)
+    assert weights[1] - weights[2] == pytest.approx(0.17)

@@ -1,7 +1,8 @@
 """Hash of the code behind a result, from the import closure of the script that computes it.
 
 Snakemake notices edits of a script, not of the modules that the script imports. With this hash as a parameter of its
-rule, a changed line reruns what uses it, while a changed docstring or comment costs nothing.
+rule, a changed line reruns what uses it, while a changed docstring, comment or description of a setting costs
+nothing.
 """
 
 from __future__ import annotations
@@ -96,6 +97,8 @@ def _read(path: Path) -> Source:
             imports.update(_imported_modules(node))
         if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:]
+        if isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Call):  # of a setting: Field(description=...)
+            node.value.keywords = [word for word in node.value.keywords if word.arg != "description"]
         executed = executed and not (isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"))
         pending += [(child, executed) for block in BLOCKS for child in getattr(node, block, ())]
     return Source(hashlib.sha256(ast.dump(tree).encode()).hexdigest(), frozenset(imports))
