@@ -26,9 +26,6 @@ def configuration_reference() -> str:
     """Return the reference of all settings as Markdown."""
     command = [sys.executable, "-m", "spotwise.config", "reference"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    if done.returncode or not done.stdout:  # until `reference` exists
-        schema = (ROOT / "schemas/config.schema.yaml").read_text(encoding="utf-8")
-        return f"# Configuration\n\n```yaml\n{schema}```\n"
     if done.returncode:
         raise PluginError(f"{' '.join(command[1:])} failed:\n{done.stderr}")
     return done.stdout
