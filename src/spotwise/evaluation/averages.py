@@ -77,7 +77,7 @@ def mean_table(
     top
         Sizes of the HEG and HVG lists.
     cohorts, predictors
-        Display order; names beyond these follow in order of appearance. Controls come last.
+        Display order, see `in_order`.
     markers
         Cohort -> configured marker genes, to list those that are missing from every panel.
 
@@ -91,8 +91,7 @@ def mean_table(
         markers_listed, markers_missing (names), note.
     """
     sets = gene_set_columns(top)
-    files = slide_means(scores, top)
-    means = over_runs(files, ROW_KEYS, [*sets, *GENE_COUNTS])
+    means = over_runs(slide_means(scores, top), ROW_KEYS, [*sets, *GENE_COUNTS])
     parts = [means, run_facts(scores), _marker_facts(scores, markers or {})]
     cohorts, predictors = [*cohorts, *scores["cohort"].unique()], [*predictors, *scores["predictor"].unique()]
     table = in_order(pd.concat(parts, axis=1).reset_index(), cohorts, predictors)
@@ -101,11 +100,6 @@ def mean_table(
 
 def gene_table(scores: pd.DataFrame) -> pd.DataFrame:
     """Average the scores into one row per cohort, protocol, predictor and panel gene.
-
-    Parameters
-    ----------
-    scores
-        One row per gene and prediction file, `score_files.SCORE_COLUMNS`.
 
     Returns
     -------
@@ -130,9 +124,7 @@ def read_averages(
     markers: Mapping[str, Sequence[str]],
     predictors: Sequence[str],
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Average score files one at a time.
-
-    All scores of a paper would not fit in memory.
+    """Average score files one at a time, as all scores of a paper would not fit in memory.
 
     Parameters
     ----------
@@ -172,16 +164,14 @@ def mean_columns(sets: Iterable[str]) -> list[str]:
 
 
 def over_runs(files: pd.DataFrame, keys: list[str], columns: list[str]) -> pd.DataFrame:
-    """Average over slides, then folds, then seeds.
+    """Average ``columns`` over slides, then folds, then seeds.
 
     Parameters
     ----------
     files
         A row per prediction file (and gene, for instance), with fold and seed.
-    keys
-        Columns to group by.
-    columns
-        Numbers to average, NaN left out.
+    keys, columns
+        Columns to group by, and numbers to average, NaN left out.
 
     Returns
     -------
@@ -209,44 +199,37 @@ def slide_means(scores: pd.DataFrame, top: Sequence[int]) -> pd.DataFrame:
 
 def run_facts(scores: pd.DataFrame) -> pd.DataFrame:
     """Collect method, kind, `RUN_FACTS` and note of each cohort, protocol and predictor."""
-    rows = scores.groupby(ROW_KEYS)
-    return pd.DataFrame(
-        {
-            "method": rows["method"].first(),
-            "kind": rows["kind"].first(),
-            "n_folds": rows["fold"].nunique(),
-            "n_seeds": rows["seed"].nunique(),
-            "k": rows["k"].first(),
-            "k_used_min": rows["k_used"].min(),
-            "note": rows["note"].agg(lambda notes: "; ".join(note for note in notes.unique() if note)),
-        }
+    return scores.groupby(ROW_KEYS).agg(
+        method=("method", "first"),
+        kind=("kind", "first"),
+        n_folds=("fold", "nunique"),
+        n_seeds=("seed", "nunique"),
+        k=("k", "first"),
+        k_used_min=("k_used", "min"),
+        note=("note", lambda notes: "; ".join(filter(None, notes.unique()))),
     )
 
 
 def _marker_facts(scores: pd.DataFrame, listed: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     """Count the measured markers, and name those missing from every panel."""
-    rows = {}
-    for key, genes in scores[scores["is_marker"]].groupby(ROW_KEYS):
-        rows[key] = (set(genes["gene"]), set(genes.loc[genes["is_measured"], "gene"]))
-    facts = []
-    keys = scores[ROW_KEYS].drop_duplicates()
-    for key in keys.itertuples(index=False, name=None):
-        flagged, found = rows.get(key, (set(), set()))
-        wanted = flagged | set(listed.get(key[0], ()))
-        facts.append((len(found), len(wanted), ", ".join(sorted(wanted - found))))
-    return pd.DataFrame(facts, index=pd.MultiIndex.from_frame(keys), columns=MARKER_FACTS)
+    facts = {}
+    for (cohort, *key), rows in scores.groupby(ROW_KEYS):
+        markers = rows[rows["is_marker"]]
+        found = set(markers.loc[markers["is_measured"], "gene"])
+        wanted = {*markers["gene"], *listed.get(cohort, ())}
+        facts[cohort, *key] = (len(found), len(wanted), ", ".join(sorted(wanted - found)))
+    index = pd.MultiIndex.from_tuples(facts, names=ROW_KEYS)
+    return pd.DataFrame(list(facts.values()), index=index, columns=MARKER_FACTS)
 
 
 def _order(present: pd.Series, wanted: Iterable[str]) -> dict[str, int]:
-    names = [*wanted, *present.unique()]
-    return {name: place for place, name in enumerate(dict.fromkeys(names))}
+    return {name: place for place, name in enumerate(dict.fromkeys([*wanted, *present.unique()]))}
 
 
 def in_order(table: pd.DataFrame, cohorts: Iterable[str], predictors: Iterable[str]) -> pd.DataFrame:
-    """Sort rows by cohort, protocol, kind and predictor.
+    """Sort rows by cohort, protocol, kind (methods first) and predictor.
 
-    Methods come before controls, and equal rows keep their order. ``cohorts`` and ``predictors`` are in display order;
-    names beyond these follow in order of appearance.
+    ``cohorts`` and ``predictors`` are in display order; names beyond these follow in order of appearance.
     """
     ranks = (
         table["predictor"].map(_order(table["predictor"], predictors)),

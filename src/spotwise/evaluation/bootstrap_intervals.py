@@ -18,14 +18,14 @@ DRAWS_SEED = 2007
 
 @dataclass(frozen=True)
 class Deviations:
-    """Deviations of resampled means from their estimates.
+    """Deviations (draws, means) of resampled means from their estimates.
 
     Attributes
     ----------
     units, genes
-        (draws, means) when only the units, or only the genes, are drawn.
+        When only the units, or only the genes, are drawn.
     interaction
-        (draws, means) when both are drawn, less the sum of these two.
+        When both are drawn, less the sum of these two.
     n_units, n_genes
         Numbers of units and genes to draw from.
     """
@@ -65,8 +65,8 @@ def deviations(cells: pd.DataFrame, draws: int) -> Deviations:
     Both are drawn with replacement, each alone and together (the pigeonhole bootstrap: Owen, Ann Appl Stat 1:386,
     2007). The unit is the test fold: a slide under `paper`, a patient with all slides under `patient`. Slides may have
     different gene lists: a gene counts as often as it was drawn on those slides whose list holds it, and a slide of
-    which no gene was drawn keeps its mean. The draws depend on the numbers of units and genes alone, so that all
-    predictors share them.
+    which no gene was drawn keeps its mean. Equal numbers of units and genes give equal draws, so that all predictors
+    share them.
 
     Parameters
     ----------
@@ -105,38 +105,10 @@ def _drawn_mean(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
 def half_widths(cohorts: Sequence[Deviations]) -> np.ndarray:
     """Compute half the width of 95 % intervals of means over cohorts.
 
-    A percentile interval is far too narrow with two to five units (Hesterberg, Am Stat 69:371, 2015). Here the draws
-    give an unbiased variance for either source, units and genes, and each source has its own quantile of Student's t,
-    with as many degrees of freedom as it has members less one; the mean of the two quantiles, weighted with the
-    variances, is multiplied by the standard error (Cochran, Biometrics 20:191, 1964). Cohorts are resampled
-    independently; the variances of a source are first summed over them, with degrees of freedom after Satterthwaite
-    (Biometrics Bull 2:110, 1946).
-
-    Coverage in %, measured on crossed random effects of 50 genes (4,000 simulations, 1,000 draws of the bootstrap;
-    variances of slides : genes : noise, the first about those of real sections) by number of slides, and that of a
-    plain percentile interval for four:
-
-    ============================================  ====  ====  ====  ====  ====  ==========
-    simulated                                        2     3     4     6    12  percentile
-    ============================================  ====  ====  ====  ====  ====  ==========
-    0.3 : 0.3 : 1                                 94.0  94.7  95.2  95.4  95.0        87.8
-    0.3 : 1 : 1                                   94.6  95.4  95.3  96.3  95.1        89.1
-    1 : 0.3 : 1                                   93.6  95.3  94.9  95.4  95.2        82.2
-    0.05 : 0.5 : 1                                95.1  96.0  96.0  96.3  96.0        94.8
-    0 : 0.5 : 1                                   97.2  97.0  96.5  95.5  95.4        97.8
-    0 : 0 : 1                                     95.3  95.5  95.6  95.9  95.7        99.4
-    the first, gene lists that share a half       94.2        95.5  95.2              87.4
-    the first, 5 genes                            96.4        96.7  96.2              93.4
-    the first, exponential slide effects          92.2        91.0        92.6        85.7
-    the first, each effect shared by 5 genes      94.3        93.8        87.5        83.4
-    0.05 : 0.5 : 1, each effect shared by 5       93.1        85.0        69.2        79.2
-    ============================================  ====  ====  ====  ====  ====  ==========
-
-    Coverage is too low where slides are skewed, and far too low where genes are correlated in groups while slides
-    hardly differ, because genes are drawn one by one. Means over six cohorts of 4, 2, 4, 4, 4, 4 slides gave 96.0, and
-    91.4 where the slides of the cohort of two varied three times as much as all others. With two units the width itself
-    varies widely: where they happen to agree it is small. No resampling of results accounts for folds that share their
-    training slides, or for sections of one patient, which are not independent slides.
+    Either source, units and genes, has its own quantile of Student's t, with one degree of freedom less than it has
+    members. Their mean, weighted with the variances, is multiplied by the standard error (Cochran, Biometrics 20:191,
+    1964). The variances of a source are summed over cohorts, which are independent, with degrees of freedom after
+    Satterthwaite (Biometrics Bull 2:110, 1946). docs/statistics.md gives the measured coverage.
 
     Parameters
     ----------
@@ -146,8 +118,7 @@ def half_widths(cohorts: Sequence[Deviations]) -> np.ndarray:
     Returns
     -------
     (means,)
-        NaN with a cohort of one unit, which has no spread. A single gene cannot be resampled: the interval is then one
-        over units alone.
+        NaN with a cohort of one unit, which has no spread. With a single gene the interval is one over units alone.
     """
     variances = np.array([cohort.variances() for cohort in cohorts]) / len(cohorts) ** 2  # (cohorts, 2, means)
     freedom = np.array([[[max(n - 1, 1)] for n in (cohort.n_units, cohort.n_genes)] for cohort in cohorts])

@@ -1,5 +1,8 @@
 """Correlation and error of each gene across the spots of one slide.
 
+Functions of ``predicted`` and ``observed`` take expression of any float type, spots x genes (N, G), finite, and return
+one float64 per gene (G,).
+
 A gene is constant when its largest value *equals* its smallest. The mean of N equal numbers is rarely that number in
 floating point, so a threshold on the variance would mistake rounding errors for a pattern, or a weak gene for none.
 """
@@ -27,14 +30,14 @@ def constant_genes(expression: np.ndarray) -> np.ndarray:
     return np.ptp(expression, axis=0) == 0
 
 
-def check_finite(expression: np.ndarray, name: str) -> None:
-    """Refuse expression with values that are not finite.
+def varying_blocks(is_constant: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the positions of genes that are not constant, `GENES_PER_BLOCK` at a time."""
+    varying = np.flatnonzero(~is_constant)
+    return (varying[block] for block in gene_blocks(len(varying)))
 
-    Raises
-    ------
-    ValueError
-        A value is NaN or infinite; the message calls the values ``name``.
-    """
+
+def check_finite(expression: np.ndarray, name: str) -> None:
+    """Raise `ValueError` for values that are NaN or infinite, calling them ``name``."""
     if not np.isfinite(expression).all():
         raise ValueError(f"{name} holds values that are not finite")
 
@@ -42,15 +45,10 @@ def check_finite(expression: np.ndarray, name: str) -> None:
 def pearson_per_gene(predicted: np.ndarray, observed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Compute the Pearson correlation of every gene across spots.
 
-    Parameters
-    ----------
-    predicted, observed
-        Expression, spots x genes (N, G), any float type; finite.
-
     Returns
     -------
     pcc
-        (G,) float64 in [-1, 1]; 0.0 for a constant gene, as in the released code of CMRCNet (inference).
+        In [-1, 1]; 0.0 for a constant gene, as in the released code of CMRCNet (inference).
     is_constant
         (G,) bool: the prediction or the truth is constant.
 
@@ -67,12 +65,10 @@ def pearson_per_gene(predicted: np.ndarray, observed: np.ndarray) -> tuple[np.nd
     check_finite(predicted, "predicted")
     check_finite(observed, "observed")
     is_constant = constant_genes(predicted) | constant_genes(observed)
-    varying = np.flatnonzero(~is_constant)
     pcc = np.zeros(len(is_constant))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", scipy.stats.NearConstantInputWarning)
-        for block in gene_blocks(len(varying)):
-            genes = varying[block]
+        for genes in varying_blocks(is_constant):
             # contiguous genes: five times faster
             pair = (values[:, genes].astype(np.float64, order="F") for values in (predicted, observed))
             pcc[genes] = scipy.stats.pearsonr(*pair, axis=0).statistic
@@ -80,25 +76,14 @@ def pearson_per_gene(predicted: np.ndarray, observed: np.ndarray) -> tuple[np.nd
 
 
 def rmse_per_gene(predicted: np.ndarray, observed: np.ndarray) -> np.ndarray:
-    """Compute the root mean squared error (G,) of every gene (N, G)."""
+    """Compute the root mean squared error of every gene."""
     return np.sqrt(np.mean((predicted - observed) ** 2, axis=0, dtype=np.float64))
 
 
 def spearman_per_gene(predicted: np.ndarray, observed: np.ndarray) -> np.ndarray:
-    """Compute the Spearman correlation of every gene across spots.
+    """Compute the Spearman correlation of every gene across spots, 0.0 for a constant gene.
 
-    `scipy.stats.spearmanr` would correlate each gene with every other, so this ranks (ties share their mean rank) and
-    correlates the ranks.
-
-    Parameters
-    ----------
-    predicted, observed
-        Expression, spots x genes (N, G); finite.
-
-    Returns
-    -------
-    ndarray
-        (G,) float64 in [-1, 1]; 0.0 for a constant gene.
+    `scipy.stats.spearmanr` would correlate each gene with every other.
     """
     spearman = np.zeros(observed.shape[1])
     for genes in gene_blocks(len(spearman)):
@@ -110,23 +95,12 @@ def spearman_per_gene(predicted: np.ndarray, observed: np.ndarray) -> np.ndarray
 def explained_variance_per_gene(predicted: np.ndarray, observed: np.ndarray) -> np.ndarray:
     """Compute the share of every gene's variance that the prediction explains.
 
-    The share is 1 - Var(observed - predicted) / Var(observed). Unlike the squared correlation it is negative for a
-    prediction that varies too much. A constant offset costs nothing here; it is part of the RMSE.
-
-    Parameters
-    ----------
-    predicted, observed
-        Expression, spots x genes (N, G).
-
-    Returns
-    -------
-    ndarray
-        (G,) float64, at most 1; 0.0 where the truth is constant, and for a constant prediction.
+    The share is 1 - Var(observed - predicted) / Var(observed), 0.0 where the truth is constant. Unlike the squared
+    correlation it is negative for a prediction that varies too much. A constant offset costs nothing here; it is part
+    of the RMSE.
     """
     explained = np.zeros(observed.shape[1])
-    varying = np.flatnonzero(~constant_genes(observed))
-    for block in gene_blocks(len(varying)):
-        genes = varying[block]
+    for genes in varying_blocks(constant_genes(observed)):
         truth, guess = (values[:, genes].astype(np.float64) for values in (observed, predicted))
         explained[genes] = explained_variance_score(truth, guess, multioutput="raw_values")
     return explained

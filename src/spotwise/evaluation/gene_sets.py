@@ -39,19 +39,9 @@ def gene_set_columns(top: Sequence[int] = (50,)) -> list[str]:
 
 
 def gene_sets(scores: pd.DataFrame, top: Sequence[int] = (50,)) -> dict[str, pd.Series]:
-    """Select the rows of a score table that belong to each gene set.
+    """Mask the rows of a score table that belong to each gene set, by `gene_set_columns`.
 
-    Parameters
-    ----------
-    scores
-        Rows with `score_files.SCORE_COLUMNS`.
-    top
-        Sizes of the HEG and HVG lists. A panel with fewer measured genes gives all of them.
-
-    Returns
-    -------
-    dict
-        Column name -> boolean mask over the rows. No mask depends on a prediction.
+    A panel with fewer than ``top`` measured genes gives all of them. No mask depends on a prediction.
     """
     sets = {}
     for n in top:

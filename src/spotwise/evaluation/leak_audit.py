@@ -1,35 +1,19 @@
 """Leak audit of a finished run, and its report.
 
-Under the paper's protocol four things pass from the test slide to the training by design. They are counted, and never
-reported as clean.
+Leaks that the paper's protocol prescribes are counted, and never reported as clean.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 
 import pandas as pd
 
 from spotwise.data.folds import read_fold
-from spotwise.evaluation.leak_checks import (
-    ALL,
-    LEAK,
-    WARNING,
-    Finding,
-    Panels,
-    checkpoint_source,
-    find_twins,
-    panel_source,
-    ranking_source,
-    read_ranks,
-    separated_twins,
-    shared_patients,
-    shared_rows,
-    tissue_findings,
-    twin_findings,
-)
+from spotwise.evaluation import leak_checks
+from spotwise.evaluation.leak_checks import ALL, LEAK, WARNING, Finding, Panels
 from spotwise.runtime.files import write_table, write_text
 
 
@@ -40,11 +24,9 @@ class RunFiles:
     Attributes
     ----------
     folds
-        Every ``fold.h5`` of the run, cohort by cohort.
-    counts
-        Cleaned counts by sample.
-    scores
-        Score files by cohort and protocol.
+        Every ``fold.h5``, cohort by cohort.
+    counts, scores
+        Cleaned counts by sample, and score files by cohort and protocol.
     fingerprints, qc
         Contents of ``fingerprint.json`` and ``qc.json`` by sample, in the order of the sample sheet.
     """
@@ -61,8 +43,6 @@ def audit(run: RunFiles, panels: Panels, markers: Mapping[str, Sequence[str]], t
 
     Parameters
     ----------
-    run
-        Files of the run.
     panels
         Selects gene panels with the settings of the run.
     markers
@@ -75,27 +55,25 @@ def audit(run: RunFiles, panels: Panels, markers: Mapping[str, Sequence[str]], t
     DataFrame
         One row per `Finding`: first those of the run, then each cohort's, then each fold's.
     """
-    twins = list(find_twins(run.fingerprints))
+    twins = list(leak_checks.find_twins(run.fingerprints))
     slides: dict[str, tuple[str, str]] = {}  # sample -> cohort, patient
     of_folds: list[Finding] = []
-    ranks = {section: read_ranks(paths, top) for section, paths in run.scores.items()}
+    ranks = {section: leak_checks.read_ranks(paths, top) for section, paths in run.scores.items()}
     for path in run.folds:
         fold = read_fold(path)
-        slides |= {
-            sample: (fold.cohort, patient)
-            for sample, patient in pd.DataFrame({"s": fold.sample, "p": fold.patient}).drop_duplicates().to_numpy()
-        }
+        slides |= {sample: (fold.cohort, patient) for sample, patient in zip(fold.sample, fold.patient, strict=True)}
         panels.enter(fold.cohort, {name: run.counts[name] for name in sorted(set(fold.sample))}, markers[fold.cohort])
         of_folds += [
-            shared_patients(fold),
-            shared_rows(fold),
-            separated_twins(fold, twins),
-            panel_source(fold, panels),
-            ranking_source(fold, ranks[fold.cohort, fold.protocol]),
-            checkpoint_source(fold),
+            leak_checks.shared_patients(fold),
+            leak_checks.shared_rows(fold),
+            leak_checks.separated_twins(fold, twins),
+            leak_checks.panel_source(fold, panels),
+            leak_checks.ranking_source(fold, ranks[fold.cohort, fold.protocol]),
+            leak_checks.checkpoint_source(fold),
         ]
-    of_run = [*twin_findings(twins, run.fingerprints, slides), *tissue_findings(run.fingerprints, run.qc, slides)]
-    return pd.DataFrame([asdict(found) for found in (*of_run, *of_folds)], columns=[f.name for f in fields(Finding)])
+    of_twins = leak_checks.twin_findings(twins, run.fingerprints, slides)
+    of_tissue = leak_checks.tissue_findings(run.fingerprints, run.qc, slides)
+    return pd.DataFrame([*of_twins, *of_tissue, *of_folds])
 
 
 LEGEND = (
@@ -142,5 +120,4 @@ def _markdown_table(rows: pd.DataFrame) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """Escape Markdown, as names of patients may hold any character."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("*", "\\*").replace("_", "\\_")

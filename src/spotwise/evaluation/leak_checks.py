@@ -1,6 +1,6 @@
-"""Checks for leaks from test slides to training.
+"""Checks for leaks from test slides to training, within a fold or between slides of the run.
 
-Every check reads the data of the run, not its plan. Leaks are within a fold, or between slides of the whole run.
+Every check reads the data of the run, not its plan.
 """
 
 from __future__ import annotations
@@ -51,12 +51,10 @@ class Finding:
     ----------
     cohort, protocol, fold
         What was checked; `ALL` where the check covers several.
-    check
-        Name of the check.
     status
         `CLEAN`, `BY_DESIGN` (a leak that the protocol prescribes), `LEAK`, `WARNING`, or `NOT_CHECKED`.
     n
-        Number of patients, spots, genes, or pairs of slides found. It is 0 where the status is clean, except for up to
+        Number of patients, spots, genes, or pairs of slides found, 0 where the status is clean, except for up to
         `OFF_TISSUE_WARNING` of a slide's spots off the tissue.
     detail
         Their names, or the reason why nothing was checked.
@@ -81,14 +79,7 @@ class Twins:
     likeness: str
 
 
-# --- one fold ---------------------------------------------------------------------------------------------------------
-
-
 def _found(fold: Fold, check: str, n: int, detail: str, status: str | None = None) -> Finding:
-    """Make a finding of a fold.
-
-    By default a non-zero ``n`` is by design under the paper's protocol, and a leak under others.
-    """
     if status is None:
         status = CLEAN if n == 0 else BY_DESIGN if fold.protocol == PAPER else LEAK
     return Finding(fold.cohort, fold.protocol, str(fold.fold), check, status, n, detail)
@@ -108,19 +99,19 @@ def shared_patients(fold: Fold) -> Finding:
     """Find patients with both training or validation spots and test spots."""
     known = set(fold.patient[fold.bank])
     shared = known & set(fold.patient[fold.rows(TEST)])
-    detail = "; ".join(
-        f"{patient}: {_names(set(fold.sample[fold.bank][fold.patient[fold.bank] == patient]))} in training, "
-        f"{_names(set(fold.sample[fold.rows(TEST)][fold.patient[fold.rows(TEST)] == patient]))} in test"
-        for patient in sorted(shared)
-    )
-    return _found(fold, PATIENTS, len(shared), detail)
+    parts = []
+    for patient in sorted(shared):
+        training, test = (
+            _names(set(fold.sample[rows][fold.patient[rows] == patient])) for rows in (fold.bank, fold.rows(TEST))
+        )
+        parts.append(f"{patient}: {training} in training, {test} in test")
+    return _found(fold, PATIENTS, len(shared), "; ".join(parts))
 
 
 def shared_rows(fold: Fold) -> Finding:
-    """Find test spots that are also in training.
+    """Find test spots of a training slide or with the expression of a training spot.
 
-    They are of a training slide, or have the same expression as a training spot. Either is a leak under any protocol.
-    Spots with fewer than `FEWEST_COUNTS` counts are not compared by expression.
+    Either is a leak under any protocol. Spots with fewer than `FEWEST_COUNTS` counts are not compared by expression.
     """
     tested, known = fold.rows(TEST), fold.bank
     trains = _slides(fold, TRAIN, VAL)
@@ -142,10 +133,7 @@ def shared_rows(fold: Fold) -> Finding:
 
 
 def separated_twins(fold: Fold, twins: Iterable[Twins]) -> Finding:
-    """Find slides that are in test and, under another name, in training.
-
-    This is a leak under any protocol.
-    """
+    """Find slides that are in test and, under another name, in training."""
     tested, known = _slides(fold, TEST), _slides(fold, TRAIN, VAL)
     patient_of = dict(zip(fold.sample, fold.patient, strict=True))
     pairs: dict[tuple[str, str], list[str]] = {}
@@ -163,10 +151,7 @@ def separated_twins(fold: Fold, twins: Iterable[Twins]) -> Finding:
 class Panels:
     """Gene panels selected again from counts, one cohort at a time.
 
-    Parameters
-    ----------
-    n_top, target_sum
-        As in :func:`spotwise.data.genes.select_genes`.
+    ``n_top`` and ``target_sum`` are those of :func:`spotwise.data.genes.select_genes`.
     """
 
     def __init__(self, n_top: int, target_sum: float | None):
@@ -209,8 +194,8 @@ def panel_source(fold: Fold, panels: Panels) -> Finding:
     )
     if genes == panels.of(known | _slides(fold, TEST)):
         return _found(fold, PANEL, n, f"the panel of all slides, {_names(_slides(fold, TEST))} included: {differ}")
-    status = WARNING if fold.protocol == PAPER else LEAK
-    return _found(fold, PANEL, n, f"neither the training slides' panel nor that of all slides: {differ}", status)
+    detail = f"neither the training slides' panel nor that of all slides: {differ}"
+    return _found(fold, PANEL, n, detail, WARNING if fold.protocol == PAPER else LEAK)
 
 
 def read_ranks(scores: Iterable[str | os.PathLike], top: int) -> pd.DataFrame:
@@ -219,15 +204,14 @@ def read_ranks(scores: Iterable[str | os.PathLike], top: int) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``sample``, ``gene``, and ``rank_mean`` and ``rank_var`` (bool): whether the gene is in the list by mean and by
-        variance. No slide is tested in two folds of a protocol.
+        ``sample``, ``gene``, ``rank_mean`` and ``rank_var`` (bool, whether the gene is in the list).
     """
     lists = ["rank_mean", "rank_var"]
     parts = []
     for path in scores:
-        table = pd.read_parquet(path, columns=["sample", "gene", *lists])
+        table = pd.read_parquet(path, columns=["sample", "gene", *lists]).drop_duplicates()
         table[lists] = table[lists].apply(lambda rank: rank.between(1, top))
-        parts.append(table[table[lists].any(axis=1)].drop_duplicates())
+        parts.append(table[table[lists].any(axis=1)])
     return pd.concat(parts).drop_duplicates(ignore_index=True)
 
 
@@ -238,7 +222,7 @@ def ranking_source(fold: Fold, ranks: pd.DataFrame) -> Finding:
     test slide measures.
     """
     known = [fold.expression[fold.rows(TRAIN, VAL, sample=slide)] for slide in sorted(_slides(fold, TRAIN, VAL))]
-    foreign: set[tuple[str, str]] = set()  # genes that the training slides do not rank so high
+    slides, genes = set(), set()  # test slides, and genes that the training slides do not rank so high
     own = True
     for sample in sorted(_slides(fold, TEST)):
         truth = fold.expression[fold.rows(TEST, sample=sample)]
@@ -247,18 +231,17 @@ def ranking_source(fold: Fold, ranks: pd.DataFrame) -> Finding:
             listed = np.isin(fold.genes, ranks.loc[(ranks["sample"] == sample) & ranks[name], "gene"].to_list())
             by_training = np.mean([statistic(block, axis=0, dtype=np.float64) for block in known], axis=0)
             by_truth = statistic(truth, axis=0, dtype=np.float64)
-            foreign |= {(sample, gene) for gene in fold.genes[_below_the_top(by_training, listed, measured)]}
+            if (foreign := _below_the_top(by_training, listed, measured)).any():
+                slides.add(sample)
+                genes.update(fold.genes[foreign])
             own &= not _below_the_top(by_truth, listed, measured).any()
-    genes = {gene for _, gene in foreign}
     if not genes:
         return _found(fold, RANKING, 0, "")
-    named = f"{_names(sample for sample in {sample for sample, _ in foreign})}: {_names(genes)}"
+    named = f"{_names(slides)}: {_names(genes)}"
     if own:
         return _found(fold, RANKING, len(genes), f"genes that only the test slide ranks so high, {named}")
-    status = WARNING if fold.protocol == PAPER else LEAK
-    return _found(
-        fold, RANKING, len(genes), f"neither the training slides' nor the test slide's ranks, {named}", status
-    )
+    detail = f"neither the training slides' nor the test slide's ranks, {named}"
+    return _found(fold, RANKING, len(genes), detail, WARNING if fold.protocol == PAPER else LEAK)
 
 
 def _below_the_top(values: np.ndarray, listed: np.ndarray, measured: np.ndarray) -> np.ndarray:
@@ -291,11 +274,8 @@ def checkpoint_source(fold: Fold) -> Finding:
     return _found(fold, CHECKPOINT, n, detail, BY_DESIGN if only_slide or no_patient_to_spare else WARNING)
 
 
-# --- the run ----------------------------------------------------------------------------------------------------------
-
-
 def find_twins(fingerprints: Mapping[str, Mapping]) -> Iterator[Twins]:
-    """Find pairs of samples that share a file, a picture (`SAME_PICTURE_DISTANCE`) or spots."""
+    """Find pairs of samples that share a file, a picture or spots."""
     for (first, one), (second, other) in combinations(fingerprints.items(), 2):
         hashes = {record["sha256"] for record in other["files"]}
         if files := [record["path"] for record in one["files"] if record["sha256"] in hashes]:

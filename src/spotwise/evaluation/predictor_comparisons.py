@@ -1,10 +1,6 @@
 """Mean scores of predictors with confidence intervals, and paired comparisons between predictors.
 
-Three questions about a difference between two predictors have separate answers:
-
-* Does it generalise to other slides and genes? The confidence interval, which resamples both.
-* Do the genes of this set, on these slides, favour one predictor? The signed-rank test.
-* Does it persist across trainings? The standard deviation over seeds.
+docs/statistics.md says which question intervals, tests and spreads over seeds answer.
 """
 
 from __future__ import annotations
@@ -29,21 +25,8 @@ COMPARED_COLUMNS = ["cohort", "protocol", "predictor", "kind", "fold", "seed", "
 COMPARED_COLUMNS += ["rank_mean", "rank_var", "is_marker", "is_measured"]
 GROUP_KEYS = ["cohort", "protocol", "gene_set"]
 INTERVAL_COLUMNS = [*GROUP_KEYS, "predictor", "kind", "mean", "ci_low", "ci_high", "n_genes", "n_units", "seed_sd"]
-COMPARISON_COLUMNS = [
-    *GROUP_KEYS,
-    "first",
-    "second",
-    "difference",
-    "ci_low",
-    "ci_high",
-    "effect_size",
-    "n_genes",
-    "n_units",
-    "statistic",
-    "p",
-    "p_holm",
-    "seed_sd",
-]
+COMPARISON_COLUMNS = [*GROUP_KEYS, "first", "second", "difference", "ci_low", "ci_high", "effect_size"]
+COMPARISON_COLUMNS += ["n_genes", "n_units", "statistic", "p", "p_holm", "seed_sd"]
 
 
 @dataclass(frozen=True)
@@ -111,37 +94,19 @@ def mean_intervals(scores: pd.DataFrame, sets: Mapping[str, pd.Series], draws: i
 
 
 def compare_predictors(scores: pd.DataFrame, sets: Mapping[str, pd.Series], draws: int) -> pd.DataFrame:
-    """Compare all pairs of methods, and methods with controls.
+    """Compare all pairs of methods, and methods with controls other than `constants.BOUNDS`.
 
-    Controls that are upper bounds (`constants.BOUNDS`) are left out.
-
-    Parameters
-    ----------
-    scores, sets, draws
-        As in `mean_intervals`.
+    Parameters and errors are those of `mean_intervals`.
 
     Returns
     -------
     DataFrame
-        `COMPARISON_COLUMNS`. difference: of the means, first minus second; ci_low and ci_high: its interval, with
-        the same draws for both predictors, cut at -2 and 2.
+        `COMPARISON_COLUMNS`. difference: of the means, first minus second; ci_low, ci_high: its interval, with the same
+        draws for both predictors, cut at -2 and 2; seed_sd: its standard deviation over seeds, NaN where both run once.
 
-        statistic and p: Wilcoxon's signed-rank test, two-sided, over genes, each averaged over seeds, slides and folds
-        (for all cohorts: the genes of each). Genes that do not differ are left out; up to 50 genes p is exact. It tests
-        whether the genes of the set, *on these slides*, favour one predictor. A slide shifts many genes at once, so p
-        says little about other slides, which the interval covers: for equal predictors on four slides, 47 % of p were
-        below 0.05 at variances of slides : genes : noise of 0.3 : 0.3 : 1, 14 % at 0.05 : 0.5 : 1, and 5.5 % where
-        slides did not differ. p_holm: Holm's correction (Scand J Stat 6:65, 1979) over all pairs of one
-        cohort, protocol and gene set.
-
-        effect_size: matched-pairs rank-biserial correlation, the share of the rank sum in favour of the first less the
-        share against it (Kerby, Compr Psychol 3:11.IT.3.1, 2014): 1 where the first is better for every gene. seed_sd:
-        standard deviation of the difference over seeds, NaN where both run once.
-
-    Raises
-    ------
-    InputError
-        A predictor lacks scores that others have.
+        statistic, p, effect_size: `signed_ranks` over genes, each averaged over seeds, slides and folds (for all
+        cohorts: the genes of each). p_holm: Holm's correction (Scand J Stat 6:65, 1979) over all pairs of one cohort,
+        protocol and gene set.
     """
     parts = []
     for keys, blocks in score_blocks(scores, sets):
@@ -160,9 +125,7 @@ def compare_predictors(scores: pd.DataFrame, sets: Mapping[str, pd.Series], draw
 
 
 def signed_ranks(differences: np.ndarray) -> dict[str, np.ndarray]:
-    """Test each column by Wilcoxon's signed ranks, with the matched-pairs rank-biserial correlation.
-
-    `scipy.stats.wilcoxon` gives the p-value; the effect size, which scipy lacks, follows from the same ranks.
+    """Test each column by Wilcoxon's signed ranks, two-sided.
 
     Parameters
     ----------
@@ -172,7 +135,8 @@ def signed_ranks(differences: np.ndarray) -> dict[str, np.ndarray]:
     Returns
     -------
     dict
-        ``statistic`` (the smaller rank sum), ``p`` and ``effect_size``, each (pairs,).
+        ``statistic`` (the smaller rank sum), ``p`` (exact for up to `LARGEST_EXACT` genes) and ``effect_size``, the
+        matched-pairs rank-biserial correlation (Kerby, Compr Psychol 3:11.IT.3.1, 2014), each (pairs,).
     """
     ranks = scipy.stats.rankdata(np.where(differences == 0, np.nan, np.abs(differences)), axis=0, nan_policy="omit")
     better, worse = np.where(differences > 0, ranks, 0).sum(axis=0), np.where(differences < 0, ranks, 0).sum(axis=0)
@@ -229,7 +193,6 @@ def _block(scores: pd.DataFrame, predictors: Sequence[str]) -> Block:
 
 
 def _pairs(names: np.ndarray, kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Select the pairs of columns to compare, see `compare_predictors`."""
     first, second = np.triu_indices(len(names), k=1)
     control, bound = kinds == CONTROL, np.isin(names, BOUNDS)
     compared = ~(control[first] & control[second]) & ~bound[first] & ~bound[second]
@@ -239,7 +202,6 @@ def _pairs(names: np.ndarray, kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def _interval(name: str, values: np.ndarray, half: np.ndarray, limit: float) -> dict[str, np.ndarray]:
-    """Name values and the limits of their intervals, clipped to ``limit``."""
     low, high = np.clip([values - half, values + half], -limit, limit)
     return {name: values, "ci_low": low, "ci_high": high}
 
@@ -253,10 +215,7 @@ def _counts(blocks: Sequence[Block]) -> dict[str, int]:
 
 
 def _seed_sd(blocks: Sequence[Block], first: np.ndarray, second: np.ndarray | None = None) -> np.ndarray:
-    """Compute the standard deviation over seeds of means or differences.
-
-    A predictor that runs once is the same for all seeds.
-    """
+    """Compute the standard deviation over seeds of means or differences, NaN for a single seed."""
     seeds = sum(block.seeds.fillna(block.seeds.mean()) for block in blocks) / len(blocks)  # (seeds, predictors)
     repeated = (blocks[0].seeds.notna().sum() > 1).to_numpy()
     values, varies = seeds.to_numpy()[:, first], repeated[first]

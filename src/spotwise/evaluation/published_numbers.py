@@ -13,20 +13,8 @@ TABLES = (1, 2, 3, 4, 5)
 COHORTS = ("IDC-LymphNode", "SKCM", "READ", "COAD", "IDC", "PSC")
 ONE_DONOR = "PSC"  # no patient can be left out
 TOP = (50, 150, 250)  # sizes of the gene lists in Tables 1 and 2
-COLUMNS = [
-    "table",
-    "dataset",
-    "model",
-    "gene_set",
-    "gene",
-    "rank",
-    "k",
-    "pcc",
-    "cohort",
-    "predictor",
-    "other_predictor",
-    "remark",
-]
+COLUMNS = ["table", "dataset", "model", "gene_set", "gene", "rank", "k", "pcc"]  # as printed
+COLUMNS += ["cohort", "predictor", "other_predictor", "remark"]  # ours
 
 # Row as printed -> our predictor, an alternative reading of the row, and its reason; K is added to both
 READINGS = {
@@ -78,12 +66,7 @@ TABLE_REMARKS = {
 
 
 def read_published_numbers(folder: str | os.PathLike) -> pd.DataFrame:
-    """Read Tables 1 to 5 of the paper, one row per number.
-
-    Parameters
-    ----------
-    folder
-        Folder of ``table1.csv`` to ``table5.csv``.
+    """Read Tables 1 to 5 of the paper from ``table1.csv`` to ``table5.csv``, one row per number.
 
     Returns
     -------
@@ -119,7 +102,6 @@ def _long_ablations(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _reading(table: int, model: str, k: int) -> tuple[str, str, str]:
-    """Return our predictor of a printed row, the alternative, and the remark."""
     name, other, why = ABLATIONS.get(model) or READINGS[model.partition("-")[0]]
     if k:
         name, other = f"{name}-{k}", f"{other}-{k}" if other else ""

@@ -16,34 +16,16 @@ SPATIAL_METRICS = ("ssim", "moran_observed", "moran_predicted")
 # one row per gene and prediction file
 SCORE_COLUMNS = (
     *RUN_FIELDS,
-    "gene",
-    "pcc",
-    "rmse",
-    "spearman",
-    "explained_variance",
+    *("gene", "pcc", "rmse", "spearman", "explained_variance"),
     *SPATIAL_METRICS,
-    "observed_mean",
-    "observed_var",
-    "predicted_mean",
-    "predicted_var",
-    "rank_mean",
-    "rank_var",
-    "is_marker",
-    "is_measured",
-    "is_constant",
-    "n_spots",
+    *("observed_mean", "observed_var", "predicted_mean", "predicted_var"),
+    *("rank_mean", "rank_var", "is_marker", "is_measured", "is_constant", "n_spots"),
 )
 # the columns that identify one prediction file
 FILE_KEYS = ["cohort", "protocol", "predictor", "fold", "seed", "sample"]
 SLIDE_METRICS = (
-    "correlation_HEG",
-    "correlation_HVG",
-    "mean_slope",
-    "mean_intercept",
-    "var_slope",
-    "var_intercept",
-    "hvg_recovery",
-    "hvg_chance",
+    *("correlation_HEG", "correlation_HVG", "mean_slope", "mean_intercept"),
+    *("var_slope", "var_intercept", "hvg_recovery", "hvg_chance"),
 )
 # one row per prediction file
 SLIDE_SCORE_COLUMNS = (*FILE_KEYS, "method", "kind", *SLIDE_METRICS)
@@ -60,21 +42,9 @@ def read_scores(
     columns: Sequence[str] = SCORE_COLUMNS,
     predictors: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """Read score files into one table.
+    """Read score files of one or several predictors each into one table.
 
-    Parameters
-    ----------
-    paths
-        Score files of one or several predictors each; rows keep their order.
-    columns
-        Columns to read.
-    predictors
-        Predictors whose rows to read, by default all.
-
-    Raises
-    ------
-    InputError
-        A file lacks one of ``columns``.
+    Rows keep their order. By default all predictors are read. `InputError` names a file that lacks one of ``columns``.
     """
     filters = None if predictors is None else [("predictor", "in", list(predictors))]
     tables = []

@@ -23,12 +23,7 @@ if TYPE_CHECKING:
 
 
 def score_prediction(prediction: AnnData) -> pd.DataFrame:
-    """Score one prediction with one row per gene of the panel.
-
-    Parameters
-    ----------
-    prediction
-        As returned by `prediction_files.read_prediction`, or checked by `prediction_files.check_prediction`.
+    """Score one prediction, a checked prediction file, with one row per gene of the panel.
 
     Returns
     -------

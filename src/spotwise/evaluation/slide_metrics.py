@@ -21,10 +21,8 @@ def slide_scores(prediction: AnnData, scores: pd.DataFrame, top: int) -> dict[st
 
     Parameters
     ----------
-    prediction
-        As returned by `prediction_files.read_prediction`.
-    scores
-        Of the same prediction, from `scores.score_prediction`.
+    prediction, scores
+        As returned by `prediction_files.read_prediction`, and by `scores.score_prediction` for it.
     top
         Size of the HEG and HVG lists.
 
@@ -52,15 +50,8 @@ def slide_scores(prediction: AnnData, scores: pd.DataFrame, top: int) -> dict[st
 def gene_gene_correlation(expression: np.ndarray) -> np.ndarray:
     """Compute the Pearson correlation between genes across spots.
 
-    Parameters
-    ----------
-    expression
-        Spots x genes (N, G), finite.
-
-    Returns
-    -------
-    ndarray
-        (G, G) float64, 1 on the diagonal; NaN in the rows and columns of genes that do not vary.
+    ``expression`` is spots x genes (N, G), finite. The result (G, G) is float64, 1 on the diagonal and NaN in the rows
+    and columns of genes that do not vary.
     """
     expression = np.asarray(expression, dtype=np.float64)
     check_finite(expression, "expression")
@@ -76,12 +67,8 @@ def similarity(predicted: np.ndarray, observed: np.ndarray) -> float:
     """Correlate the upper triangles of two gene-gene correlation matrices (G, G).
 
     Pairs that the truth leaves undefined are skipped. A pair that only the prediction leaves undefined counts as 0, so
-    that predicting constants cannot raise the score.
-
-    Returns
-    -------
-    float
-        In [-1, 1]; 0 where the prediction's triangle does not vary, NaN where the truth's does not.
+    that predicting constants cannot raise the score. The result is 0 where the prediction's triangle does not vary, NaN
+    where the truth's does not.
     """
     upper = np.triu_indices_from(observed, k=1)
     pairs = ~np.isnan(observed[upper])
@@ -100,7 +87,7 @@ def least_squares(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
 
 
 def hvg_recovery(genes: pd.DataFrame, top: int) -> float:
-    """Compute the share of the slide's HVG that are among the prediction's.
+    """Compute the share of the slide's HVG that are among the prediction's, NaN where no gene varies.
 
     Parameters
     ----------
@@ -109,11 +96,6 @@ def hvg_recovery(genes: pd.DataFrame, top: int) -> float:
         both protocols, as it selects nothing.
     top
         Size of both lists of most variable genes. Ties go by gene name; a gene that does not vary is on no list.
-
-    Returns
-    -------
-    float
-        In [0, 1]; NaN where no gene varies.
     """
     truth, own = (_most_variable(genes.set_index("gene")[f"{kind}_var"], top) for kind in ("observed", "predicted"))
     return len(truth & own) / len(truth) if truth else float("nan")

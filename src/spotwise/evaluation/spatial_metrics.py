@@ -1,7 +1,8 @@
 """Similarity and spatial autocorrelation of the expression maps of single genes.
 
-Spots lie on square arrays (legacy ST, pooled Xenium) or hexagonal ones (Visium), with holes where there is no tissue
-and with small displacements. Distances are therefore measured in pitches, the median distance between nearest spots.
+Spots ``spatial`` (N, 2) lie, in any unit, on square arrays (legacy ST, pooled Xenium) or hexagonal ones (Visium), with
+holes where there is no tissue and with small displacements. Distances are therefore measured in pitches, the median
+distance between nearest spots. Expression is log-normalised, spots x genes (N, G), finite.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import scipy  # loads a subpackage when it is used
 from scipy import sparse
 
 from spotwise.data.spot_array import spot_pitch
-from spotwise.evaluation.gene_metrics import check_finite, constant_genes, gene_blocks
+from spotwise.evaluation.gene_metrics import check_finite, constant_genes, varying_blocks
 
 # Adjacent spots are 1 pitch apart; the next ones sqrt(2) on a square array, sqrt(3) on a hexagonal one
 ADJACENT_PITCHES = 1.3
@@ -23,20 +24,7 @@ K1, K2 = 0.01, 0.03
 
 
 def spatial_metrics(predicted: np.ndarray, observed: np.ndarray, spatial: np.ndarray) -> pd.DataFrame:
-    """Compare the predicted and observed map of every gene of one slide.
-
-    Parameters
-    ----------
-    predicted, observed
-        Log-normalised expression, spots x genes (N, G), finite.
-    spatial
-        (N, 2) spot centres, any unit.
-
-    Returns
-    -------
-    DataFrame
-        ``ssim``, ``moran_observed`` and ``moran_predicted`` (`score_files.SPATIAL_METRICS`), a row per gene.
-    """
+    """Compute `score_files.SPATIAL_METRICS` of every gene of one slide, a row per gene."""
     adjacent = adjacency(spatial)
     return pd.DataFrame(
         {
@@ -59,8 +47,6 @@ def adjacency(spatial: np.ndarray, pitches: float = ADJACENT_PITCHES) -> sparse.
 
     Parameters
     ----------
-    spatial
-        (N, 2) spot centres.
     pitches
         Largest distance of adjacent spots. The default selects up to 4 spots on a square array, 6 on a hexagonal one.
 
@@ -78,11 +64,6 @@ def gaussian_window(spatial: np.ndarray) -> sparse.csr_array:
 
     Its standard deviation is 1.5 pitches, within a square of 11 pitches. On a full square array this is the window of
     Wang et al. Where spots are missing, at the border and at holes, the present ones share the weight.
-
-    Parameters
-    ----------
-    spatial
-        (N, 2) spot centres.
 
     Returns
     -------
@@ -113,22 +94,13 @@ def ssim_per_gene(predicted: np.ndarray, observed: np.ndarray, window: sparse.cs
     their unit: rescaling each to its own range, as is often done, would hide a prediction that shrinks towards the
     mean.
 
-    Parameters
-    ----------
-    predicted, observed
-        Log-normalised expression, spots x genes (N, G).
-    window
-        (N, N) from `gaussian_window`.
-
     Returns
     -------
     ndarray
         (G,) float64 in [-1, 1]: 1 for equal maps, near 0 for a constant prediction; 0.0 where the truth is constant.
     """
     ssim = np.zeros(observed.shape[1])
-    varying = np.flatnonzero(~constant_genes(observed))
-    for block in gene_blocks(len(varying)):
-        genes = varying[block]
+    for genes in varying_blocks(constant_genes(observed)):
         pair = (values[:, genes].astype(np.float64) for values in (predicted, observed))
         ssim[genes] = ssim_map(*pair, window).mean(axis=0)
     return ssim
@@ -147,13 +119,6 @@ def ssim_map(predicted: np.ndarray, observed: np.ndarray, window: sparse.csr_arr
 def morans_i(expression: np.ndarray, adjacent: sparse.csr_array) -> np.ndarray:
     """Compute Moran's I of every gene with scanpy.
 
-    Parameters
-    ----------
-    expression
-        Spots x genes (N, G), finite.
-    adjacent
-        (N, N) weights, symmetric, such as `adjacency`.
-
     Returns
     -------
     ndarray
@@ -167,8 +132,6 @@ def morans_i(expression: np.ndarray, adjacent: sparse.csr_array) -> np.ndarray:
     if not adjacent.nnz:
         return moran
     graph = sparse.csr_matrix(adjacent)
-    varying = np.flatnonzero(~constant_genes(expression))
-    for block in gene_blocks(len(varying)):
-        genes = varying[block]
+    for genes in varying_blocks(constant_genes(expression)):
         moran[genes] = scanpy_morans_i(graph, expression[:, genes].T.astype(np.float64))
     return moran

@@ -31,10 +31,9 @@ def sweep_fold(fold: Fold, bank_fold: Fold, bank: Embeddings, queries: Embedding
 
     Parameters
     ----------
-    fold
-        The fold, with truth and ranks of its test slides.
-    bank_fold
-        The fold whose expression is retrieved: the same, or the one corrected by Harmony.
+    fold, bank_fold
+        The fold with truth and ranks of its test slides, and the fold whose expression is retrieved: the same, or the
+        one corrected by Harmony.
     bank, queries
         Embedded training expression and test patches.
     top
@@ -64,19 +63,10 @@ def sweep_fold(fold: Fold, bank_fold: Fold, bank: Embeddings, queries: Embedding
 
 
 def retrieve_each(queries: Embeddings, bank: Embeddings, expression: np.ndarray, ks: list[int]) -> np.ndarray:
-    """Average the expression of the top K spots for several K.
+    """Average the expression (M, G) of the top K bank spots for several ascending K.
 
     The bank is ranked once per query, in blocks of queries, and each K adds its further spots to the previous sum.
     Equal similarities are ordered by row, as in `similarity_search.nearest`.
-
-    Parameters
-    ----------
-    queries, bank
-        Q and M embedded spots.
-    expression
-        (M, G) log-normalised expression of the bank's spots.
-    ks
-        Ascending, at most M.
 
     Returns
     -------

@@ -21,14 +21,7 @@ def model_cost(summary_json: str | os.PathLike, benchmark_tsv: str | os.PathLike
     """Read the cost of the training or fit of one model.
 
     A training writes its time and device into its summary. A fit, which runs on the CPU, does not, so its time comes
-    from Snakemake's benchmark.
-
-    Parameters
-    ----------
-    summary_json
-        The model's summary.
-    benchmark_tsv
-        The benchmark of the job that made it, if there is one; read for a fit only.
+    from Snakemake's benchmark of the job, if there is one.
 
     Returns
     -------
@@ -55,19 +48,8 @@ def model_cost(summary_json: str | os.PathLike, benchmark_tsv: str | os.PathLike
     }
 
 
-def embedding_cost(benchmark_tsv: str | os.PathLike) -> dict[str, object]:
-    """Read the cost of embedding one slide, whose device is not recorded."""
-    return {"step": EMBEDDING, "seconds": benchmark_seconds(benchmark_tsv), "device": "", "peak_gpu_gib": np.nan}
-
-
 def benchmark_seconds(path: str | os.PathLike) -> float:
-    """Read a job's wall seconds from Snakemake's benchmark, NaN without that file.
-
-    Raises
-    ------
-    InputError
-        The file lacks the column ``s`` or its row.
-    """
+    """Read a job's wall seconds from Snakemake's benchmark, NaN without that file."""
     if not Path(path).exists():
         return float("nan")
     benchmark = pd.read_csv(path, sep="\t")
@@ -89,7 +71,7 @@ def collect_job_costs(
     methods, summaries, benchmarks
         For each model: its method, its summary and the benchmark of its job (`model_cost`).
     embeddings
-        Encoder -> the benchmark of each slide's embedding.
+        Encoder -> the benchmark of each slide's embedding, whose device is not recorded.
 
     Returns
     -------
@@ -98,17 +80,16 @@ def collect_job_costs(
     """
     models = zip(methods, summaries, benchmarks, strict=True)
     rows = [{"name": method, **model_cost(summary, benchmark)} for method, summary, benchmark in models]
-    rows += [{"name": encoder, **embedding_cost(path)} for encoder, paths in embeddings.items() for path in paths]
+    rows += [
+        {"name": encoder, "step": EMBEDDING, "seconds": benchmark_seconds(path), "device": "", "peak_gpu_gib": np.nan}
+        for encoder, paths in embeddings.items()
+        for path in paths
+    ]
     return pd.DataFrame(rows, columns=["name", "step", "seconds", "device", "peak_gpu_gib"])
 
 
 def cost_table(costs: pd.DataFrame) -> pd.DataFrame:
-    """Summarise the jobs of each method and encoder.
-
-    Parameters
-    ----------
-    costs
-        As from `collect_job_costs`.
+    """Summarise the jobs (from `collect_job_costs`) of each method and encoder.
 
     Returns
     -------
@@ -117,19 +98,17 @@ def cost_table(costs: pd.DataFrame) -> pd.DataFrame:
         the timed runs, NaN without any; device (several joined by ``; ``); peak_gpu_gib (highest).
     """
     jobs = costs.groupby(["name", "step"], sort=False)
-    seconds = jobs["seconds"]
-    return pd.DataFrame(
-        {
-            "runs": jobs.size(),
-            "timed": seconds.count(),
-            "seconds_median": seconds.median(),
-            "seconds_min": seconds.min(),
-            "seconds_max": seconds.max(),
-            "hours": seconds.sum(min_count=1) / 3600,
-            "device": jobs["device"].agg(lambda names: "; ".join(sorted(set(names)))),
-            "peak_gpu_gib": jobs["peak_gpu_gib"].max(),
-        }
-    ).reset_index()
+    table = jobs.agg(
+        runs=("seconds", "size"),
+        timed=("seconds", "count"),
+        seconds_median=("seconds", "median"),
+        seconds_min=("seconds", "min"),
+        seconds_max=("seconds", "max"),
+        hours=("seconds", lambda seconds: seconds.sum(min_count=1) / 3600),
+        device=("device", lambda names: "; ".join(sorted(set(names)))),
+        peak_gpu_gib=("peak_gpu_gib", "max"),
+    )
+    return table.reset_index()
 
 
 def write_costs(table: pd.DataFrame, csv: str | os.PathLike) -> None:
