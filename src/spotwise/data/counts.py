@@ -27,10 +27,8 @@ NO_NAME = {"", "nan", "NaN", "NA", "None"}
 KEPT_OBS = ("in_tissue", "array_row", "array_col")
 MAX_LISTED = 50
 LARGEST_COUNT = 2**24  # float32 represents every whole number up to this one
-# Values of `expression.outside`, and the largest share of spots off the slide that may be dropped: more of them mean
-# a wrong scale
-REFUSE, DROP = "refuse", "drop"
-MAX_OUTSIDE_SHARE = 0.1
+REFUSE, DROP = "refuse", "drop"  # values of `expression.outside`
+MAX_OUTSIDE_SHARE = 0.1  # of the spots may be dropped; more off the slide mean a wrong scale
 # qc.json warns above these shares
 DROPPED_SPOTS_WARNING = 0.2
 CONTROL_COUNTS_WARNING = 0.05
@@ -53,27 +51,22 @@ def clean_counts(
     Parameters
     ----------
     adata
-        Spots x features, raw counts, dense or sparse, ``obsm["spatial"]`` (N, 2) spot centres (x, y) in level-0 pixels.
-        Not modified.
-    sample
-        Sample id, for ``qc``.
+        Spots x features, raw counts, ``obsm["spatial"]`` (N, 2) spot centres (x, y) in level-0 pixels. Not modified.
+    sample, source
+        Sample id for ``qc``, and file for error messages.
     slide_size
-        Width and height of the slide in level-0 pixels; ``None`` without a slide: then only negative coordinates count
-        as off the slide.
+        Width and height in level-0 pixels. Without it, only negative coordinates count as off the slide.
     min_counts
         Minimum counts of a spot, without control features.
-    source
-        The file that error messages name.
     outside
-        Treatment of spots whose centre lies off the slide: ``refuse`` raises an error, ``drop`` drops and reports up to
-        a tenth of the spots, as HEST's own code does.
+        ``refuse`` raises an error for spots whose centre lies off the slide, ``drop`` drops up to a tenth of the spots,
+        as HEST's own code does.
 
     Returns
     -------
     counts
-        Spots x genes in the file's order: X CSR float32 counts; ``obs["total_counts"]`` int64; ``in_tissue``,
-        ``array_row`` and ``array_col`` of obs if present; ``obsm["spatial"]`` float64; ``uns["spatial"]`` if present;
-        ``uns["dropped_barcodes"]``, the barcodes of all dropped spots.
+        Spots x genes in the file's order: X CSR float32; ``obs`` with ``total_counts`` int64 and `KEPT_OBS` if present;
+        ``obsm["spatial"]`` float64; ``uns["spatial"]`` if present; ``uns["dropped_barcodes"]``.
     qc
         What was dropped and why, ready for JSON.
 
@@ -138,7 +131,6 @@ def _check_barcodes(adata: AnnData, source: object) -> None:
 
 
 def _checked_counts(adata: AnnData, source: object) -> sparse.csr_matrix:
-    """Return X as canonical CSR float32 after checking every value and index."""
     if adata.X is None:
         raise InputError(source, "X", "nothing", "raw counts, spots x genes")
     if adata.X.dtype.kind not in "biuf":
@@ -167,7 +159,6 @@ def _checked_counts(adata: AnnData, source: object) -> sparse.csr_matrix:
 
 
 def _checked_spatial(adata: AnnData, source: object) -> np.ndarray:
-    """Return the spot centres (N, 2) as float64, finite and not all identical."""
     field = f'obsm["{SPATIAL}"]'
     if SPATIAL not in adata.obsm:
         raise InputError(source, field, "nothing", "spot centres (x, y) in level-0 pixels")
@@ -191,18 +182,15 @@ def _checked_spatial(adata: AnnData, source: object) -> np.ndarray:
 def _on_slide(
     spatial: np.ndarray, slide_size: tuple[int, int] | None, barcodes: pd.Index, outside: str, source: object
 ) -> np.ndarray:
-    """Tell which spot centres lie on the slide (N,); raise unless the others may be dropped."""
-    size = np.array(slide_size if slide_size is not None else (np.inf, np.inf))
+    """Return which spot centres lie on the slide (N,), and raise unless the others may be dropped."""
+    size = np.array(slide_size or (np.inf, np.inf))
     inside = ((spatial >= 0) & (spatial < size)).all(axis=1)
     n_outside = int((~inside).sum())
     if n_outside == 0 or (outside == DROP and n_outside <= MAX_OUTSIDE_SHARE * len(inside)):
         return inside
     row = int(np.flatnonzero(~inside)[0])
     found = f"{n_outside} of {len(inside)} spots off the slide, first {barcodes[row]!r} at {_point(spatial[row])}"
-    if slide_size is None:
-        expected = "no negative coordinates"
-    else:
-        expected = f"x below {slide_size[0]} and y below {slide_size[1]}, none negative"
+    expected = f"x below {size[0]} and y below {size[1]}, none negative" if slide_size else "no negative coordinates"
     if ((spatial >= 0) & (spatial < size[::-1])).all():
         expected += "; all spots would fit with x and y swapped"
     elif not inside.any():
@@ -219,40 +207,30 @@ def _point(xy: np.ndarray) -> str:
 
 
 class _Features(NamedTuple):
-    """The F features of a slide, and the G genes that they measure.
+    """Features of a slide, and the genes that they measure."""
 
-    Attributes
-    ----------
-    names
-        (F,) names, stripped.
-    gene
-        (F,) index into ``genes``; -1 for unnamed features and controls.
-    is_control
-        (F,) bool.
-    genes
-        G symbols in order of first appearance.
-    merged
-        Genes with several features.
-    """
-
-    names: np.ndarray
-    gene: np.ndarray
-    is_control: np.ndarray
-    genes: list[str]
-    merged: list[str]
+    names: np.ndarray  # (F,) stripped
+    gene: np.ndarray  # (F,) index into `genes`; -1 for unnamed features and controls
+    is_control: np.ndarray  # (F,) bool
+    genes: list[str]  # in order of first appearance
 
 
 def _classify_features(adata: AnnData, source: object) -> _Features:
     names = np.array([str(name).strip() for name in adata.var_names], dtype=object)
-    unnamed = np.array([name in NO_NAME for name in names], dtype=bool)
     is_control = np.array([CONTROL_FEATURES.match(name) is not None for name in names], dtype=bool)
-    is_gene = ~unnamed & ~is_control
+    is_gene = ~is_control & [name not in NO_NAME for name in names]
     if not is_gene.any():
         raise InputError(source, "var index", f"no gene among {len(names)} features", "gene symbols")
     _check_symbols(names[is_gene], adata, source)
+    symbols = names[is_gene]
+    known = set(symbols)
+    for index, name in enumerate(symbols):
+        suffixed = MADE_UNIQUE.match(name)
+        if suffixed and suffixed[1] in known:
+            symbols[index] = suffixed[1]
     gene = np.full(len(names), -1)
-    gene[is_gene], genes, merged = _group_features(names[is_gene])
-    return _Features(names, gene, is_control, genes, merged)
+    gene[is_gene], genes = pd.factorize(symbols)
+    return _Features(names, gene, is_control, genes.tolist())
 
 
 def _check_symbols(names: np.ndarray, adata: AnnData, source: object) -> None:
@@ -269,26 +247,12 @@ def _check_symbols(names: np.ndarray, adata: AnnData, source: object) -> None:
     raise InputError(source, "var index", found, f"gene symbols: set adata.var_names from {where} and save the file")
 
 
-def _group_features(names: np.ndarray) -> tuple[np.ndarray, list[str], list[str]]:
-    """Return the gene of each feature, the genes in order of appearance, and those with several features."""
-    known = set(names)
-    symbols = []
-    for name in names:
-        suffixed = MADE_UNIQUE.match(name)
-        symbols.append(suffixed[1] if suffixed and suffixed[1] in known else name)
-    gene_of_feature, genes = pd.factorize(np.array(symbols, dtype=object))
-    merged = [str(gene) for gene in genes[np.bincount(gene_of_feature) > 1]]
-    return gene_of_feature, [str(gene) for gene in genes], merged
-
-
 def _sum_features(counts: sparse.csr_matrix, features: _Features) -> sparse.csr_matrix:
     """Sum the columns (N, F) of each gene: CSR float32 (N, G) without stored zeros."""
     columns = np.flatnonzero(features.gene >= 0)
-    membership = sparse.csr_matrix(
-        (np.ones(len(columns), dtype=np.float32), (columns, features.gene[columns])),
-        shape=(counts.shape[1], len(features.genes)),
-    )
-    summed = sparse.csr_matrix(counts @ membership)
+    ones = np.ones(len(columns), dtype=np.float32)
+    shape = counts.shape[1], len(features.genes)
+    summed = counts @ sparse.csr_matrix((ones, (columns, features.gene[columns])), shape=shape)
     summed.eliminate_zeros()
     summed.sort_indices()
     return summed
@@ -296,16 +260,16 @@ def _sum_features(counts: sparse.csr_matrix, features: _Features) -> sparse.csr_
 
 def _feature_qc(features: _Features, counts: np.ndarray) -> dict:
     """Summarise the features from their ``counts`` (F,) over the slide."""
-    n_of_genes, n_controls = int((features.gene >= 0).sum()), int(features.is_control.sum())
+    of_gene, n_controls = features.gene[features.gene >= 0], int(features.is_control.sum())
     return {
         "n_features_in": len(features.names),
         "n_genes_kept": len(features.genes),
-        "n_unnamed_dropped": len(features.names) - n_of_genes - n_controls,
+        "n_unnamed_dropped": len(features.names) - len(of_gene) - n_controls,
         "n_controls_dropped": n_controls,
         "controls_dropped": features.names[features.is_control][:MAX_LISTED].tolist(),
         "control_share_of_counts": float(counts[features.is_control].sum() / max(counts.sum(), 1)),
-        "n_features_merged": n_of_genes - len(features.genes),
-        "genes_merged": features.merged[:MAX_LISTED],
+        "n_features_merged": len(of_gene) - len(features.genes),
+        "genes_merged": [features.genes[gene] for gene in np.flatnonzero(np.bincount(of_gene) > 1)[:MAX_LISTED]],
     }
 
 
