@@ -2,14 +2,14 @@
 
 The picture hash is our own. ``imagehash`` has the comparison of adjacent cells (``dhash``, ``dhash_vertical``), but
 neither the box around the tissue, without which a changed margin hides a copy (distance .34 instead of .02), nor the
-eight symmetries, which here come from one grid instead of 16 resized images. On the same box it separates copies from
-other slides as well as ours, not better, and would change the distances in published audits.
+eight symmetries. On the same box it separates copies from other slides as well as ours, not better, and would change
+the distances in published audits.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,8 +30,7 @@ HASH_EDGE = 16  # cells along a side: 16 x 16 differences to the right and as ma
 HASH_BITS = 2 * HASH_EDGE**2
 DENSITY_EDGE = 256  # width in pixels at which tissue is detected
 GLASS_PERCENTILE = 95  # of each channel: glass is the brightest part of a slide
-# Optical density above glass: tissue from the first value on, with full weight from the second. The haze of stain on
-# the glass around the her2st sections stays below the first
+# Optical density above glass where tissue starts, beyond the haze of stain on her2st's glass, and has full weight
 DENSITY_RANGE = (0.05, 0.35)
 BOX_QUANTILES = (0.05, 0.95)  # of the tissue along each axis: robust to dust and to a cropped edge
 
@@ -54,20 +53,18 @@ def fingerprint(
     Parameters
     ----------
     files
-        Input files of the sample: counts, metadata, slide or patches.
+        Input files of the sample, counts, metadata, slide or patches.
     picture
         Thumbnail of the whole slide.
-    counts
-        Cleaned counts.
-    patches
-        Its ``patches.h5``.
+    counts, patches
+        Cleaned counts and ``patches.h5``.
 
     Returns
     -------
     dict
-        Ready for JSON: ``files`` (path below the data folder, size in bytes, sha256), ``picture`` (see
-        :func:`picture_hashes`), ``spots`` (see :func:`spot_sketch`), ``n_spots`` with a patch, and
-        ``n_without_tissue``, those whose patch shows less than `LEAST_TISSUE` (see :func:`tissue_shares`).
+        Ready for JSON: ``files`` (see :func:`file_record`), ``picture`` (:func:`picture_hashes`), ``spots``
+        (:func:`spot_sketch`), ``n_spots`` with a patch, and ``n_without_tissue``, those whose patch shows less than
+        `LEAST_TISSUE` (:func:`tissue_shares`).
     """
     rows = np.sort(spots_with_patches(counts, patches).patch)
     with Image.open(picture) as image:
@@ -92,12 +89,6 @@ def picture_hashes(image: Image.Image) -> list[str] | None:
     A bit tells whether a cell of the grid is brighter than the cell to its left, or above. The grid lies over the
     middle of the tissue, not over the picture, so that the width of the margin does not matter.
 
-    Largest :func:`picture_distance` among the five her2st sections and 16 generated slides: JPEG of quality 40 and half
-    the size .05; 15 % darker .04; up to 2 % cropped off each side .12, up to 5 % .20 (median .05); a wider margin of
-    glass .03; rotated by quarter turns or mirrored, and cropped by 2 % .17, by 5 % .22; rotated by 3 degrees .27. Four
-    serial sections of one tumour are .38 to .45 apart, and at least .32 after the best of 200 rotations and stretches;
-    all other pairs .41 or more. A margin of another colour than the glass hides the tissue: such a copy is not found.
-
     Returns
     -------
     list of str or None
@@ -108,7 +99,8 @@ def picture_hashes(image: Image.Image) -> list[str] | None:
         return None
     edge = HASH_EDGE + 1
     grey = np.asarray(image.convert("L").resize((edge, edge), Image.Resampling.BOX, box=box), dtype=np.int16)
-    return [_difference_hash(turned) for turned in _symmetries(grey)]
+    turned = [np.rot90(grey, quarter_turns) for quarter_turns in range(4)]
+    return [_difference_hash(view) for square in turned for view in (square, square[:, ::-1])]
 
 
 def _middle_of_tissue(image: Image.Image) -> tuple[float, float, float, float] | None:
@@ -132,14 +124,6 @@ def _between_quantiles(weight: np.ndarray) -> np.ndarray:
     return np.interp(BOX_QUANTILES, cumulative, np.arange(len(cumulative)))
 
 
-def _symmetries(grey: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield the four rotations of a square and the mirror image of each."""
-    for quarter_turns in range(4):
-        turned = np.rot90(grey, quarter_turns)
-        yield turned
-        yield turned[:, ::-1]
-
-
 def _difference_hash(grey: np.ndarray) -> str:
     rightwards = grey[:-1, 1:] > grey[:-1, :-1]
     downwards = grey[1:, :-1] > grey[:-1, :-1]
@@ -147,39 +131,20 @@ def _difference_hash(grey: np.ndarray) -> str:
 
 
 def picture_distance(first: Sequence[str], second: Sequence[str]) -> float:
-    """Compute the share of differing bits of two pictures, over the symmetries of the second.
+    """Return the smallest share of differing bits over the symmetries of the second picture.
 
-    Parameters
-    ----------
-    first, second
-        As returned by :func:`picture_hashes`.
-
-    Returns
-    -------
-    float
-        0 for the same picture, about 0.4 to 0.5 for different ones.
+    It is 0 for the same picture and about 0.4 to 0.5 for different ones, both as :func:`picture_hashes` returns them.
     """
     return min((int(first[0], 16) ^ int(turned, 16)).bit_count() for turned in second) / HASH_BITS
 
 
 def spot_sketch(counts: csr_matrix, genes: Sequence[str]) -> list[str]:
-    """Sketch the spots of a slide by the `SKETCH` smallest of their hashes.
+    """Return the `SKETCH` smallest hashes of the spots of a slide, from its counts (N, G).
 
     The sketches of two slides suffice to estimate their share of common spots. The hash of a spot is the sum over genes
     of its counts times a number derived from the gene's name, modulo 2**64: the order of spots and genes, barcodes, and
-    genes without counts do not matter. Spots with fewer than `FEWEST_COUNTS` counts are left out.
-
-    Parameters
-    ----------
-    counts
-        (N, G) counts.
-    genes
-        (G,) symbols.
-
-    Returns
-    -------
-    list of str
-        Hexadecimals of 16 digits, ascending.
+    genes without counts do not matter. Spots with fewer than `FEWEST_COUNTS` counts are left out. Hashes are
+    hexadecimals of 16 digits, ascending.
     """
     numbers = [int.from_bytes(hashlib.blake2b(gene.encode(), digest_size=8).digest(), "big") for gene in genes]
     enough = np.asarray(counts.sum(axis=1)).ravel() >= FEWEST_COUNTS
@@ -195,23 +160,11 @@ def shared_spots(first: Sequence[str], second: Sequence[str]) -> float:
 
 
 def tissue_shares(patches: str | Path, rows: np.ndarray) -> np.ndarray:
-    """Compute the share of each patch that shows tissue.
+    """Compute the share (N,) of each patch that shows tissue, for ascending rows of ``patches.h5``.
 
     Tissue is a block of `BLOCK_PX` pixels with a grey-value SD of at least `FLAT_SD`: structure instead of colour, as
-    in Bug, Feuerhake & Merhof (BVM 2015), because the glass of the her2st slides is pink, and fat and loose stroma are
-    hardly darker. There, all 1,003 spots, fat included, have .32 or more, 750 patches of glass .09 or less. Tissue
-    without structure, or out of focus, is taken for glass.
-
-    Parameters
-    ----------
-    patches
-        ``patches.h5``, images of a whole number of blocks.
-    rows
-        (N,) ascending rows of the patches.
-
-    Returns
-    -------
-    (N,) float64 in [0, 1].
+    in Bug, Feuerhake & Merhof (BVM 2015), because glass may be stained, and fat and loose stroma are hardly darker.
+    Tissue without structure, or out of focus, is taken for glass. Patches must measure a whole number of blocks.
     """
     shares = []
     with h5py.File(patches) as file:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
+import pandas as pd
 from scipy import sparse
 
 from spotwise.constants import (
@@ -43,41 +44,19 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Fold:
-    """One fold of N spots and G genes.
+    """One fold of N spots and G genes."""
 
-    Attributes
-    ----------
-    genes
-        (G,) symbols of the panel, sorted.
-    is_marker
-        (G,) bool.
-    expression
-        (N, G) float32, log-normalised; NaN if a test slide does not measure a gene of the panel.
-    sample, patient, barcode, role
-        (N,) slide, patient, spot, and role of the spot: ``train``, ``val`` or ``test``.
-    patch
-        (N,) int64 row of the spot's patch in its slide's ``patches.h5``.
-    spatial
-        (N, 2) spot centres (x, y), level-0 pixels.
-    array
-        (N, 2) int64 row and column of the spot on its slide's array.
-    total_counts
-        (N,) float32 counts of the spot over all genes.
-    cohort, protocol, fold
-        Identity of the fold.
-    """
-
-    genes: np.ndarray
-    is_marker: np.ndarray
-    expression: np.ndarray
-    sample: np.ndarray
-    patient: np.ndarray
-    barcode: np.ndarray
-    role: np.ndarray
-    patch: np.ndarray
-    spatial: np.ndarray
-    array: np.ndarray
-    total_counts: np.ndarray
+    genes: np.ndarray  # (G,) symbols of the panel, sorted
+    is_marker: np.ndarray  # (G,) bool
+    expression: np.ndarray  # (N, G) float32, log-normalised; NaN if a test slide does not measure a gene of the panel
+    sample: np.ndarray  # (N,) slide
+    patient: np.ndarray  # (N,)
+    barcode: np.ndarray  # (N,)
+    role: np.ndarray  # (N,) `train`, `val` or `test`
+    patch: np.ndarray  # (N,) int64 row of the spot's patch in its slide's patches.h5
+    spatial: np.ndarray  # (N, 2) spot centres (x, y), level-0 pixels
+    array: np.ndarray  # (N, 2) int64 row and column of the spot on its slide's array
+    total_counts: np.ndarray  # (N,) float32 counts of the spot over all genes
     cohort: str
     protocol: str
     fold: int
@@ -91,31 +70,22 @@ class Fold:
 
     @property
     def bank(self) -> np.ndarray:
-        """Find the rows whose expression may be retrieved.
-
-        These are all spots of the training slides, as in the released inference, including those for validation.
-        """
+        """Find the rows that may be retrieved, validation spots included as in the released inference."""
         return self.rows(TRAIN, VAL)
 
     def owner(self) -> np.ndarray:
-        """Return the group (N,) of each spot for grouped cross-validation within the training spots.
+        """Return the group (N,) of each spot for cross-validation within the training spots.
 
-        The patient under the patient protocol if there are several, otherwise the slide.
+        It is the patient under the patient protocol if there are several, otherwise the slide.
         """
         several = len(set(self.patient[self.bank])) > 1
         return self.patient if self.protocol == PATIENT and several else self.sample
 
     def reference(self, sample: str) -> tuple[np.ndarray, np.ndarray]:
-        """Compute mean and variance per gene of the slides that choose the evaluation genes.
+        """Compute mean and variance per gene, (G,) float64, of the slides that choose the evaluation genes.
 
-        Under the paper protocol these are the truth of the test slide itself, as in the released code. Under the
-        patient protocol they are the training slides with equal weights, and the variance is that within slides, so
-        that a batch effect makes no gene variable.
-
-        Returns
-        -------
-        mean, variance
-            (G,) float64 each.
+        Under the paper protocol this is the test slide itself, as in the released code. Under the patient protocol it
+        is the training slides with equal weights, and the variance within slides, so that batch effects do not count.
         """
         slides = [sample] if self.protocol == PAPER else sorted(set(self.sample[self.bank]))
         roles = (TEST,) if self.protocol == PAPER else (TRAIN, VAL)
@@ -144,10 +114,9 @@ def spots_with_patches(lognorm: AnnData, patches: str | Path, genes: Sequence[st
 
     Parameters
     ----------
-    lognorm
-        Log-normalised slide, with the barcodes that cleaning dropped.
-    patches
-        Its ``patches.h5``. Spots without a patch and patches of dropped spots are left out.
+    lognorm, patches
+        Log-normalised slide with the barcodes that cleaning dropped, and its ``patches.h5``. Spots without a patch and
+        patches of dropped spots are left out.
     genes
         Genes to keep if the slide measures them; all by default.
 
@@ -185,15 +154,7 @@ def spots_with_patches(lognorm: AnnData, patches: str | Path, genes: Sequence[st
 
 
 def check_one_species(counts: Mapping[str, str | Path]) -> None:
-    """Check that all slides (sample -> ``counts.h5ad``) are of one species.
-
-    Gene symbols of two species hardly overlap.
-
-    Raises
-    ------
-    InputError
-        Two slides have different species in their metadata.
-    """
+    """Raise an `InputError` unless all slides (sample -> ``counts.h5ad``) with a known species share it."""
     known: dict[str, str] = {}
     for sample, path in counts.items():
         with h5py.File(path) as file:
@@ -223,16 +184,12 @@ def assemble_fold(
     ----------
     plan
         The training, validation and test slides; there may be no test slide.
-    slides
-        All slides of ``plan`` by sample id.
-    patient_of
-        Patient of each slide.
+    slides, patient_of
+        All slides of ``plan`` and their patients, by sample id.
     genes, markers
         The panel, and the marker genes in it.
-    validation_fraction
-        Share of spots held out unless validation is a whole slide.
-    seed
-        Seed of the random validation spots.
+    validation_fraction, seed
+        Share of spots held out unless validation is a whole slide, and seed of their random choice.
 
     Raises
     ------
@@ -249,14 +206,11 @@ def assemble_fold(
         parts.append(
             {
                 "expression": _on_panel(slide, genes, sample, may_lack=sample in plan.test),
-                "sample": np.full(len(slide.barcode), sample, dtype=object),
-                "patient": np.full(len(slide.barcode), patient_of[sample], dtype=object),
-                "barcode": np.asarray(slide.barcode, dtype=object),
+                "sample": np.full(len(role), sample, dtype=object),
+                "patient": np.full(len(role), patient_of[sample], dtype=object),
                 "role": role,
-                "patch": np.asarray(slide.patch, dtype=np.int64),
-                "spatial": np.asarray(slide.spatial, dtype=np.float64),
-                "array": np.asarray(slide.array, dtype=np.int64),
                 "total_counts": np.asarray(slide.total_counts, dtype=np.float32),
+                **{name: getattr(slide, name) for name in ("barcode", "patch", "spatial", "array")},
             }
         )
     joined = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
@@ -275,14 +229,14 @@ def assemble_fold(
 
 def _on_panel(slide: SlideSpots, genes: Sequence[str], sample: str, may_lack: bool) -> np.ndarray:
     """Select the expression (N, G) float32 of the panel, NaN for genes that the slide does not measure."""
-    column = {gene: index for index, gene in enumerate(slide.genes)}
-    lacking = [gene for gene in genes if gene not in column]
-    if lacking and not may_lack:
-        raise InputError(sample, "genes", f"{lacking[0]} missing", "every gene of the panel in every training slide")
+    column = pd.Index(slide.genes).get_indexer(genes)
+    measured = column >= 0
+    if not (measured.all() or may_lack):
+        lacking = np.asarray(genes)[~measured][0]
+        raise InputError(sample, "genes", f"{lacking} missing", "every gene of the panel in every training slide")
     expression = np.full((len(slide.barcode), len(genes)), np.nan, dtype=np.float32)
-    measured = [index for index, gene in enumerate(genes) if gene in column]
-    values = slide.expression[:, [column[genes[index]] for index in measured]]
-    expression[:, measured] = values if isinstance(values, np.ndarray) else values.toarray()
+    values = slide.expression[:, column[measured]]
+    expression[:, measured] = values.toarray() if sparse.issparse(values) else values
     return expression
 
 
@@ -307,28 +261,26 @@ def write_fold(path: str | Path, fold: Fold) -> None:
     with hdf5.create(path) as file:
         for field in fields(Fold):
             value = getattr(fold, field.name)
-            if not isinstance(value, np.ndarray):
-                file.attrs[field.name] = value
-            elif value.dtype == object:
-                file.create_dataset(field.name, data=value, dtype=h5py.string_dtype())
+            if isinstance(value, np.ndarray):
+                dtype = h5py.string_dtype() if value.dtype == object else None
+                file.create_dataset(field.name, data=value, dtype=dtype, compression="lzf" if value.ndim > 1 else None)
             else:
-                file.create_dataset(field.name, data=value, compression="lzf" if value.ndim > 1 else None)
+                file.attrs[field.name] = value
         file.attrs["sha256"] = content_hash(fold)
 
 
 def read_fold(path: str | Path) -> Fold:
     """Read ``fold.h5``."""
-    values: dict[str, object] = {}
     with h5py.File(path) as file:
-        for field in fields(Fold):
-            if field.name in file.attrs:
-                value = file.attrs[field.name]
-                values[field.name] = value if isinstance(value, str) else int(value)
-            elif h5py.check_string_dtype(file[field.name].dtype):
-                values[field.name] = file[field.name].asstr()[:]
-            else:
-                values[field.name] = file[field.name][:]
-    return Fold(**values)
+        arrays = {
+            name: (data.asstr() if h5py.check_string_dtype(data.dtype) else data)[:] for name, data in file.items()
+        }
+        return Fold(
+            **arrays,
+            cohort=file.attrs["cohort"],
+            protocol=file.attrs["protocol"],
+            fold=int(file.attrs["fold"]),
+        )
 
 
 def content_hash(fold: Fold) -> str:

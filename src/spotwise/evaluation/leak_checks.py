@@ -36,7 +36,7 @@ CHECKPOINT = "checkpoint chosen on slides or patients that train"
 SAME_FILE, SAME_PICTURE, SAME_COUNTS = "same file twice", "same picture twice", "same counts twice"
 NO_TISSUE, OFF_TISSUE = "spots whose patch shows no tissue", "spots marked as off the tissue"
 
-# Between the largest distance of a copy (.22) and the smallest of two slides (.32), see `fingerprints.picture_hashes`
+# Between the largest distance of a copy (.22) and the smallest of two slides (.32), see docs/limitations.md
 SAME_PICTURE_DISTANCE = 0.25
 SAME_COUNTS_SHARE = 0.05  # Jaccard's index; different slides have no spot in common
 OFF_TISSUE_WARNING = 0.05  # share of a slide's spots
