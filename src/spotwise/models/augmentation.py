@@ -1,4 +1,4 @@
-"""Augmentations of training images beside the flips and rotations of :mod:`spotwise.training.dataset`."""
+"""Augmentations of training images beside flips and right-angle rotations."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-# Side of the images that the lengths of a warp are meant for, and the share of images that it moves
+# Side of the images in which a warp's lengths are given, and the share of images that it moves
 WARPED_PX = 256
 WARPED_FRACTION = 0.8
 
@@ -75,8 +75,8 @@ def warp(images: Tensor, generator: torch.Generator) -> Tensor:
 def warped(images: Tensor, by: Warp) -> Tensor:
     """Apply a projection, flips and changes of colour to images (B, 3, H, W).
 
-    The projection maps output pixels to input pixels, with its origin at the image's first pixel. What it takes from
-    outside the image is 0, the mean colour.
+    The projection maps output pixels to input pixels, with its origin at the image's first pixel. Pixels from outside
+    the image are 0, the mean colour.
     """
     height, width = images.shape[2:]
     unit = height / WARPED_PX
@@ -100,5 +100,5 @@ def warped(images: Tensor, by: Warp) -> Tensor:
     return images * gain + offset
 
 
-# By the name that a method's context gives: images (B, 3, H, W), normalised, and a CPU generator to draw from
+# By name: functions of normalised images (B, 3, H, W) and a CPU generator
 AUGMENTATIONS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {"warp": warp}

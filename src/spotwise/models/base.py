@@ -1,4 +1,4 @@
-"""What every trained method has in common."""
+"""Base class of the trained methods."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from spotwise.models.sizes import Sizes
 class Method(nn.Module):
     """Base of the trained methods.
 
-    A subclass adds ``loss`` and the verbs of its kind: *retrieval* and *clustering* methods ``embed_images`` and
-    ``embed_expression``, *regression* methods ``predict``.
+    A subclass implements ``loss`` and the methods of its kind: *retrieval* and *clustering* methods ``embed_images``
+    and ``embed_expression``, *regression* methods ``predict``.
 
     Attributes
     ----------
     pretrained_loaded : bool or None
-        Whether the image encoder started from published weights; ``None`` where there are none to start from.
+        Whether the image encoder started from published weights; ``None`` where none were published.
     """
 
     pretrained_loaded: bool | None = None
@@ -33,37 +33,55 @@ class Method(nn.Module):
 
     @classmethod
     def of(cls, sizes: Sizes, options: Options) -> Method:
-        """A freshly initialised network for a fold. Override it where more than the number of genes matters."""
+        """Create a freshly initialised network.
+
+        Override it where the network depends on more than the number of genes.
+        """
         return cls(sizes.genes, options)
 
     def begin(self, expression: Tensor) -> None:
-        """Look once at the training spots' expression (N, G), before the first step of a fresh training."""
+        """Prepare for a new training, given the expression (N, G) of the training spots."""
 
     def training_only(self) -> list[nn.Module]:
-        """Modules that predictions do not need."""
+        """Return the modules that predictions do not need."""
         return []
 
     def loss(self, batch: Batch, mask_generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Scalars by name: ``total``, differentiable, and detached ones to watch.
+        """Compute the loss of a batch.
 
-        ``mask_generator``, on the batch's device, fixes what is random in validation.
+        Parameters
+        ----------
+        batch
+            B spots.
+        mask_generator
+            Generator of the masks, on the batch's device; makes validation deterministic.
+
+        Returns
+        -------
+        dict
+            Scalars by name: ``total``, differentiable, and detached ones to monitor.
         """
         raise NotImplementedError
 
     def validate(self, batches: Iterable[Batch], n_spots: int, mask_generator: torch.Generator) -> dict[str, float]:
-        """Numbers by name that tell how good the epoch was, over all validation spots; the lowest ``total`` is kept.
+        """Compute the criteria of an epoch over all validation spots.
 
-        Here the mean of each loss term. A method whose loss says little of spots that it was not trained on overrides
-        it with a criterion of its own.
+        By default the mean of each loss term. A method whose loss says little about spots that it was not trained on
+        overrides it with a criterion of its own.
 
         Parameters
         ----------
         batches
-            Every validation spot once, unaugmented, always the same batches.
+            Every validation spot once, unaugmented, in the same batches each epoch.
         n_spots
-            Spots in all of them.
+            Number of validation spots.
         mask_generator
             As in :meth:`loss`.
+
+        Returns
+        -------
+        dict
+            Numbers by name. The epoch with the lowest ``total`` is kept.
         """
         means: dict[str, float] = {}
         for batch in batches:
@@ -72,5 +90,5 @@ class Method(nn.Module):
         return means
 
     def predict(self, batch: Batch) -> Tensor:
-        """Expression (B, G) of spots whose ``batch.expression`` is ``None``."""
+        """Predict the expression (B, G) of spots whose ``batch.expression`` is ``None``."""
         raise NotImplementedError

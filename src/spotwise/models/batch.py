@@ -1,4 +1,4 @@
-"""What a trained method is shown: a batch of spots, and what a method may ask for beside their images."""
+"""Batches of spots, and the context of the spots that a method can request."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ if TYPE_CHECKING:  # options need a context where torch is not imported
 
 @dataclass(frozen=True)
 class Context:
-    """What a method needs of its spots; :class:`spotwise.training.dataset.Spots` provides it.
+    """What a method requests of its spots from :class:`spotwise.training.dataset.Spots`.
 
     Attributes
     ----------
     image_px
-        Side of the images in pixels; ``None`` takes the patches as they are (224).
+        Side of the images in pixels; ``None`` for the size of the patches (224).
     neighbours
-        Nearest spots of the same slide to show with each spot, itself included and first; 0 for none. They are shown in
-        training and validation only: predictions never see a measured neighbour.
+        Nearest spots of the same slide to add to each spot, itself included and first; 0 for none. Only in training and
+        validation, as predictions must not see a measured neighbour.
     exemplars
-        Training spots of other slides (under ``patient``, of other patients) to show with each spot, those with the
-        most similar frozen features; 0 for none. Where training has one slide only, they are of that one.
+        Training spots of other slides (under ``patient``, of other patients) to add to each spot, those with the most
+        similar frozen features; 0 for none. With a single training slide, they are of that slide.
     window
-        0: a batch is any spots. Otherwise a batch is a window of at most so many contiguous spots of one slide.
+        Size of the windows of contiguous spots of one slide that form the batches; 0 for batches of any spots.
     augment
-        What training images undergo, by its name in :data:`spotwise.models.augmentation.AUGMENTATIONS`; ``None`` for
-        flips and right-angle rotations.
+        Name of the augmentation of training images, in :data:`spotwise.models.augmentation.AUGMENTATIONS`; ``None``
+        for flips and right-angle rotations.
     """
 
     image_px: int | None = None
@@ -48,7 +48,7 @@ class Neighbours(NamedTuple):
 
 
 class Exemplars(NamedTuple):
-    """Frozen features of B spots, and the K training spots most similar in them, nearest first.
+    """Frozen features of B spots and of their K most similar training spots, nearest first.
 
     ``query`` float32 (B, F), ``keys`` float32 (B, K, F), ``expression`` float32 (B, K, G).
     """
@@ -59,7 +59,7 @@ class Exemplars(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """B spots: the image of each, its expression, and what the method's :class:`Context` asks for.
+    """Images and expression of B spots, with what the method's :class:`Context` requests.
 
     Attributes
     ----------
@@ -70,9 +70,9 @@ class Batch(NamedTuple):
     position
         int64 (B, 2), row and column of each spot on its slide's array.
     neighbours, exemplars
-        Where asked for.
+        Where requested.
     index
-        int64 (B,), place of each spot among those that its :class:`spotwise.training.dataset.Spots` holds: in training, among the
+        int64 (B,), position of each spot within its :class:`spotwise.training.dataset.Spots`: in training, among the
         training spots.
     """
 

@@ -11,10 +11,7 @@ from spotwise.models.base import Method
 from spotwise.models.batch import Batch
 from spotwise.models.bleep_options import VIT, BLEEPOptions
 from spotwise.models.encoders import timm_encoder
-from spotwise.models.layers import (
-    ProjectionHead,
-    vision_transformer,
-)
+from spotwise.models.layers import ProjectionHead, vision_transformer
 from spotwise.models.losses import combine, monitored, soft_contrastive
 
 
@@ -36,7 +33,7 @@ class BLEEP(Method):
     Raises
     ------
     SetupError
-        If pretrained weights are required and cannot be had.
+        If pretrained weights are required and not available.
     """
 
     def __init__(self, n_genes: int, options: BLEEPOptions):
@@ -48,27 +45,27 @@ class BLEEP(Method):
         self.gene_projection = ProjectionHead(n_genes, options.embedding_dim, options.projection_dropout)
 
     def embed_images(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) -> embeddings (B, D), not normalised."""
+        """Embed images (B, 3, H, W) as (B, D), not normalised."""
         return self.image_projection(self.image_encoder(images))
 
     def embed_expression(self, expression: Tensor) -> Tensor:
-        """Expression (B, G) -> embeddings (B, D), not normalised."""
+        """Embed expression (B, G) as (B, D), not normalised."""
         return self.gene_projection(expression)
 
     def loss(self, batch: Batch, mask_generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """BLEEP's loss: the mean of both cross-entropies over the batch.
+        """Compute the mean of both cross-entropies over the batch.
 
         Parameters
         ----------
         batch
             B spots.
         mask_generator
-            Not used, as BLEEP masks nothing; every retrieval method is asked for its loss in the same way.
+            Not used, as nothing is masked.
 
         Returns
         -------
         dict
-            Scalars: ``total``, differentiable; detached, those of :func:`spotwise.models.losses.monitored`.
+            ``total``, differentiable, and the detached scalars of :func:`spotwise.models.losses.monitored`.
         """
         image, gene = self.embed_images(batch.images), self.embed_expression(batch.expression)
         spot_ce, image_ce = soft_contrastive(
@@ -78,7 +75,7 @@ class BLEEP(Method):
 
 
 def _image_encoder(options: BLEEPOptions) -> tuple[nn.Module, bool | None]:
-    """The encoder, giving pooled features (B, F), and whether it has pretrained weights."""
+    """Create the encoder, with pooled features (B, F); also return whether it has pretrained weights."""
     if options.encoder == VIT:
         encoder = vision_transformer(
             options.image_size,
@@ -94,13 +91,13 @@ def _image_encoder(options: BLEEPOptions) -> tuple[nn.Module, bool | None]:
 
 
 def _check_timm_encoder(options: BLEEPOptions) -> None:
-    """Check that timm has the encoder, and for images of this size."""
+    """Check that timm has the encoder for images of this size."""
     try:
         published = timm.get_pretrained_cfg(options.encoder, allow_unregistered=False)
-    except RuntimeError:  # timm's answer to an unknown name, and to an unknown tag of a known one
+    except RuntimeError:  # for an unknown name, and for an unknown tag of a known one
         expected = f"{VIT!r} or the name of a timm model"
         raise InputError("BLEEP", "encoder", repr(options.encoder), expected) from None
     side = published.input_size[-1]
     if published.fixed_input_size and side != options.image_size:
-        expected = f"{side}, the only size that {options.encoder} takes"
+        expected = f"{side}, the only size that {options.encoder} accepts"
         raise InputError("BLEEP", "image_size", options.image_size, expected)

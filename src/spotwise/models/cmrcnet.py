@@ -1,7 +1,7 @@
 """CMRCNet: contrastive learning with cross-modal reconstruction (Liu et al., 2025, arXiv 2506.08854).
 
-The paper and the code that its authors released describe two different networks and losses. Both are here, as the two
-``reading``s, and each single difference has a switch of its own. So have the ablations of the paper's Table 5.
+The paper and its authors' released code describe different networks and losses. Both are implemented, as the two values
+of the option ``reading``. Each difference, and each ablation of the paper's Table 5, has an option of its own.
 """
 
 from __future__ import annotations
@@ -14,12 +14,7 @@ from torch import Tensor, nn
 from spotwise.models.base import Method
 from spotwise.models.batch import Batch
 from spotwise.models.cmrcnet_options import CMRCNetOptions
-from spotwise.models.layers import (
-    FusionBlock,
-    GeneTokens,
-    ProjectionHead,
-    vision_transformer,
-)
+from spotwise.models.layers import FusionBlock, GeneTokens, ProjectionHead, vision_transformer
 from spotwise.models.losses import at_least_float32, balance, combine, monitored, reconstruction_error, soft_contrastive
 
 # "two concatenated cross-modal fusion modules" (paper); the released code applies one module twice
@@ -27,14 +22,15 @@ FUSION_PASSES = 2
 
 
 class Outputs(NamedTuple):
-    """What CMRCNet makes of a batch.
+    """Outputs of CMRCNet for a batch.
 
     Attributes
     ----------
     image, gene
         F'_img and F_gene, the embeddings of both modalities, (B, D) each.
     reconstructed
-        F_r, one of the two as read from its masked modality and the other one, (B, D); ``None`` without reconstruction.
+        F_r, (B, D): one of the two, reconstructed from its masked tokens and the other modality's tokens; ``None``
+        without reconstruction.
     """
 
     image: Tensor
@@ -45,16 +41,16 @@ class Outputs(NamedTuple):
 class CMRCNet(Method):
     """The network of the paper's Fig. 1, with its losses.
 
-    Where the expression is reconstructed, the modalities exchange places in the reconstruction branch: masked gene
-    tokens are its queries, image tokens its keys and values, and the gene embedding is the target. This is our reading:
-    the paper names the variant in Table 5 without describing it, and its authors' code does not have it.
+    Where the expression is reconstructed, the modalities exchange roles in the reconstruction branch: masked gene
+    tokens are its queries, image tokens its keys and values, and the gene embedding is the target. This is our
+    interpretation, as the paper names the variant in Table 5 without describing it, and the authors' code lacks it.
 
     Parameters
     ----------
     n_genes
         Genes of the panel, G.
     options
-        Hyper-parameters; kept, resolved, as ``options``.
+        Hyper-parameters; kept as ``options``, with nothing left to ``reading``.
     """
 
     def __init__(self, n_genes: int, options: CMRCNetOptions):
@@ -76,29 +72,29 @@ class CMRCNet(Method):
             )
 
     def training_only(self) -> list[nn.Module]:
-        """The reconstruction, whose branch no retrieval passes."""
+        """Return the reconstruction branch."""
         if self.options.reconstruction == "none":
             return []
         return [self.image_latent, self.gene_tokens, self.first_attention, self.fusion]
 
     def embed_images(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) -> embeddings (B, D), not normalised."""
+        """Embed images (B, 3, H, W) as (B, D), not normalised."""
         return self._embed_tokens(self.image_encoder(images))
 
     def embed_expression(self, expression: Tensor) -> Tensor:
-        """Expression (B, G) -> embeddings (B, D), not normalised."""
+        """Embed expression (B, G) as (B, D), not normalised."""
         return self.gene_projection(expression)
 
     def forward(self, batch: Batch, mask_generator: torch.Generator | None = None) -> Outputs:
-        """Embed both modalities, and reconstruct the embedding of one from its masked tokens and the other's tokens.
+        """Embed both modalities and reconstruct the embedding of one.
 
         Parameters
         ----------
         batch
             B spots.
         mask_generator
-            Draws the mask, on the device of the batch; torch's own generator of that device where none is given. The
-            mask is drawn in evaluation mode too (released code).
+            Generator of the mask, on the device of the batch; by default torch's global one of that device. Masks are
+            drawn in evaluation mode, too (released code).
         """
         tokens = self.image_encoder(batch.images)  # (B, 50, 768)
         image, gene = self._embed_tokens(tokens), self.embed_expression(batch.expression)
@@ -107,7 +103,9 @@ class CMRCNet(Method):
         return Outputs(image, gene, self._reconstruct(tokens, batch.expression, mask_generator))
 
     def loss(self, batch: Batch, mask_generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Loss_total = log(1 + Loss_c) + log(1 + Loss_r), the latter with a reconstruction; and what to watch.
+        """Compute Loss_total, log(1 + Loss_c) + log(1 + Loss_r).
+
+        Without a reconstruction, it is the first term alone.
 
         Parameters
         ----------
@@ -117,8 +115,8 @@ class CMRCNet(Method):
         Returns
         -------
         dict
-            Scalars: ``total``, differentiable; detached, those of :func:`spotwise.models.losses.monitored` and, unless nothing
-            is reconstructed, ``reconstruction``, which is Loss_r.
+            ``total``, differentiable, and detached scalars: those of :func:`spotwise.models.losses.monitored`, and
+            Loss_r as ``reconstruction`` where there is one.
         """
         options = self.options
         outputs = self(batch, mask_generator)
@@ -136,7 +134,7 @@ class CMRCNet(Method):
         return {"total": total + balance(reconstruction), "reconstruction": reconstruction.detach(), **watched}
 
     def _embed_tokens(self, tokens: Tensor) -> Tensor:
-        return self.image_projection(tokens.mean(dim=1))  # the class token counts as one of the 50
+        return self.image_projection(tokens.mean(dim=1))  # over all 50 tokens, class token included
 
     def _reconstruct(self, tokens: Tensor, expression: Tensor, mask_generator: torch.Generator | None) -> Tensor:
         genes = self.gene_tokens(expression)  # (B, 8, 256)
@@ -148,7 +146,7 @@ class CMRCNet(Method):
         return at_least_float32(x).mean(dim=1)
 
     def _mask(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Set values or whole tokens of (B, T, D) to zero, each by a draw of its own, without rescaling the others."""
+        """Set random values or whole tokens of (B, T, D) to zero, without rescaling the others."""
         shape = x.shape if self.options.mask_granularity == "element" else (*x.shape[:2], 1)
         draws = torch.rand(shape, generator=generator, device=x.device)
         return x.masked_fill(draws >= 1 - self.options.masked_fraction, 0)

@@ -1,6 +1,7 @@
-"""Predictors that see no image. What a method does not gain over them, it has not learnt from the slide.
+"""Controls: predictors that see no image.
 
-Two of them, :class:`Oracle` and :class:`NoiseCeiling`, read the truth: bounds that no method can pass, not rivals.
+A method's gain over them is what it learns from the slide. Two of them, :class:`Oracle` and :class:`NoiseCeiling`, read
+the truth and are upper bounds.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from spotwise.data.spot_array import spot_pitch
 
 
 class Control(ABC):
-    """What the controls have in common."""
+    """Base class of the controls."""
 
     @abstractmethod
     def predict(self, fold: Fold, sample: str, seed: int, ceiling: np.ndarray | None) -> np.ndarray:
@@ -28,40 +29,44 @@ class Control(ABC):
         fold
             The fold.
         sample
-            The test slide; N spots.
+            The test slide, of N spots.
         seed
-            Of whatever is random.
+            Seed of a random control.
         ceiling
             (G,) noise ceiling of each gene of the panel on the slide, NaN where the slide does not measure it. Only
-            :class:`NoiseCeiling` uses it; ``None`` where it was not worked out.
+            :class:`NoiseCeiling` uses it; ``None`` where it was not computed.
 
         Returns
         -------
-        (N, G) float32 log-normalised expression, finite.
+        ndarray
+            (N, G) float32 log-normalised expression, finite.
         """
 
     def note(self, fold: Fold, sample: str) -> str:
-        """What a reader of the scores has to know of this prediction; mostly nothing."""
+        """Return a remark on the prediction of a slide for readers of the scores, mostly none."""
         return ""
 
 
 @dataclass(frozen=True)
 class TrainMean(Control):
-    """Every spot is the mean of the training spots. Constant by construction, so that its PCC is 0."""
+    """Every spot is the mean of the training spots.
+
+    Constant by construction, so that its PCC is 0.
+    """
 
     def predict(self, fold: Fold, sample: str, seed: int, ceiling: np.ndarray | None) -> np.ndarray:
-        """As :meth:`Control.predict`."""
+        """Predict a test slide, as :meth:`Control.predict`."""
         return np.tile(_training_mean(fold).astype(np.float32), (len(fold.rows(TEST, sample=sample)), 1))
 
 
 @dataclass(frozen=True)
 class RandomRetrieval(Control):
-    """Every spot is the mean of ``k`` random training spots: retrieval without looking."""
+    """Every spot is the mean of ``k`` random training spots, a retrieval without images."""
 
     k: int = 50
 
     def predict(self, fold: Fold, sample: str, seed: int, ceiling: np.ndarray | None) -> np.ndarray:
-        """As :meth:`Control.predict`."""
+        """Predict a test slide, as :meth:`Control.predict`."""
         bank = fold.expression[fold.bank]
         rng = np.random.default_rng(seed)
         return np.stack(
@@ -74,18 +79,18 @@ class RandomRetrieval(Control):
 
 @dataclass(frozen=True)
 class LibrarySize(Control):
-    """Every gene is a straight line in the spot's log total counts, fitted within the training slides.
+    """Every gene is linear in the spot's log total counts, fitted within the training slides.
 
-    It is told the measured depth of the test spots, which no image method knows; it shows how much of a PCC may be
-    mere sequencing depth. Depth is centred per slide, as slides differ in it by an order of magnitude.
+    It reads the measured depth of the test spots, which no image method knows, and shows how much of a PCC may be due
+    to sequencing depth. Depth is centred per slide, as slides differ in it by an order of magnitude.
     """
 
     def predict(self, fold: Fold, sample: str, seed: int, ceiling: np.ndarray | None) -> np.ndarray:
-        """As :meth:`Control.predict`."""
+        """Predict a test slide, as :meth:`Control.predict`."""
         bank = fold.bank
         depth = np.log1p(fold.total_counts.astype(np.float64))
         for rows in _slides(fold.sample):
-            above_first = depth[rows] - depth[rows[0]]  # exactly 0 where all are equal, which a mean is not
+            above_first = depth[rows] - depth[rows[0]]  # exactly 0 where all are equal, unlike a mean
             depth[rows] = above_first - above_first.mean()
         mean = _training_mean(fold)
         x = depth[bank]
@@ -95,22 +100,25 @@ class LibrarySize(Control):
 
 @dataclass(frozen=True)
 class Coordinates(Control):
-    """Every gene is a polynomial in the spot's place on its slide, fitted by least squares within the training slides.
+    """Every gene is a polynomial in the spot's position, fitted by least squares within the training slides.
 
-    It shows how much of a PCC is mere layout: the same side of the tissue on every slide. A place is measured from the
-    middle of the slide's spots in units of their extent, so that slides of any size and resolution lie over each other.
+    It shows how much of a PCC is due to layout alone, such as the same side of the tissue on every slide. Positions are
+    measured from the middle of the slide's spots in units of their extent, so that slides of any size are comparable.
     """
 
     degree: int = 3
 
     def predict(self, fold: Fold, sample: str, seed: int, ceiling: np.ndarray | None) -> np.ndarray:
-        """As :meth:`Control.predict`."""
+        """Predict a test slide, as :meth:`Control.predict`."""
         bank, terms, mean = fold.bank, self._terms(fold), _training_mean(fold)
         weights = np.linalg.lstsq(terms[bank], fold.expression[bank] - mean, rcond=None)[0]
         return (mean + terms[fold.rows(TEST, sample=sample)] @ weights).astype(np.float32)
 
     def _terms(self, fold: Fold) -> np.ndarray:
-        """Polynomial terms (N, T) of each spot's place, centred per slide: no term tells one slide from another."""
+        """Compute the polynomial terms (N, T) of each spot's position.
+
+        Terms are centred per slide, so that none distinguishes one slide from another.
+        """
         place = np.empty((len(fold.spatial), 2))
         for rows in _slides(fold.sample):
             spatial = fold.spatial[rows]
@@ -126,16 +134,16 @@ class Coordinates(Control):
 
 @dataclass(frozen=True)
 class NeighbourSlide(Control):
-    """Every spot is the spot at its place on another slide of the same patient; the mean over such training slides.
+    """Every spot is the spot at its position on the other training slides of the patient, averaged over slides.
 
-    Places are measured from the slide's mean in units of its pitch, without any registration. Where the sections of a
-    patient are neighbours, this copy scores high without an image; a method that only matches it has learnt nothing
-    that carries over to other patients. Where training has no slide of the patient, as always under the patient
-    protocol, it is the training mean.
+    Positions are measured from the slide's mean in units of its pitch, without registration. Where the sections of a
+    patient are adjacent, this copy scores high without an image; a method that only matches it has learnt nothing that
+    generalises to other patients. Where training has no slide of the patient, as always under the patient protocol, it
+    is the training mean.
     """
 
     def predict(self, fold: Fold, sample: str, seed: int, ceiling: np.ndarray | None) -> np.ndarray:
-        """As :meth:`Control.predict`."""
+        """Predict a test slide, as :meth:`Control.predict`."""
         others = self._others(fold, sample)
         if not others:
             return TrainMean().predict(fold, sample, seed, ceiling)
@@ -145,12 +153,12 @@ class NeighbourSlide(Control):
         return np.mean(copies, axis=0, dtype=np.float64).astype(np.float32)
 
     def note(self, fold: Fold, sample: str) -> str:
-        """Says where it falls back to the training mean."""
+        """Say where it falls back to the training mean."""
         return "" if self._others(fold, sample) else "no training slide of the patient: training mean"
 
     @staticmethod
     def _others(fold: Fold, sample: str) -> list[np.ndarray]:
-        """Rows of each training slide of the patient of ``sample``."""
+        """Return the rows of each training slide of the patient of ``sample``."""
         patient = fold.patient[fold.rows(TEST, sample=sample)[0]]
         rows = fold.bank[fold.patient[fold.bank] == patient]
         return [rows[slide] for slide in _slides(fold.sample[rows])]
@@ -158,36 +166,36 @@ class NeighbourSlide(Control):
 
 @dataclass(frozen=True)
 class Oracle(Control):
-    """The truth itself: a bound, not a predictor. Its PCC is 1 wherever the truth varies.
+    """The truth itself, as an upper bound.
 
-    A table in which it scores less loses something between prediction and score. A gene that the slide does not
-    measure is its training mean.
+    Its PCC is 1 wherever the truth varies; a lower score reveals an error between prediction and score. A gene that the
+    slide does not measure is its training mean.
     """
 
     def predict(self, fold: Fold, sample: str, seed: int, ceiling: np.ndarray | None) -> np.ndarray:
-        """As :meth:`Control.predict`."""
+        """Predict a test slide, as :meth:`Control.predict`."""
         observed = fold.expression[fold.rows(TEST, sample=sample)]
         return np.where(np.isnan(observed), _training_mean(fold), observed).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class NoiseCeiling(Control):
-    """A simulated best predictor, made from the truth: a bound, not a predictor.
+    """A simulated best predictor, made from the truth, as an upper bound.
 
-    It scores on every gene what a method would that knew the true expression of each spot and missed nothing but the
-    noise of its measurement: a correlation of the ceiling ``c`` (:mod:`spotwise.evaluation.noise_ceiling`). With the truth's deviations
-    from their mean ``z``, of standard deviation ``s``, and noise ``w`` as long as ``z`` and orthogonal to it,
+    It scores on every gene like a method that knows the true expression of each spot, but not the noise of its
+    measurement: its correlation is the noise ceiling ``c``. With the truth's deviations from their mean ``z``, of
+    standard deviation ``s``, and noise ``w`` of the same length as ``z`` and orthogonal to it,
 
         x = mean + c (c z + sqrt(1 - c^2) w)
 
-    has PCC c. It varies by c s, as the true expression does of which z is one noisy measurement, whose share c^2 of
-    the variance is no noise. Its error z - x has the variance (1 - c^2)^2 s^2 + c^2 (1 - c^2) s^2, so that its RMSE is
+    has PCC c. Its standard deviation is c s, like that of the true expression, as the share c^2 of the variance of z is
+    not noise. Its error z - x has the variance (1 - c^2)^2 s^2 + c^2 (1 - c^2) s^2, so that its RMSE is
     s sqrt(1 - c^2), the noise alone. A gene of constant truth is predicted constant; one that the slide does not
     measure is its training mean.
     """
 
     def predict(self, fold: Fold, sample: str, seed: int, ceiling: np.ndarray | None) -> np.ndarray:
-        """As :meth:`Control.predict`."""
+        """Predict a test slide, as :meth:`Control.predict`."""
         observed = fold.expression[fold.rows(TEST, sample=sample)].astype(np.float64)
         predicted = np.tile(_training_mean(fold), (len(observed), 1))
         measured = np.isfinite(ceiling) & np.isfinite(observed).all(axis=0)
@@ -204,15 +212,15 @@ class NoiseCeiling(Control):
 
 
 def _training_mean(fold: Fold) -> np.ndarray:
-    """Mean of the training spots, (G,) float64."""
+    """Return the mean of the training spots, (G,) float64."""
     return fold.expression[fold.bank].mean(axis=0, dtype=np.float64)
 
 
 def _slides(sample: np.ndarray) -> list[np.ndarray]:
-    """Places in ``sample`` (N,) of each slide's spots."""
+    """Return the indices in ``sample`` (N,) of each slide's spots."""
     return [np.flatnonzero(sample == slide) for slide in dict.fromkeys(sample)]
 
 
 def _in_pitches(spatial: np.ndarray) -> np.ndarray:
-    """Spot centres (N, 2) from their mean, in units of the usual distance between nearest spots."""
+    """Express spot centres (N, 2) relative to their mean, in units of the median distance of nearest spots."""
     return (spatial - spatial.mean(axis=0)) / (spot_pitch(spatial) or 1.0)

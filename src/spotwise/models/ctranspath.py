@@ -1,7 +1,7 @@
 """CTransPath: a Swin transformer with a convolutional stem, pretrained on slides (Wang et al., Med Image Anal 2022).
 
-Its code (Xiyue-Wang/TransPath) needs an altered timm 0.5.4. Here a current timm builds the same network, and the
-published weights are renamed to its layout.
+The authors' code (Xiyue-Wang/TransPath) needs a modified timm 0.5.4. Here a current timm builds the same network, and
+the published weights are renamed to its layout.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from spotwise.models.images import IMAGENET_MEAN, IMAGENET_STD
 from spotwise.models.losses import at_least_float32
 from spotwise.models.pretrained_weights import from_hub, pretrained_or_random
 
-# Where the weights are: a gated dataset. Neither its commit nor the file's hash is pinned, as neither could be checked
-# when this was written; a file of another layout is refused.
+# Location of the weights, in a gated dataset. Neither its commit nor the file's hash is pinned, as neither could be
+# verified; a file of another layout is refused.
 REPO, FILE = "MahmoodLab/hest-bench", "fm_v1/ctranspath/ctranspath.pth"
 
 # Computed, not learned; timm keeps them out of its layout
@@ -32,22 +32,22 @@ COMPUTED = ("attn_mask", "relative_position_index")
 
 
 class ConvStem(nn.Module):
-    """CTransPath's patch embedding: two strided convolutions and a projection, one token for 4 x 4 pixels.
+    """Patch embedding by two strided convolutions and a projection, one token for 4 x 4 pixels.
 
-    The parameters are those that timm's Swin hands to any patch embedding.
+    The parameters are those that timm's Swin passes to any patch embedding.
 
     Parameters
     ----------
     img_size
-        Side of an image in pixels. No other is taken: the attention masks behind the stem are made for it.
+        Side of an image in pixels, the only size possible, as the attention masks after the stem are made for it.
     patch_size
-        4, what two strides of 2 give.
+        4, the product of two strides of 2.
     in_chans, embed_dim
         Channels in and out; an eighth and a quarter of the latter in between.
     norm_layer
-        Of the tokens.
+        Class of the normalisation of the tokens.
     strict_img_size, output_fmt
-        True and ``NHWC``, the only ways this stem has.
+        True and ``NHWC``, the only values that this stem supports.
     device, dtype
         Of the parameters.
     """
@@ -83,7 +83,7 @@ class ConvStem(nn.Module):
         self.norm = norm_layer(embed_dim, **made)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, H / 4, W / 4, D)."""
+        """Map (B, 3, H, W) to (B, H / 4, W / 4, D)."""
         if images.shape[2:] != (self.img_size, self.img_size):
             found = " x ".join(str(side) for side in images.shape[2:])
             raise InputError("CTransPath", "images", f"{found} px", f"{self.img_size} x {self.img_size} px")
@@ -96,17 +96,18 @@ def ctranspath_backbone(
     depths: tuple[int, ...] = (2, 2, 6, 2),
     heads: tuple[int, ...] = (3, 6, 12, 24),
 ) -> nn.Module:
-    """CTransPath with random weights: images (B, 3, H, W) -> features (B, F), averaged over the tokens.
+    """Create CTransPath with random weights.
 
-    Its ``from_published`` is :func:`from_published`, so that checkpoints of the published layout load.
+    It maps images (B, 3, H, W) to features (B, F), averaged over the tokens. Its attribute ``from_published`` is
+    :func:`from_published`, so that checkpoints of the published layout load.
 
     Parameters
     ----------
     image_size
-        Pixels, H = W, a multiple of 4. Windows are 7 x 7 tokens; where a stage has another number of tokens a side than
-        a multiple of 7, timm pads, or makes one smaller window.
+        Side in pixels, a multiple of 4. Windows are 7 x 7 tokens; where the tokens a side of a stage are not a multiple
+        of 7, timm pads, or makes one smaller window.
     embed_dim
-        Channels of the first stage; every stage doubles them, so that F is 768.
+        Channels of the first stage. Every stage doubles them, so that F is 8 times as many: 768.
     depths, heads
         Blocks and attention heads of each stage.
     """
@@ -127,9 +128,9 @@ def ctranspath_backbone(
 
 
 def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of the published layout under timm's names: 200 entries -> 183.
+    """Rename weights of the published layout to timm's, 200 entries to 183.
 
-    Masks and indices, which timm computes, are left out. The published layout counts the merging of patches to the
+    Masks and indices, which timm computes, are left out. The published layout assigns the merging of patches to the
     stage before it, timm to the stage after it.
     """
     return {
@@ -140,22 +141,27 @@ def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def ctranspath_encoder(pretrained: str, checkpoint: str = "") -> tuple[nn.Module, bool]:
-    """CTransPath as a frozen encoder that gives (B, 768), and whether it has its pretrained weights.
+    """Create CTransPath as a frozen encoder.
 
     Parameters
     ----------
     pretrained
-        ``no``; ``required``; or ``when_reachable``: random weights, with a warning, where none can be had.
+        As in :func:`spotwise.models.pretrained_weights.pretrained_or_random`.
     checkpoint
-        A local ``ctranspath.pth``, which must then be there; ``""`` for the one on the Hugging Face hub, of a gated
-        dataset, with the token in ``HF_TOKEN``.
+        A local ``ctranspath.pth``; ``""`` for the one in a gated dataset on the Hugging Face hub, with the token in
+        ``HF_TOKEN``.
+
+    Returns
+    -------
+    encoder, loaded
+        Images (B, 3, 224, 224) to features (B, 768), and whether it has its pretrained weights.
 
     Raises
     ------
     InputError
-        If a file of weights is not there or does not fit.
+        If a file of weights does not exist or does not fit.
     SetupError
-        If pretrained weights are required and cannot be had.
+        If pretrained weights are required and not available.
     """
     backbone, loaded = _with_weights((), pretrained, checkpoint)
     backbone.pretrained_cfg = {
@@ -168,7 +174,7 @@ def ctranspath_encoder(pretrained: str, checkpoint: str = "") -> tuple[nn.Module
 
 
 def _with_weights(shape: tuple, pretrained: str, checkpoint: str) -> tuple[nn.Module, bool]:
-    """A backbone of the arguments ``shape``, and whether its weights are a file's, local or published."""
+    """Create a backbone with the arguments ``shape``; also return whether it has weights of a file."""
     build = partial(ctranspath_backbone, *shape)
     create = partial(from_hub, build, REPO, file=FILE, repo_type="dataset")
     return pretrained_or_random("CTransPath", pretrained, create, checkpoint, f"datasets/{REPO}")
@@ -180,14 +186,13 @@ def _with_weights(shape: tuple, pretrained: str, checkpoint: str) -> tuple[nn.Mo
 class CTransPath(Method):
     """CTransPath and a linear layer, both trained, under the mean squared error.
 
-    What CMRCNet's comparison did with CTransPath is not told; its text speaks of fine-tuning, and a linear layer on the
-    features is how the encoder's own repository fine-tunes. Frozen features under a ridge regression are the other
-    reading: :func:`ctranspath_encoder`. As spotwise has it:
+    CMRCNet's comparison does not describe its use of CTransPath beyond the word fine-tuning. A linear layer on the
+    features is how the encoder's own repository fine-tunes. The other interpretation, ridge regression on frozen
+    features, uses :func:`ctranspath_encoder`. Choices of spotwise:
 
-    * The layer's bias starts at the mean of the training expression, so that no step is spent on finding it; its
-      weights start at random as in any fine-tuning, since the features are pretrained and worth passing on at once
-      (ST-Net's start at 0 is ST-Net's).
-    * Images are those of every method, 0.5 um/px where they come from HEST; the weights are meant for 1 um/px.
+    * The layer's bias starts at the mean of the training expression. Its weights start at random, as usual in
+      fine-tuning.
+    * Images are those of every method, at 0.5 um/px where they come from HEST; the weights were trained at 1 um/px.
 
     Parameters
     ----------
@@ -199,14 +204,14 @@ class CTransPath(Method):
     Attributes
     ----------
     pretrained_loaded : bool or None
-        Whether the backbone started from published weights; None for sizes without any.
+        Whether the backbone started from published weights; None for sizes without published weights.
 
     Raises
     ------
     InputError
-        If a file of weights is not there or does not fit.
+        If a file of weights does not exist or does not fit.
     SetupError
-        If published weights are required and cannot be had.
+        If published weights are required and not available.
     """
 
     def __init__(self, n_genes: int, options: CTransPathOptions):
@@ -227,18 +232,18 @@ class CTransPath(Method):
 
     @torch.no_grad()
     def begin(self, expression: Tensor) -> None:
-        """Centre the predictions at the mean of the training expression (N, G)."""
+        """Set the bias to the mean of the training expression (N, G)."""
         self.head.bias.copy_(expression.mean(dim=0))
 
     def loss(self, batch: Batch, mask_generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Mean squared error over spots and genes.
+        """Compute the mean squared error over spots and genes.
 
         Parameters
         ----------
         batch
             B spots.
         mask_generator
-            Not used: nothing is masked.
+            Not used, as nothing is masked.
 
         Returns
         -------
@@ -248,5 +253,5 @@ class CTransPath(Method):
         return {"total": functional.mse_loss(at_least_float32(self.predict(batch)), batch.expression)}
 
     def predict(self, batch: Batch) -> Tensor:
-        """Expression (B, G) from the images."""
+        """Predict expression (B, G) from the images."""
         return self.head(self.image_encoder(batch.images))

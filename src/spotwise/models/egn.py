@@ -1,7 +1,7 @@
 """EGN: exemplar-guided network (Yang et al., WACV 2023), version 1 of the released code.
 
-A vision transformer reads the spot's image. Every few layers a bridging block lets the spots most similar in the
-features of a frozen encoder, the exemplars, decide through their expression how much of each image token passes on.
+A vision transformer encodes the spot's image. Exemplars are the training spots most similar in the features of a frozen
+encoder. Every few layers a bridging block gates each image token by the exemplars and their expression.
 
 Shapes: B spots, T image tokens, K exemplars, D channels, F frozen features, G genes.
 """
@@ -22,9 +22,9 @@ from spotwise.models.sizes import Sizes
 
 # Width of the hidden layer that compares query and exemplars, in channels of a bridge head
 COMPARISON_HEADS = 4
-# Of the pooling: what multiplies the scores before their softmax, and the share of the attended scores
+# Of the pooling: factor of the scores before their softmax, and weight of the attended scores
 POOL_SHARPNESS, POOL_SHARE = 0.1, 0.5
-# Keeps the correlation with a constant gene finite
+# Keeps the correlation finite for a constant gene
 EPSILON = 1e-8
 
 
@@ -36,14 +36,14 @@ class EGN(Method):
     norm on updated exemplars, 0.5 on the correlation. Differs from the released code in these points:
 
     * The token grid and the panel are of any size (released: 8 x 8 and 250).
-    * Parts whose gradient is nothing or always 0 are left out: an unused linear layer of every block, the unused last
-      row of the positional table, and the update of the exemplars in the last block, which nothing reads. With 250
-      genes and 2048 features, 130,989,306 parameters of 133,356,794.
+    * Parts without a gradient are left out: an unused linear layer of every block, the unused last row of the
+      positional table, and the update of the exemplars in the last block, which nothing reads. With 250 genes and 2048
+      features, 130,989,306 of 133,356,794 parameters remain.
     * Expression is log-normalised like every method's, not scaled to [0, 1] per gene, and images are normalised like
       every method's.
-    * A correlation that is not a number is not counted as -1: only a broken prediction gives one, and it should show.
-    * The learning rate falls once, by a cosine, without a warm-up and a restart every half epoch, and validation spots
-      choose the checkpoint, not the test slides.
+    * A correlation that is not a number is not replaced by -1, as only a broken prediction gives one.
+    * The learning rate follows one cosine, without a warm-up and a restart every half epoch, and the checkpoint is
+      chosen on validation spots, not on the test slides.
 
     Parameters
     ----------
@@ -71,11 +71,11 @@ class EGN(Method):
 
     @classmethod
     def of(cls, sizes: Sizes, options: EGNOptions) -> EGN:
-        """A freshly initialised network for a fold and its frozen features."""
+        """Create a freshly initialised network for the genes and the width of the frozen features."""
         return cls(sizes.genes, sizes.features, options)
 
     def predict(self, batch: Batch) -> Tensor:
-        """Expression (B, G) of spots from their images and exemplars."""
+        """Predict the expression (B, G) of spots from their images and exemplars."""
         query, exemplars, values = self.projector(batch.exemplars)
         # Added here and before every attention; drawn with standard deviation 1, as released
         tokens = self.patch_embedding(batch.images).flatten(2).transpose(1, 2) + self.position  # (B, T, D)
@@ -84,7 +84,7 @@ class EGN(Method):
         return self.head(torch.cat((self.pool(tokens), query.squeeze(1)), dim=-1))
 
     def loss(self, batch: Batch, mask_generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Squared error and one minus the correlation over the batch, averaged over genes.
+        """Compute the squared error plus one minus the correlation over the batch, averaged over genes.
 
         Parameters
         ----------
@@ -96,7 +96,7 @@ class EGN(Method):
         Returns
         -------
         dict
-            Scalars: ``total``, differentiable; detached, ``mse`` and ``pearson``, the mean correlation.
+            ``total``, differentiable, and the detached scalars ``mse`` and ``pearson``, the mean correlation.
         """
         predicted, observed = at_least_float32(self.predict(batch)), at_least_float32(batch.expression)
         mse = functional.mse_loss(predicted, observed)
@@ -109,14 +109,14 @@ class EGN(Method):
 
 
 def batch_correlation(predicted: Tensor, observed: Tensor) -> Tensor:
-    """Pearson correlation of each gene over the batch, (B, G) twice -> (G,); 0 where either is constant."""
+    """Compute the Pearson correlation (G,) of each gene over a batch (B, G), 0 where either is constant."""
     predicted, observed = predicted - predicted.mean(dim=0), observed - observed.mean(dim=0)
     norms = torch.linalg.vector_norm(predicted, dim=0) * torch.linalg.vector_norm(observed, dim=0)
     return (predicted * observed).sum(dim=0) / (norms + EPSILON)
 
 
 class Projector(nn.Module):
-    """Frozen features and expression as tokens of D channels.
+    """Projection of frozen features and expression to tokens of D channels.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ class Projector(nn.Module):
         self.layers = nn.ModuleList(nn.Sequential(nn.LayerNorm(dim), Mlp(dim, dim)) for _ in range(depth))
 
     def forward(self, given: Exemplars) -> tuple[Tensor, Tensor, Tensor]:
-        """Query (B, 1, D), exemplars (B, K, D) and the values of their expression (B, K, D)."""
+        """Return query (B, 1, D), exemplars (B, K, D) and the values of their expression (B, K, D)."""
         described = torch.cat((given.keys, given.expression), dim=-1)  # (B, K, F + G)
         x = torch.cat((self.query(given.query).unsqueeze(1), self.exemplars(described)), dim=1)  # (B, 1 + K, D)
         for layer in self.layers:
@@ -143,7 +143,7 @@ class Projector(nn.Module):
 
 
 class Layer(nn.Module):
-    """Transformer layer: attention that sees the positions, a bridging block in some, MLP; pre-norm.
+    """Pre-norm transformer layer with position-aware attention and, in some layers, a bridging block.
 
     Parameters
     ----------
@@ -165,7 +165,7 @@ class Layer(nn.Module):
     def forward(
         self, tokens: Tensor, position: Tensor, query: Tensor, exemplars: Tensor, values: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Tokens (B, T, D), query (B, 1, D) and exemplars (B, K, D), of the same shapes as given."""
+        """Return updated tokens (B, T, D), query (B, 1, D) and exemplars (B, K, D)."""
         tokens = tokens + self.attention(tokens + position)
         if self.bridge is not None:
             tokens, query, exemplars = self.bridge(tokens, query, exemplars, values)
@@ -173,7 +173,7 @@ class Layer(nn.Module):
 
 
 class Bridge(nn.Module):
-    """Exemplar bridging block: the query, updated by the exemplars, gates every token, in each head by one number.
+    """Exemplar bridging block, in which the updated query gates every token by one number per head.
 
     Parameters
     ----------
@@ -196,24 +196,24 @@ class Bridge(nn.Module):
     def forward(
         self, tokens: Tensor, query: Tensor, exemplars: Tensor, values: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Tokens (B, T, D), query (B, 1, D) and exemplars (B, K, D), of the same shapes as given."""
+        """Return updated tokens (B, T, D), query (B, 1, D) and exemplars (B, K, D)."""
         updated, exemplars = self.update(query, exemplars, values)
         gate = self.gate(updated).sigmoid().unflatten(-1, (self.heads, -1)).transpose(1, 3)  # (B, T, heads, 1)
         content = self.content(tokens).unflatten(-1, (self.heads, -1))  # (B, T, heads, channels)
         gated = (gate * content).flatten(2)
-        # The updated query only makes the gates (paper: it is the residual, too)
+        # The updated query only computes the gates (paper: it is the residual, too)
         return tokens + self.to_tokens(gated), query + self.to_query(gated.mean(dim=1, keepdim=True)), exemplars
 
 
 class ExemplarUpdate(nn.Module):
-    """Exchange between query and exemplars: each takes gated values of the exemplars' expression.
+    """Exchange between query and exemplars, which both receive gated values of the exemplars' expression.
 
     Parameters
     ----------
     dim, hidden
-        Channels, and those of the layer that compares the two.
+        Channels, and channels of the layer that compares the two.
     last
-        Whether no later block reads the exemplars, which are then left as they are.
+        Whether no later block reads the exemplars, which then stay unchanged.
     """
 
     def __init__(self, dim: int, hidden: int, last: bool):
@@ -225,7 +225,7 @@ class ExemplarUpdate(nn.Module):
         self.norm = None if last else nn.LayerNorm(dim)
 
     def forward(self, query: Tensor, exemplars: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Query (B, 1, D) and exemplars (B, K, D), of the same shapes as given."""
+        """Return updated query (B, 1, D) and exemplars (B, K, D)."""
         compared = self.compare(torch.cat((query - exemplars, exemplars), dim=-1))  # (B, K, hidden)
         values = self.value(values)
         updated = query + (self.query_gate(compared).sigmoid() * values).mean(dim=1, keepdim=True)
@@ -235,7 +235,9 @@ class ExemplarUpdate(nn.Module):
 
 
 class AttentivePool(nn.Module):
-    """Class-specific residual attention (Zhu and Wu, ICCV 2021): mean score, and the mean weighted by the scores.
+    """Class-specific residual attention (Zhu and Wu, ICCV 2021).
+
+    The mean score plus the mean weighted by the scores.
 
     Parameters
     ----------
@@ -248,7 +250,7 @@ class AttentivePool(nn.Module):
         self.score = nn.Linear(dim, dim)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(B, T, D) -> (B, D)."""
+        """Pool (B, T, D) to (B, D)."""
         score = self.score(tokens)
         weight = functional.softmax(POOL_SHARPNESS * score, dim=1)
         return score.mean(dim=1) + POOL_SHARE * (weight * score).sum(dim=1)

@@ -16,26 +16,26 @@ MLP_RATIO = 2
 
 
 class HisToGene(Method):
-    """Transformer over spots: linear patch embedding, learned row and column embeddings, linear gene head.
+    """Transformer over spots with learned embeddings of their rows and columns.
 
     Differences from the released code (github.com/maxpmx/HisToGene):
 
-    * A sequence is a window of neighbouring spots, not the whole slide: attention grows with the square of the spots,
-      which reach 25,000, and a slide is more than one step of training. One of ``window`` spots or fewer is seen whole.
+    * A sequence is a window of neighbouring spots, not the whole slide. Attention grows with the square of the spots,
+      of which a slide has up to 25,000. A slide of ``window`` spots or fewer is one sequence.
     * The position tables are as long as the fold's largest array, not 64; Visium has 128 columns.
-    * Images are normalised; the released code feeds pixels of 0-255. Their projection starts with a standard deviation
-      of about 85 and drowns positions of 1 + 1, that of normalised H&E with one of about 0.7, which the same positions
-      would drown in turn. ``position_std`` = 0.02, usual for vision transformers, keeps positions at a few percent of
-      the images, as released; rows and columns that no training slide uses then add next to nothing.
-    * 112 pixels hold the whole patch of 112 um, where the authors cut 112 pixels of the slide around each spot.
-    * Genes and normalisation are those of all methods here, not the 785 genes that the authors fixed for their data.
+    * Images are normalised; the released code feeds pixels of 0-255. The projection of such pixels starts with a
+      standard deviation of about 85 and dominates positions of 1 + 1; that of normalised H&E starts with about 0.7 and
+      would be dominated by them. ``position_std`` = 0.02, usual for vision transformers, keeps positions at a few
+      percent of the images, as released. Rows and columns that no training slide uses then add next to nothing.
+    * 112 pixels show the whole patch of 112 um; the authors cut 112 pixels of the slide around each spot.
+    * Genes and normalisation are those of all methods, not the 785 genes that the authors fixed for their data.
 
     Parameters
     ----------
     n_genes
         Genes of the panel, G.
     n_positions
-        Rows or columns of the largest array, whichever are more.
+        Rows or columns of the largest array, whichever is larger.
     options
         Hyper-parameters; kept as ``options``.
     """
@@ -66,28 +66,28 @@ class HisToGene(Method):
 
     @classmethod
     def of(cls, sizes: Sizes, options: HisToGeneOptions) -> HisToGene:
-        """A freshly initialised network for a fold, with a position for each row and column of its arrays."""
+        """Create a freshly initialised network, with a position for each row and column of the arrays."""
         return cls(sizes.genes, sizes.positions, options)
 
     def forward(self, images: Tensor, position: Tensor) -> Tensor:
-        """Images (B, 3, H, W) and positions (B, 2) of one window of B spots -> expression (B, G)."""
+        """Predict expression (B, G) from images (B, 3, H, W) and positions (B, 2) of one window of B spots."""
         row, column = position.unbind(1)
         spots = self.patch_embedding(images.flatten(1)) + self.row_embedding(row) + self.column_embedding(column)
         return self.head(self.transformer(self.dropout(spots)[None])[0])  # the window is one sequence
 
     def predict(self, batch: Batch) -> Tensor:
-        """Expression (B, G) of a window of B spots, each in the light of all others."""
+        """Predict the expression (B, G) of a window of B spots."""
         return self(batch.images, batch.position)
 
     def loss(self, batch: Batch, mask_generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Mean squared error over the window.
+        """Compute the mean squared error over the window.
 
         Parameters
         ----------
         batch
             The spots of one window.
         mask_generator
-            Not used, as HisToGene masks nothing.
+            Not used, as nothing is masked.
 
         Returns
         -------

@@ -11,8 +11,8 @@ from spotwise.models.similarity_search import average, nearest, unit_rows
 class KNNImage:
     """Mean expression of the ``k`` training spots whose standardised features have the highest cosine similarity.
 
-    What BLEEP and CMRCNet do at inference, with image features on both sides: what they do not gain over it, they have
-    not learnt from expression.
+    The retrieval of BLEEP and CMRCNet, with image features on both sides: their gain over it is what they learn from
+    expression.
     """
 
     def __init__(self, options: KNNImageOptions):
@@ -20,20 +20,27 @@ class KNNImage:
 
     @staticmethod
     def n_parameters(features: int, genes: int) -> int:
-        """Nothing is learnt."""
+        """Return 0, as nothing is learnt."""
         return 0
 
     def fit(
         self, features: np.ndarray, expression: np.ndarray, sample: np.ndarray, spatial: np.ndarray
     ) -> tuple[dict[str, np.ndarray], dict[str, object]]:
-        """Keep the features (N, D) of the training spots, standardised over them; the rest is not looked at.
+        """Keep the standardised features of the training spots.
+
+        Parameters
+        ----------
+        features
+            (N, D).
+        expression, sample, spatial
+            Not used.
 
         Returns
         -------
         weights, report
             ``bank`` (N, D) unit rows, ``mean`` and ``scale`` (D,), float32; and ``k``, ``k_used``.
         """
-        from sklearn.preprocessing import StandardScaler  # slow to import: predicting needs none of it
+        from sklearn.preprocessing import StandardScaler  # slow to import, and not needed for predictions
 
         scaler = StandardScaler().fit(features.astype(np.float64))
         weights = {"mean": scaler.mean_.astype(np.float32), "scale": scaler.scale_.astype(np.float32)}
@@ -41,12 +48,12 @@ class KNNImage:
         return weights, {"k": self.options.k, "k_used": self._k_used(weights)}
 
     def predict(self, weights: dict[str, np.ndarray], features: np.ndarray, expression: np.ndarray) -> np.ndarray:
-        """Predicted expression (n, G) float32.
+        """Predict expression (n, G) float32.
 
         Parameters
         ----------
         weights
-            What :meth:`fit` returned.
+            As returned by :meth:`fit`.
         features
             (n, D) of the spots to predict.
         expression

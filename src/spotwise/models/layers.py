@@ -1,4 +1,7 @@
-"""Layers that several methods share. Shapes: B spots, T tokens, D channels, G genes."""
+"""Layers that several methods share.
+
+Shapes: B spots, T tokens, D channels, G genes.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,9 @@ ACTIVATIONS = {"elu": nn.ELU, "selu": nn.SELU}
 def vision_transformer(
     image_size: int, patch_size: int, dim: int, depth: int, heads: int, pool: Literal["", "avg"] = ""
 ) -> VisionTransformer:
-    """CMRCNet's image encoder: timm's ViT without a head, trained from scratch, initialised as the released code does.
+    """Create CMRCNet's image encoder, timm's ViT without a head, to be trained from scratch.
+
+    It is initialised as in the released code.
 
     Parameters
     ----------
@@ -24,13 +29,12 @@ def vision_transformer(
     dim, depth, heads
         Channels, blocks, attention heads.
     pool
-        ``""``: return all tokens, (B, T, dim), the class token first; ``"avg"``: their mean, class token included,
-        (B, dim). Both after the final norm.
+        ``""`` for all tokens, the class token first; ``"avg"`` for their mean, class token included.
 
     Returns
     -------
     VisionTransformer
-        Maps (B, 3, image_size, image_size) to the above.
+        Maps (B, 3, image_size, image_size) to (B, T, dim) or (B, dim), after the final norm.
     """
     encoder = VisionTransformer(
         img_size=image_size,
@@ -50,7 +54,7 @@ def vision_transformer(
 
 
 def _initialise(encoder: VisionTransformer) -> None:
-    """Initial weights of the released code, which differ from timm's (linear .02, convolution by fan-in)."""
+    """Draw the initial weights of the released code; timm has 0.02 for linear layers, and fan-in for convolutions."""
     nn.init.trunc_normal_(encoder.pos_embed, std=0.02)
     nn.init.trunc_normal_(encoder.cls_token, std=0.02)
     for module in encoder.modules():
@@ -81,20 +85,20 @@ class ProjectionHead(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, features) -> (B, dim)."""
+        """Map (B, features) to (B, dim)."""
         projected = self.project(x)
         return self.norm(projected + self.dropout(self.refine(functional.gelu(projected))))
 
 
 class GeneTokens(nn.Module):
-    """Expression as a few tokens, by one block of a self-normalising network (Klambauer et al., 2017).
+    """Tokens of the expression, by one block of a self-normalising network (Klambauer et al., 2017).
 
     Parameters
     ----------
     n_genes
         G.
     tokens, dim
-        Shape of the result: 8 x 256 = the paper's 2,048 channels.
+        Shape of the result, in the paper 8 x 256 = 2,048 channels.
     activation
         ``elu`` (released code) or ``selu`` (paper).
     dropout
@@ -109,7 +113,7 @@ class GeneTokens(nn.Module):
         self.shape = (tokens, dim)
 
     def forward(self, expression: Tensor) -> Tensor:
-        """(B, G) -> (B, tokens, dim)."""
+        """Map (B, G) to (B, tokens, dim)."""
         return self.dropout(self.activation(self.linear(expression))).unflatten(1, self.shape)
 
 
@@ -139,7 +143,7 @@ class ResidualCrossAttention(nn.Module):
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, heads, T, D / heads)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """(B, T, D) and (B, S, D) -> (B, T, D)."""
+        """Attend from tokens (B, T, D) to tokens (B, S, D), and return (B, T, D)."""
         query, key = self.query(x), self.key(y)
         attended = functional.scaled_dot_product_attention(
             self._split(query), self._split(key), self._split(self.value(key))
@@ -148,9 +152,10 @@ class ResidualCrossAttention(nn.Module):
 
 
 class FusionBlock(nn.Module):
-    """Cross-modal fusion module of CMRCNet: a transformer block on the masked tokens, then residual cross-attention.
+    """Cross-modal fusion module of CMRCNet.
 
-    The masked tokens are the image's, except where the expression is reconstructed (paper, Table 5).
+    A transformer block on the masked tokens, then residual cross-attention. The masked tokens are the image's, except
+    where the expression is reconstructed (paper, Table 5).
 
     Parameters
     ----------
@@ -171,6 +176,6 @@ class FusionBlock(nn.Module):
         self.cross_attention = ResidualCrossAttention(dim, heads, cross_dropout)
 
     def forward(self, x: Tensor, guide: Tensor) -> Tensor:
-        """Masked tokens (B, T, D) and the other modality's tokens (B, S, D) -> (B, T, D)."""
+        """Fuse masked tokens (B, T, D) with the other modality's tokens (B, S, D) into (B, T, D)."""
         x = self.image_block(x)
         return x + self.cross_attention(x, guide)

@@ -1,8 +1,8 @@
 """Contrastive and reconstruction losses.
 
-The contrastive loss with soft targets is BLEEP's (Xie et al., NeurIPS 2023); CMRCNet (Liu et al., 2025) takes it over.
-Throughout, E (B, D) are the image embeddings and G (B, D) the expression embeddings of the same B spots, neither of
-them normalised; tau is the temperature.
+The contrastive loss with soft targets is BLEEP's (Xie et al., NeurIPS 2023), adopted by CMRCNet (Liu et al., 2025).
+Throughout, E (B, D) are the image embeddings and G (B, D) the expression embeddings of the same B spots, not
+normalised; tau is the temperature.
 """
 
 from __future__ import annotations
@@ -16,17 +16,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-# Keeps MicNet's quotients finite, as released
+# Keeps MicNet's quotients finite (released code)
 NCE_EPSILON = 1e-7
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
-    """The tensor in float32, or as it is where it is float64."""
+    """Convert a tensor to float32 unless its precision is higher."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def _full_precision(loss: Callable) -> Callable:
-    """Compute ``loss`` without autocast: logits span hundreds at the start, where bfloat16 steps are whole units."""
+    """Compute ``loss`` without autocast.
+
+    Logits reach hundreds at the start of a training, where steps of bfloat16 are whole units.
+    """
 
     @functools.wraps(loss)
     def exact(*tensors: Tensor, **settings):
@@ -37,7 +40,7 @@ def _full_precision(loss: Callable) -> Callable:
 
 
 def _soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """-sum_j targets_ij log softmax(logits)_ij, one value per row."""
+    """Compute -sum_j targets_ij log softmax(logits)_ij, one value per row."""
     return -(targets * functional.log_softmax(logits, dim=-1)).sum(dim=-1)
 
 
@@ -50,10 +53,10 @@ def soft_contrastive(
     target_temperature: Literal["multiply", "divide"] = "multiply",
     pairing: Literal["released", "paper"] = "released",
 ) -> tuple[Tensor, Tensor]:
-    """Cross-entropies between the two modalities' similarities and soft targets from the similarities within each.
+    """Compute the cross-entropies of similarities between modalities with soft targets.
 
-    The targets are T = softmax((E E^T + G G^T) / 2 * tau), row by row, and not detached. As T is not symmetric, it
-    matters which of the two terms meets T and which its transpose:
+    The targets, from the similarities within each modality, are T = softmax((E E^T + G G^T) / 2 * tau), row by row, and
+    not detached. As T is not symmetric, it matters which of the two terms is paired with T, and which with T^T:
 
     * ``released`` (the code of BLEEP and of CMRCNet): CE(G E^T / tau, T) and CE(E G^T / tau, T^T);
     * ``paper`` (CMRCNet, the equation of Loss_c read literally): CE(E G^T / tau, T) and CE(G E^T / tau, T^T).
@@ -65,8 +68,8 @@ def soft_contrastive(
     temperature
         tau.
     target_temperature
-        Whether the exponent of the targets is multiplied by tau (CMRCNet; BLEEP's ViT class) or divided by it (BLEEP's
-        ResNet50 class).
+        Whether the exponent of the targets is multiplied by tau (CMRCNet, and BLEEP's ViT class) or divided by it
+        (BLEEP's ResNet50 class).
     pairing
         See above.
 
@@ -94,14 +97,14 @@ def soft_contrastive(
 
 
 def combine(spot_ce: Tensor, image_ce: Tensor, how: Literal["average", "sum"] = "average") -> Tensor:
-    """Both cross-entropies of each sample as one: their average (released code, BLEEP) or sum (paper, Loss_c).
+    """Combine both cross-entropies of each sample.
 
     Parameters
     ----------
     spot_ce, image_ce
         (B,) each, from :func:`soft_contrastive`.
     how
-        ``average`` or ``sum``.
+        ``average`` (released code, BLEEP) or ``sum`` (paper, Loss_c).
 
     Returns
     -------
@@ -121,15 +124,14 @@ def combine(spot_ce: Tensor, image_ce: Tensor, how: Literal["average", "sum"] = 
 
 
 def balance(loss: Tensor, log: Literal["per_sample", "of_mean"] = "per_sample") -> Tensor:
-    """log(1 + loss), by which CMRCNet keeps either of its losses from dominating the other (Loss_total).
+    """Compute log(1 + loss), by which CMRCNet balances its two losses (Loss_total).
 
     Parameters
     ----------
     loss
-        (B,), or a scalar, for which both ways are the same.
+        (B,), or a scalar, for which both values of ``log`` give the same.
     log
-        ``per_sample``: mean of log(1 + loss_i), as the released code has it; ``of_mean``: log(1 + mean of loss_i), as
-        the paper writes it.
+        ``per_sample``: mean of log(1 + loss_i) (released code); ``of_mean``: log(1 + mean of loss_i) (paper).
 
     Returns
     -------
@@ -150,7 +152,7 @@ def balance(loss: Tensor, log: Literal["per_sample", "of_mean"] = "per_sample") 
 
 @_full_precision
 def reconstruction_error(reconstructed: Tensor, target: Tensor, *, how: Literal["mse", "cosine"] = "mse") -> Tensor:
-    """How far F_r is from the embedding that it should equal (CMRCNet, Loss_r).
+    """Compute the distance of F_r from the embedding that it should equal (CMRCNet, Loss_r).
 
     Parameters
     ----------
@@ -179,17 +181,17 @@ def reconstruction_error(reconstructed: Tensor, target: Tensor, *, how: Literal[
 
 @_full_precision
 def noise_contrastive(logits: Tensor, *, n: int) -> Tensor:
-    """Noise-contrastive estimation of each spot's partner among K + 1 candidates, as MicNet computes it.
+    """Compute MicNet's noise-contrastive estimation of each spot's partner among K + 1 candidates.
 
-    With p the softmax of the logits, which takes the place of a partition function, and c = K / n the density of the
-    K noise candidates under a uniform choice among n spots:
+    With p the softmax of the logits, in place of a partition function, and c = K / n the density of the K noise
+    candidates under a uniform choice among n spots:
 
         -log(p_0 / (p_0 + c)) - sum_k log(c / (p_k + c))
 
     Parameters
     ----------
     logits
-        (B, K + 1); the partner stands in column 0.
+        (B, K + 1), the partner in column 0.
     n
         Spots that the candidates were drawn from.
 
@@ -205,7 +207,9 @@ def noise_contrastive(logits: Tensor, *, n: int) -> Tensor:
 
 
 def spread(embedding: Tensor) -> Tensor:
-    """Standard deviation over the batch, averaged over dimensions: 0 when all spots share one embedding.
+    """Compute the standard deviation over the batch, averaged over dimensions.
+
+    It is 0 when all spots share one embedding.
 
     Parameters
     ----------
@@ -221,7 +225,7 @@ def spread(embedding: Tensor) -> Tensor:
 
 
 def monitored(image: Tensor, gene: Tensor, spot_ce: Tensor, image_ce: Tensor) -> dict[str, Tensor]:
-    """What every contrastive method reports beside its loss, so that a collapse looks the same in all of them.
+    """Compute the scalars that reveal a collapse of a contrastive method.
 
     Parameters
     ----------
@@ -233,8 +237,8 @@ def monitored(image: Tensor, gene: Tensor, spot_ce: Tensor, image_ce: Tensor) ->
     Returns
     -------
     dict
-        Detached scalars: ``contrastive``, the mean of the averaged cross-entropies, equal to ln(B) when all embeddings
-        are equal; ``image_spread`` and ``gene_spread``, see :func:`spread`.
+        Detached: ``contrastive``, the mean of the averaged cross-entropies, equal to ln(B) when all embeddings are
+        equal; ``image_spread`` and ``gene_spread``, see :func:`spread`.
     """
     return {
         "contrastive": combine(spot_ce, image_ce, "average").mean().detach(),

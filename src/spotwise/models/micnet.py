@@ -1,12 +1,14 @@
-"""MicNet: image and expression of each spot embedded together by contrast with a memory bank (Wang et al., 2026).
+"""MicNet: joint embedding of image and expression by contrast with memory banks (Wang et al., 2026).
 
-It predicts nothing: the two embeddings of a spot, each at length 1, side by side, are the space in which domains are
-sought. Trained on one slide, as published, or on the slides of a cohort, and without any label.
+It predicts nothing. The two embeddings of a spot, each at length 1, form the space that is clustered into domains. It
+is trained without labels, on one slide, as published, or on the slides of a cohort.
 
-What differs from the released code, each for a reason: its K noise candidates may be the spot itself (see
-``own_among_negatives``); the epoch is chosen by a mean that leaves out constant dimensions, where one of them would
-block the choice; a last batch that is not full is left out, as BatchNorm cannot take a single spot; images are
-normalised with the mean and standard deviation of ImageNet, like those of all methods here.
+Differences from the released code:
+
+* Whether the K noise candidates may include the spot itself is an option, ``own_among_negatives``.
+* The epoch is chosen by a mean that leaves out constant dimensions, a single one of which would make it NaN.
+* A last batch that is not full is left out, as batch normalisation cannot handle a single spot.
+* Images are normalised with the mean and standard deviation of ImageNet, as for all methods.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 
 class MicNet(Method):
-    """An encoder for each modality, and a memory bank of each with the training spots' embeddings.
+    """Encoder of each modality, with a memory bank of the training spots' embeddings.
 
     Parameters
     ----------
@@ -43,19 +45,19 @@ class MicNet(Method):
     options
         Hyper-parameters; kept as ``options``.
     n_training
-        Training spots, one row of either bank for each.
+        Training spots, with one row each in either bank.
 
     Attributes
     ----------
     image_bank, gene_bank : Tensor
-        (n_training, D) buffers of rows at length 1, saved with the weights and never given a gradient.
+        (n_training, D) buffers of rows at length 1, saved with the weights, without a gradient.
     pretrained_loaded : bool
         Whether the image encoder started from pretrained weights.
 
     Raises
     ------
     SetupError
-        If pretrained weights are required and cannot be had.
+        If pretrained weights are required and not available.
     """
 
     def __init__(self, n_genes: int, options: MicNetOptions, n_training: int = 0):
@@ -71,32 +73,32 @@ class MicNet(Method):
 
     @classmethod
     def of(cls, sizes: Sizes, options: MicNetOptions) -> MicNet:
-        """A freshly initialised network with a row in its banks for every training spot."""
+        """Create a freshly initialised network with a row in its banks for every training spot."""
         return cls(sizes.genes, options, sizes.training)
 
     def embed_images(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) -> embeddings (B, D), not normalised."""
+        """Embed images (B, 3, H, W) as (B, D), not normalised."""
         return self.image_encoder(images)
 
     def embed_expression(self, expression: Tensor) -> Tensor:
-        """Expression (B, G) -> embeddings (B, D), not normalised."""
+        """Embed expression (B, G) as (B, D), not normalised."""
         return self.gene_encoder(expression)
 
     def loss(self, batch: Batch, mask_generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Each modality against the other's bank; in training the banks then take in the new embeddings.
+        """Contrast each modality with the other's bank, and in training update the banks.
 
         Parameters
         ----------
         batch
-            B training spots; ``index`` tells their rows in the banks.
+            B training spots, with their rows in the banks as ``index``.
         mask_generator
-            Draws the noise candidates where given; in training the global generator does.
+            Generator of the noise candidates; by default the global one.
 
         Returns
         -------
         dict
-            Scalars: ``total``, differentiable, the sum over both directions of the mean over the batch; detached
-            ``image`` and ``gene``, the two directions.
+            ``total``, differentiable, the sum over both directions of the mean over the batch, and the detached
+            scalars ``image`` and ``gene``, the two directions.
         """
         image, gene = self.embed_images(batch.images), self.embed_expression(batch.expression)
         candidates = self.candidates(batch.index, mask_generator)
@@ -109,7 +111,7 @@ class MicNet(Method):
         return {"total": image_loss + gene_loss, "image": image_loss.detach(), "gene": gene_loss.detach()}
 
     def candidates(self, index: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Rows (B, K + 1) of the banks that the spots at ``index`` are contrasted with: first their own, then noise."""
+        """Draw the rows (B, K + 1) of the banks to contrast spots with, their own first, then noise."""
         n, own = len(self.image_bank), index[:, None]
         others = n if self.options.own_among_negatives else n - 1
         shape = (len(index), self.options.negatives)
@@ -119,7 +121,7 @@ class MicNet(Method):
         return torch.cat([own, noise], dim=1)
 
     def _contrast(self, embedding: Tensor, rows: Tensor) -> Tensor:
-        """Scalar loss of embeddings (B, D) against rows (B, K + 1, D) of the other modality's bank, partners first."""
+        """Compute the loss of embeddings (B, D) against rows (B, K + 1, D) of the other bank, partners first."""
         with torch.autocast(embedding.device.type, enabled=False):
             embedding = at_least_float32(embedding)
             if self.options.objective == "nce":
@@ -130,13 +132,15 @@ class MicNet(Method):
             return functional.cross_entropy(cosines / self.options.temperature, first)
 
     def validate(self, batches: Iterable[Batch], n_spots: int, mask_generator: torch.Generator) -> dict[str, float]:
-        """How alike both modalities order the validation spots, which have no row in the banks; no label is used.
+        """Compute how similarly both modalities order the validation spots.
+
+        Validation spots have no row in the banks, and no labels are used.
 
         Returns
         -------
         dict
-            ``spearman``, see :func:`paired_spearman`; ``total``, 1 - spearman; ``constant``, dimensions that are
-            constant in either modality and left out. NaN where all are.
+            ``spearman``, the mean of :func:`paired_spearman`; ``total``, 1 - spearman; ``constant``, the number of
+            dimensions that are constant in either modality and left out. NaN where all are.
         """
         pairs = [(self.embed_images(batch.images), self.embed_expression(batch.expression)) for batch in batches]
         image, gene = (functional.normalize(torch.cat(half).float(), dim=1) for half in zip(*pairs, strict=True))
@@ -149,12 +153,12 @@ class MicNet(Method):
 
 
 def moved_rows(rows: Tensor, embedding: Tensor, momentum: float) -> Tensor:
-    """Rows (B, D) of a bank moved towards new embeddings (B, D), not normalised, and back to length 1."""
+    """Move rows (B, D) of a bank towards new embeddings (B, D), not normalised, and back to length 1."""
     return functional.normalize(momentum * rows + (1 - momentum) * embedding, dim=1)
 
 
 def paired_spearman(image: np.ndarray, gene: np.ndarray) -> np.ndarray:
-    """Spearman correlation over spots of each dimension of one (N, D) with the same of the other, (D,).
+    """Compute the Spearman correlation (D,) over spots of each dimension of two embeddings (N, D).
 
     NaN where a dimension is constant in either.
     """
@@ -165,7 +169,7 @@ def paired_spearman(image: np.ndarray, gene: np.ndarray) -> np.ndarray:
 
 
 def bound_last_block(encoder: nn.Module) -> None:
-    """Put ReLU6 in the place of each ReLU in the last block of a ResNet; other encoders stay as they are."""
+    """Replace each ReLU in the last block of a ResNet by ReLU6; other encoders stay unchanged."""
     if not isinstance(encoder, timm.models.resnet.ResNet):
         return
     block = encoder.layer4[-1]
@@ -175,7 +179,7 @@ def bound_last_block(encoder: nn.Module) -> None:
 
 
 def _gene_encoder(n_genes: int, hidden: tuple[int, ...], options: MicNetOptions) -> nn.Sequential:
-    """(B, G) -> (B, D)."""
+    """Create the encoder of expression, (B, G) to (B, D)."""
     layers: list[nn.Module] = []
     widths = (n_genes, *hidden)
     for before, after in itertools.pairwise(widths):
@@ -184,6 +188,6 @@ def _gene_encoder(n_genes: int, hidden: tuple[int, ...], options: MicNetOptions)
 
 
 def _random_bank(n: int, dim: int) -> Tensor:
-    """(n, dim) rows of length about 1."""
+    """Draw (n, dim) rows of length about 1."""
     bound = (3 / dim) ** 0.5
     return torch.empty(n, dim).uniform_(-bound, bound)

@@ -1,4 +1,4 @@
-"""NH2ST: an image regression taught beside its neighbourhood and its genes (dual-scale contrastive learning)."""
+"""NH2ST: image regression with contrastive losses of spots and their neighbourhoods (MCPathology/NH2ST)."""
 
 from __future__ import annotations
 
@@ -14,21 +14,26 @@ from spotwise.models.nh2st_options import NH2STOptions
 
 
 class NH2ST(Method):
-    """Image trunk and linear decoder, with contrastive losses of spots and of their neighbourhoods beside the error.
+    """Image trunk and linear decoder, trained with contrastive losses beside the squared error.
 
-    The prediction is decoded from the code of the query patch alone: trunk, projection, decoder. Neighbours, and the
-    expression as an input, count in training only, through the contrastive losses.
+    The prediction is decoded from the code of the query patch alone: trunk, projection, decoder. Neighbours and input
+    expression matter in training only, through the contrastive losses.
 
-    As in the source (MCPathology/NH2ST), odd as it may look: the logits of negatives are scaled by 0.1, so that even
-    collapsed codes have next to no contrastive loss; fused codes are contrasted, each of which holds a copy of its
-    partner; one network does all four fusions; each attends to a single key, so that queries and keys never learn;
-    neighbours are not augmented; batch normalisation sees the query patches of a batch together, and each
-    neighbourhood by itself.
+    As in the released code, though unusual:
 
-    Otherwise than in the source: the trunk starts from ImageNet weights, as the self-supervised histology weights of
-    Ciga et al. (2022) are not among timm's; four heads that are built but never called (513,000 parameters at 250
-    genes) are left out; expression is normalised as for all methods, and not smoothed over adjacent spots; a batch of
-    one spot keeps its shape; the best epoch is chosen on validation spots, not on the test fold.
+    * The logits of negatives are scaled by 0.1, so that even collapsed codes have next to no contrastive loss.
+    * Fused codes are contrasted, each of which holds a copy of its partner.
+    * One network does all four fusions. Each attends to a single key, so that queries and keys never learn.
+    * Neighbours are not augmented.
+    * Batch normalisation is over the query patches of a batch, and over each neighbourhood by itself.
+
+    Differences from the released code:
+
+    * The trunk starts from ImageNet weights, as timm lacks the self-supervised histology weights of Ciga et al. (2022).
+    * Four heads that are built but never called (513,000 parameters at 250 genes) are left out.
+    * Expression is normalised as for all methods, and not smoothed over adjacent spots.
+    * A batch of one spot keeps its shape.
+    * The best epoch is chosen on validation spots, not on the test fold.
 
     Parameters
     ----------
@@ -45,7 +50,7 @@ class NH2ST(Method):
     Raises
     ------
     SetupError
-        If pretrained weights are required and cannot be had.
+        If pretrained weights are required and not available.
     """
 
     def __init__(self, n_genes: int, options: NH2STOptions):
@@ -67,28 +72,28 @@ class NH2ST(Method):
         self.decoder = nn.Sequential(nn.Linear(dim, options.decoder_hidden), nn.Linear(options.decoder_hidden, n_genes))
 
     def training_only(self) -> list[nn.Module]:
-        """Everything but trunk, projection and decoder."""
+        """Return everything but trunk, projection and decoder."""
         parts = [self.gene_encoder, self.image_hypergraph, self.gene_hypergraph]
         return parts if self.options.contrast_before_fusion else [*parts, self.fusion]
 
     def predict(self, batch: Batch) -> Tensor:
-        """Expression (B, G) from the images of a batch and nothing else."""
+        """Predict expression (B, G) from the images of a batch."""
         return self.decoder(self.encode_images(batch.images))
 
     def encode_images(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) -> codes (B, D)."""
+        """Encode images (B, 3, H, W) as (B, D)."""
         return self.image_projection(self._maps(images))
 
     def encode_neighbourhoods(self, neighbours: Neighbours) -> tuple[Tensor, Tensor]:
-        """Image codes and gene codes of B neighbourhoods, (B, D) each, over the same hyperedges."""
-        # one by one: batch normalisation sees a neighbourhood by itself
+        """Encode images and expression of B neighbourhoods as (B, D) each, over the same hyperedges."""
+        # one by one, as batch normalisation is over each neighbourhood by itself
         maps = torch.stack([self._maps(images) for images in neighbours.images])  # (B, n, P)
         mixing = propagation(incidence(maps, self.options.hyperedge_nearest))
         genes = self.gene_encoder(neighbours.expression)  # (B, n, D)
         return self.image_hypergraph(maps, mixing), self.gene_hypergraph(genes, mixing)
 
     def loss(self, batch: Batch, mask_generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Mean squared error and both contrastive losses.
+        """Compute the mean squared error plus both contrastive losses.
 
         Parameters
         ----------
@@ -100,7 +105,7 @@ class NH2ST(Method):
         Returns
         -------
         dict
-            Scalars: ``total``, differentiable; detached, its unweighted parts ``mse``, ``patch_contrastive`` and
+            ``total``, differentiable, and its unweighted parts as detached scalars: ``mse``, ``patch_contrastive`` and
             ``neighbour_contrastive``.
         """
         image = self.encode_images(batch.images)
@@ -115,7 +120,7 @@ class NH2ST(Method):
         }
 
     def _maps(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) -> flattened maps of the trunk (B, P)."""
+        """Compute the flattened maps of the trunk (B, P)."""
         return self.trunk.forward_features(images).flatten(1)
 
     def _contrast(self, image: Tensor, gene: Tensor) -> Tensor:
@@ -127,14 +132,14 @@ class NH2ST(Method):
 
 @torch.no_grad()
 def _map_size(trunk: nn.Module, image_size: int) -> int:
-    """Values P of the trunk's last map."""
+    """Return the number of values P of the trunk's last map."""
     size = trunk.eval().forward_features(torch.zeros(1, 3, image_size, image_size)).numel()
     trunk.train()
     return size
 
 
 def pair_contrast(image: Tensor, gene: Tensor, temperature: float, negative_weight: float) -> Tensor:
-    """Cross-entropy of each image among the genes of its batch, its own being the right ones.
+    """Compute the cross-entropy of each spot's image against the genes of its batch.
 
     The logits are cosines over ``temperature``, those of other spots times ``negative_weight``. One direction only.
 
@@ -160,14 +165,14 @@ def pair_contrast(image: Tensor, gene: Tensor, temperature: float, negative_weig
 
 @torch.no_grad()
 def incidence(nodes: Tensor, nearest: int) -> Tensor:
-    """Which of n nodes is on which of n hyperedges: each node starts one, on which are the nodes most similar to it.
+    """Compute the incidence of n nodes with n hyperedges, each of a node and its most similar nodes.
 
     Parameters
     ----------
     nodes
         (B, n, P)
     nearest
-        Nodes on a hyperedge beside the one that starts it; those of the largest cosine.
+        Nodes of a hyperedge beside the one that it belongs to, by cosine.
 
     Returns
     -------
@@ -185,7 +190,7 @@ def incidence(nodes: Tensor, nearest: int) -> Tensor:
 
 
 def propagation(incidence: Tensor) -> Tensor:
-    """The matrix by which a hypergraph mixes its nodes: D^-1 H B^-1 H^T, whose rows sum to 1.
+    """Compute the propagation matrix of a hypergraph, D^-1 H B^-1 H^T, whose rows sum to 1.
 
     Parameters
     ----------
@@ -203,10 +208,10 @@ def propagation(incidence: Tensor) -> Tensor:
 
 
 class HypergraphEncoder(nn.Module):
-    """Two hypergraph convolutions, D^-1 H B^-1 H^T X W + b and a ReLU each, and the mean over the nodes.
+    """Two hypergraph convolutions with ReLU, and the mean over the nodes.
 
-    The convolution is that of Bai et al. (Pattern Recognition, 2021) without attention, initialised as in PyTorch
-    Geometric.
+    The convolution, D^-1 H B^-1 H^T X W + b, is that of Bai et al. (Pattern Recognition, 2021) without attention,
+    initialised as in PyTorch Geometric.
 
     Parameters
     ----------
@@ -222,14 +227,14 @@ class HypergraphEncoder(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, nodes: Tensor, mixing: Tensor) -> Tensor:
-        """Nodes (B, n, features) and their :func:`propagation` (B, n, n) -> (B, dim)."""
+        """Encode nodes (B, n, features), with their :func:`propagation` (B, n, n), as (B, dim)."""
         for layer in self.layers:
-            nodes = functional.relu(mixing @ layer(nodes))  # mixing leaves the bias as it is: its rows sum to 1
+            nodes = functional.relu(mixing @ layer(nodes))  # the rows of mixing sum to 1, so that the bias stays
         return nodes.mean(dim=1)
 
 
 class CrossAttention(nn.Module):
-    """Attention of tokens x to tokens y, both under one layer norm, added to x.
+    """Residual attention of tokens x to tokens y, both under one layer norm.
 
     Parameters
     ----------
@@ -251,16 +256,16 @@ class CrossAttention(nn.Module):
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, heads, T, D / heads)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """(B, T, D) and (B, S, D) -> (B, T, D)."""
+        """Attend from tokens (B, T, D) to tokens (B, S, D), and return (B, T, D)."""
         query = self._split(self.query(self.norm(x)))
         key, value = map(self._split, self.key_value(self.norm(y)).chunk(2, dim=-1))
-        # written out: a fused kernel leaves rounding where a single key makes gradients zero, and Adam scales it up
+        # not fused: its rounding would turn the zero gradients of a single key into noise that Adam scales up
         weights = (query @ key.mT * query.shape[-1] ** -0.5).softmax(dim=-1)
         return x + self.out((weights @ value).transpose(1, 2).flatten(2))
 
 
 class Fusion(nn.Module):
-    """Layers of cross-attention and feed-forward block, both residual and normalised before, and a final layer norm.
+    """Pre-norm layers of residual cross-attention and feed-forward block, and a final layer norm.
 
     Parameters
     ----------
@@ -287,7 +292,7 @@ class Fusion(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """(B, T, D) and (B, S, D) -> (B, T, D)."""
+        """Attend from tokens (B, T, D) to tokens (B, S, D), and return (B, T, D)."""
         for attend, feed_forward in zip(self.attentions, self.feed_forwards, strict=True):
             x = attend(x, y)
             x = x + feed_forward(x)

@@ -1,8 +1,8 @@
-"""Published encoders of pathology images, rebuilt from timm's parts so that their weights load entry by entry.
+"""Published encoders of pathology images, built from timm's parts so that their weights load entry by entry.
 
-Sizes, pooling and normalisation are those of the model cards on the Hugging Face hub; TRIDENT (mahmoodlab/TRIDENT,
-``patch_encoder_models/load.py``) loads the same weights strictly into networks of these sizes. CONCH's are those of its
-repository (mahmoodlab/CONCH, ``open_clip_custom``). The weights are gated, and under licences of their own.
+Sizes, pooling and normalisation are those of the model cards on the Hugging Face hub. TRIDENT (mahmoodlab/TRIDENT,
+``patch_encoder_models/load.py``) loads the same weights into networks of these sizes. CONCH follows its repository
+(mahmoodlab/CONCH, ``open_clip_custom``). The weights are gated, and under licences of their own.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ VIT_GIANT = {"embed_dim": 1536, "depth": 40, "num_heads": 24, "mlp_ratio": 5.333
 
 
 class ClassTokenAndPatchMean(VisionTransformer):
-    """A vision transformer pooled as Virchow is: class token and mean of the patch tokens, register tokens left out."""
+    """Vision transformer with Virchow's pooling: class token and mean of the patch tokens, without register tokens."""
 
     def __init__(self, **sizes):
         super().__init__(**sizes)
         self.num_features = self.head_hidden_size = 2 * self.embed_dim
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """(B, T, D) -> (B, 2 D)."""
+        """Pool (B, T, D) to (B, 2 D)."""
         return torch.cat([x[:, 0], x[:, self.num_prefix_tokens :].mean(dim=1)], dim=1)
 
 
@@ -47,7 +47,7 @@ class AttentionPool(nn.Module):
     Parameters
     ----------
     dim, tokens_dim
-        Channels out, and of the tokens.
+        Channels of the result, and of the tokens.
     heads
         Attention heads.
     """
@@ -60,23 +60,23 @@ class AttentionPool(nn.Module):
         self.ln_k = nn.LayerNorm(tokens_dim)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(B, T, tokens_dim) -> (B, dim)."""
+        """Pool (B, T, tokens_dim) to (B, dim)."""
         keys = self.ln_k(tokens)
         query = self.ln_q(self.query).expand(len(tokens), -1, -1)
         return self.attn(query, keys, keys, need_weights=False)[0][:, 0]
 
 
 class CONCHVision(nn.Module):
-    """CONCH's image tower up to the features that its authors use for probing: before the projection to the text.
+    """CONCH's image tower up to the features that its authors use for probing.
 
-    Modules are named as in CONCH's checkpoint, below its ``visual``.
+    The projection to the text is left out. Modules are named as in CONCH's checkpoint, below its ``visual``.
 
     Parameters
     ----------
     dim
         Channels of the features.
     sizes
-        Of the vision transformer.
+        Arguments of the vision transformer.
     """
 
     def __init__(self, dim: int = 512, **sizes):
@@ -87,11 +87,11 @@ class CONCHVision(nn.Module):
         self.num_features = dim
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, dim)."""
+        """Map (B, 3, H, W) to (B, dim)."""
         return self.ln_contrast(self.attn_pool_contrast(self.trunk.forward_features(images)))
 
     def from_published(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What CONCH's checkpoint holds of this module; its text, captions and projection to the text are left out."""
+        """Select the entries of CONCH's checkpoint that belong to this module."""
         mine = tuple(f"visual.{name}." for name, _ in self.named_children())
         return {name.removeprefix("visual."): value for name, value in weights.items() if name.startswith(mine)}
 
@@ -103,15 +103,15 @@ class Published:
     Attributes
     ----------
     repository
-        On the Hugging Face hub; the weights are its ``pytorch_model.bin``.
+        Repository on the Hugging Face hub, with the weights as ``pytorch_model.bin``.
     sizes
-        Arguments of ``network`` beyond ``img_size``.
+        Arguments of ``network`` beside ``img_size``.
     network
         Class; timm's own pools by the class token.
     px
-        Side of the images.
+        Side of the images in pixels.
     mean, std
-        Of their RGB values in [0, 1].
+        Mean and standard deviation that normalise RGB values in [0, 1].
     """
 
     repository: str
@@ -122,7 +122,7 @@ class Published:
     std: tuple[float, ...] = IMAGENET_STD
 
     def build(self) -> nn.Module:
-        """The encoder with random weights, (B, 3, px, px) -> (B, D); ``pretrained_cfg`` as on timm's models."""
+        """Create the encoder with random weights, (B, 3, px, px) to (B, D), and ``pretrained_cfg`` as in timm."""
         module = self.network(img_size=self.px, num_classes=0, **self.sizes)
         module.pretrained_cfg = {
             "mean": self.mean,
@@ -152,7 +152,7 @@ PATHOLOGY: Mapping[str, Published] = {
     "Virchow2": Published(REPOSITORIES["Virchow2"], VIT_HUGE | {"reg_tokens": 4}, ClassTokenAndPatchMean),
     "H-optimus-0": Published(REPOSITORIES["H-optimus-0"], **_H_OPTIMUS),
     "H-optimus-1": Published(REPOSITORIES["H-optimus-1"], **_H_OPTIMUS),
-    # Its card cuts the central 224 of 256 px at 0.5 um a pixel, which is what a patch shows already.
+    # Its card crops the central 224 of 256 px at 0.5 um/px, the field of a patch
     "Prov-GigaPath": Published(REPOSITORIES["Prov-GigaPath"], VIT_GIANT | {"patch_size": 16}),
     "CONCH": Published(
         REPOSITORIES["CONCH"],

@@ -1,9 +1,9 @@
-"""Ridge regression on the features of a frozen image encoder: the baseline to beat."""
+"""Ridge regression on the features of a frozen image encoder."""
 
 from __future__ import annotations
 
 import numpy as np
-import scipy  # loads a subpackage when it is used
+import scipy  # imports subpackages on first use
 
 from spotwise.models.ridge_options import RidgeOptions
 
@@ -13,16 +13,16 @@ HEST_ITERATIONS = 1000
 
 
 class Ridge:
-    """Standardised features, their principal components, ridge regression.
+    """Ridge regression on the principal components of standardised features.
 
-    ``grouped``: with an intercept, and the penalty that predicts training slides best that were left out in turn, when
-    scaler, components and regression were all fitted on the others. Principal components are orthogonal, so that one
+    ``grouped``: with an intercept, and the penalty with the lowest error on training slides that were left out in turn,
+    with scaler, components and regression fitted on the others. Principal components are orthogonal, so that one
     decomposition serves every penalty exactly.
 
-    ``hest``: the protocol of the HEST benchmark (Jaume et al., NeurIPS 2024; mahmoodlab/HEST, ``bench/trainer.py``), a
-    fixed and far smaller penalty, LSQR stopped at scikit-learn's tolerance, and no intercept, on the targets of
-    everyone else here. As there, predictions lack the mean of the training expression: a gene's correlation does not
-    see that, its squared error does. The components are exact here, where the benchmark's may be approximated.
+    ``hest``: the protocol of the HEST benchmark (Jaume et al., NeurIPS 2024; mahmoodlab/HEST, ``bench/trainer.py``) on
+    the targets of the other methods, with a fixed and far smaller penalty, LSQR stopped at scikit-learn's tolerance,
+    and no intercept. As there, predictions lack the mean of the training expression, which affects a gene's squared
+    error but not its correlation. The components are exact; the benchmark's may be approximated.
     """
 
     def __init__(self, options: RidgeOptions):
@@ -30,7 +30,7 @@ class Ridge:
 
     @staticmethod
     def n_parameters(features: int, genes: int) -> int:
-        """Numbers that a fit saves for a prediction, with scaler and components multiplied in."""
+        """Return the number of parameters, with scaler and components multiplied in."""
         return (features + 1) * genes
 
     def fit(
@@ -45,17 +45,17 @@ class Ridge:
         expression
             (N, G) log-normalised.
         sample
-            (N,) slide (or patient) of each spot: the groups of the inner folds.
+            (N,) slide (or patient) of each spot, the groups of the inner folds.
         spatial
-            (N, 2) spot centres, for blocks where there is only one slide.
+            (N, 2) spot centres, for blocks within a single slide.
 
         Returns
         -------
         weights, report
-            ``weights`` (D, G) and ``bias`` (G,) for raw features, float32; and ``ridge_protocol``, ``components`` as
-            used, ``alpha`` and, where it was chosen, the penalties tried with their inner mean squared errors.
+            ``weights`` (D, G) and ``bias`` (G,) for raw features, float32; and ``ridge_protocol``, the number of
+            ``components``, ``alpha`` and, where it was chosen, the penalties with their inner mean squared errors.
         """
-        features = features.astype(np.float64)  # float32 loses the small penalties
+        features = features.astype(np.float64)  # small penalties vanish in float32
         regression = _Regression(features, expression, self.options.components)
         if self.options.protocol == "hest":
             report = {"alpha": HEST_ALPHA}
@@ -67,14 +67,21 @@ class Ridge:
         return {"weights": weights.astype(np.float32), "bias": bias.astype(np.float32)}, report
 
     def predict(self, weights: dict[str, np.ndarray], features: np.ndarray, expression: np.ndarray) -> np.ndarray:
-        """Predicted expression (N, G) float32 from features (N, D) and what :meth:`fit` returned.
+        """Predict expression (n, G) float32.
 
-        ``expression`` of the training spots is what every frozen method is given; a regression needs it no more.
+        Parameters
+        ----------
+        weights
+            As returned by :meth:`fit`.
+        features
+            (n, D) of the spots to predict.
+        expression
+            Not used.
         """
         return (features @ weights["weights"] + weights["bias"]).astype(np.float32)
 
     def _choose(self, features: np.ndarray, expression: np.ndarray, groups: np.ndarray) -> dict[str, object]:
-        """Judge every penalty on the groups, left out in turn."""
+        """Choose the penalty with the lowest error on groups left out in turn."""
         from sklearn.model_selection import LeaveOneGroupOut
 
         alphas = np.geomspace(self.options.smallest_alpha, self.options.largest_alpha, self.options.n_alphas)
@@ -93,33 +100,34 @@ class Ridge:
 
 
 class _Regression:
-    """Expression (N, G) on the principal components of standardised features (N, D), for every penalty at once.
+    """Regression of expression (N, G) on the principal components of features (N, D), for any penalty.
 
-    The scores (N, C) have mean 0 and are orthogonal: a penalty is added to a diagonal, and the intercept is the mean.
+    The scores (N, C) have mean 0 and are orthogonal, so that a penalty is added to a diagonal and the intercept is the
+    mean.
     """
 
     def __init__(self, features: np.ndarray, expression: np.ndarray, components: int):
-        from sklearn.decomposition import PCA  # slow to import, as all of it: predicting needs none
+        from sklearn.decomposition import PCA  # slow to import, and not needed for predictions
         from sklearn.preprocessing import StandardScaler
 
         most = min(features.shape)
         self.scaler = StandardScaler()
-        # exact, where scikit-learn would approximate the components of a large matrix
+        # exact; scikit-learn's default approximates the components of a large matrix
         self.pca = PCA(min(components, most) or most, svd_solver="covariance_eigh")
         self.scores = self.pca.fit_transform(self.scaler.fit_transform(features))
         self.mean = expression.mean(axis=0, dtype=np.float64)
         self.moments = self.scores.T @ expression  # (C, G)
 
     def transform(self, features: np.ndarray) -> np.ndarray:
-        """(n, D) -> (n, C)."""
+        """Project features (n, D) to scores (n, C)."""
         return self.pca.transform(self.scaler.transform(features))
 
     def slopes(self, alpha: float) -> np.ndarray:
-        """(C, G) coefficients at one penalty."""
+        """Return the coefficients (C, G) of the scores for a penalty."""
         return self.moments / (self.pca.singular_values_[:, None] ** 2 + alpha)
 
     def on_features(self, slopes: np.ndarray, intercept: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
-        """Weights (D, G) and bias (G,) of raw features for ``slopes`` of the scores."""
+        """Convert ``slopes`` of the scores to weights (D, G) and bias (G,) of raw features."""
         weights = (self.pca.components_.T @ slopes) / self.scaler.scale_[:, None]
         return weights, intercept - self.pca.mean_ @ self.pca.components_.T @ slopes - self.scaler.mean_ @ weights
 

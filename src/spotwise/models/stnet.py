@@ -15,23 +15,23 @@ from spotwise.models.losses import at_least_float32
 from spotwise.models.options import stages
 from spotwise.models.stnet_options import STNetOptions
 
-# timm's name for the ImageNet weights of DenseNet-121 that ST-Net starts from, which are torchvision's; timm's plain
-# `densenet121` has others.
+# ST-Net starts from torchvision's ImageNet weights of DenseNet-121; timm's plain `densenet121` has others
 WEIGHTS = "densenet121.tv_in1k"
 
 
 class STNet(Method):
-    """DenseNet and a linear layer that begins as the mean expression of the training spots.
+    """DenseNet and a linear layer that starts from the mean expression of the training spots.
 
-    Differs from the released code in these points:
+    Differences from the released code:
 
-    * Mean squared error, so that learning rates compare with the other methods'; ``loss="sum"`` is the original.
-    * Targets are the log-normalised expression that every method predicts, over the panel chosen on training slides;
-      released: the 250 genes with the highest mean over all slides, test slides included, log of smoothed shares.
-    * Images are normalised with ImageNet's statistics, which the pretrained weights expect, not with those of the
+    * The loss is the mean squared error, so that learning rates are comparable with the other methods';
+      ``loss="sum"`` is the original.
+    * Targets are the log-normalised expression of the panel, as for all methods. The released code takes the log of
+      smoothed shares of the 250 genes with the highest mean over all slides, test slides included.
+    * Images are normalised with the statistics of ImageNet, which the pretrained weights expect, not with those of the
       first training batches.
-    * The epoch is chosen on held-out spots of the training slides, as for every method, not by a nested
-      cross-validation over patients followed by a refit.
+    * The epoch is chosen on held-out spots of the training slides, as for all methods, not by a nested cross-validation
+      over patients followed by a refit.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class STNet(Method):
     Raises
     ------
     SetupError
-        If pretrained weights are required and cannot be had.
+        If pretrained weights are required and not available.
     """
 
     def __init__(self, n_genes: int, options: STNetOptions):
@@ -70,23 +70,23 @@ class STNet(Method):
 
     @torch.no_grad()
     def begin(self, expression: Tensor) -> None:
-        """Start from the mean of the training expression (N, G), whatever the image."""
+        """Set the bias to the mean of the training expression (N, G)."""
         self.head.bias.copy_(expression.mean(dim=0))
 
     def loss(self, batch: Batch, mask_generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Squared error of the spots' images as they are.
+        """Compute the squared error, without averaging over symmetries.
 
         Parameters
         ----------
         batch
             B spots.
         mask_generator
-            Not used: nothing is masked.
+            Not used, as nothing is masked.
 
         Returns
         -------
         dict
-            Scalars: ``total``, differentiable; detached, with ``loss="sum"``, ``mse``, its mean over spots.
+            ``total``, differentiable, and with ``loss="sum"`` the detached mean over spots, ``mse``.
         """
         predicted = at_least_float32(self.head(self.image_encoder(batch.images)))
         mse = functional.mse_loss(predicted, batch.expression)
@@ -95,12 +95,12 @@ class STNet(Method):
         return {"total": len(predicted) * mse, "mse": mse.detach()}
 
     def predict(self, batch: Batch) -> Tensor:
-        """Expression (B, G) from the images, by default the mean over their symmetries."""
+        """Predict expression (B, G) from the images, by default the mean over their symmetries."""
         if not self.options.symmetries:
             return self.head(self.image_encoder(batch.images))
         upright = batch.images.permute(0, 2, 3, 1)  # (B, H, W, 3)
         features = sum(
             self.image_encoder(turn(upright, symmetry).permute(0, 3, 1, 2)) for symmetry in range(SYMMETRIES)
         )
-        # The head is linear: its value at the mean is the mean of its values
+        # The head is linear, so that its value at the mean is the mean of its values
         return self.head(features / SYMMETRIES)
