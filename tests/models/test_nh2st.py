@@ -463,5 +463,5 @@ def test_options_that_cannot_work_are_one_clear_line(options, message):
 
 
 def test_an_encoder_that_timm_does_not_have_is_refused():
-    with pytest.raises(InputError, match="^NH2ST: encoder: found 'resnt18', expected the name of a timm model"):
+    with pytest.raises(InputError, match=r"^NH2ST: encoder: found 'resnt18', expected the name of a timm model"):
         small(encoder="resnt18")

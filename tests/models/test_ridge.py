@@ -191,5 +191,5 @@ def test_penalties_and_blocks_are_those_of_the_options(world):
     ],
 )
 def test_options_that_make_no_sense_are_refused(given):
-    with pytest.raises(InputError, match="^Ridge: "):
+    with pytest.raises(InputError, match=r"^Ridge: "):
         registry.options("Ridge", given)

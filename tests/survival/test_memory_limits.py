@@ -74,7 +74,7 @@ import torch
 from spotwise.runtime import devices
 from spotwise.data.folds import Fold
 from spotwise.training.dataset import Spots
-from spotwise.training.loop import _hash_of
+from spotwise.training.checkpoints import hash_tensors
 """
 READ = f"""
 n = {PATCHES}
@@ -86,7 +86,7 @@ fold = Fold(
 spots = Spots(fold, np.arange(n), {{"A": Path("patches.h5")}}, torch.device("cpu"), memory, scratch=Path())
 for index in spots.training_batches(64, torch.Generator().manual_seed(0)):
     spots.batch(index)
-print(_hash_of(spots))
+print(hash_tensors(*spots.contents()))
 """
 
 

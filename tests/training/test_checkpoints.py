@@ -54,11 +54,11 @@ def zero_the_end(path):
 
 
 @pytest.mark.parametrize("damage", [cut, empty, zero_the_end, lambda path: path.write_bytes(os.urandom(5000))])
-def test_a_damaged_state_is_told_and_training_starts_afresh(state, damage, caplog):
+def test_a_damaged_state_is_reported_and_training_starts_again(state, damage, caplog):
     damage(state.folder / LAST)
     with caplog.at_level(logging.WARNING):
         assert state.load(CPU) is None
-    assert re.search(r"/a: damaged \(.+\): starting afresh$", caplog.messages[0])
+    assert re.search(r"/a: damaged \(.+\): the training starts again$", caplog.messages[0])
     assert "\n" not in caplog.messages[0]
 
 
@@ -67,7 +67,7 @@ def test_a_state_whose_best_weights_are_damaged_or_gone_is_not_resumed(state, da
     damage(state.folder / BEST)
     with caplog.at_level(logging.WARNING):
         assert state.load(CPU) is None
-    assert "starting afresh" in caplog.messages[0]
+    assert "the training starts again" in caplog.messages[0]
 
 
 def test_best_weights_are_not_asked_for_before_there_were_any(tmp_path):

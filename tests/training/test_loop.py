@@ -18,13 +18,13 @@ import torch
 
 from spotwise.constants import BARCODES, IMAGES, TEST
 from spotwise.data.folds import Fold, read_fold, write_fold
-from spotwise.errors import CollapseError, SetupError
+from spotwise.errors import SetupError
 from spotwise.models.registry import restore
 from spotwise.models.sizes import Sizes
 from spotwise.training import checkpoints, loop
 from spotwise.training.checkpoints import State, locked
 from spotwise.training.dataset import Spots
-from spotwise.training.loop import COLLAPSE_EPOCHS, TIMINGS, Run, check_collapse, learning_rates, train
+from spotwise.training.loop import TIMINGS, Run, learning_rates, train
 from spotwise.training.training_options import TrainingOptions
 
 METHOD = {"image_size": 32, "patch_size": 16, "encoder_dim": 16, "encoder_depth": 1, "encoder_heads": 2}
@@ -254,36 +254,6 @@ def test_learning_rate_follows_the_released_schedule():
     assert len(rates) == 60
     for epoch, rate in known.items():
         assert rates[epoch - 1] == pytest.approx(rate, rel=1e-6)
-
-
-def epochs(contrastive, image=1.0, gene=1.0):
-    return [
-        {"epoch": n + 1, "train_total": loss, "val_total": loss, "train_contrastive": loss}
-        | {"val_image_spread": image, "val_gene_spread": gene}
-        for n, loss in enumerate(contrastive)
-    ]
-
-
-def test_a_loss_that_stays_at_the_logarithm_of_the_batch_stops_the_training():
-    level = math.log(64)
-    check_collapse(epochs([level] * (COLLAPSE_EPOCHS - 1)), 64)
-    check_collapse(epochs([level] * (COLLAPSE_EPOCHS - 1) + [0.98 * level]), 64)
-    with pytest.raises(CollapseError, match=r"ln\(64\) = 4.159"):
-        check_collapse(epochs([9.0, *[level] * COLLAPSE_EPOCHS]), 64)
-
-
-@pytest.mark.parametrize("term", ["train_total", "val_total"])
-def test_a_loss_that_is_no_number_stops_any_training(term):
-    row = {"epoch": 1, "train_total": 1.0, "val_total": 1.0}  # of a regression: no contrastive term
-    check_collapse([row], 16)
-    with pytest.raises(CollapseError, match=f"epoch 1: {term} is nan"):
-        check_collapse([row | {term: math.nan}], 16)
-
-
-@pytest.mark.parametrize(("image", "gene", "named"), [(1e-5, 1, "image"), (1, 0, "gene"), (float("nan"), 1, "image")])
-def test_embeddings_that_become_one_point_stop_the_training(image, gene, named):
-    with pytest.raises(CollapseError, match=f"{named} embeddings have collapsed"):
-        check_collapse(epochs([2.0], image, gene), 64)
 
 
 def test_a_run_that_asks_for_a_gpu_and_gets_none_stops(world, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Embeddings: of a fold's spots by a trained method, and of a slide's patches by a frozen encoder."""
+"""Embeddings of a fold's spots by a trained method, and of a slide's patches by a frozen encoder."""
 
 from __future__ import annotations
 
@@ -61,16 +61,16 @@ def embed_fold(
 def embed_patches(
     patches: Path, encoder: str, pretrained: str, device: str, threads: int, output: Path, checkpoint: str = ""
 ) -> None:
-    """Features of a slide's patches by a frozen encoder.
+    """Embed the patches of a slide with a frozen encoder.
 
-    Patches are resized where the encoder takes images of one other size only.
+    Patches are resized where the encoder requires another size.
 
     Parameters
     ----------
     patches
         ``patches.h5``.
     encoder
-        Name that :func:`spotwise.models.encoders.frozen_encoder` knows.
+        Name of the encoder, see :func:`spotwise.models.encoders.frozen_encoder`.
     pretrained
         ``no``, ``when_reachable`` or ``required``. Without weights the encoder is random, from seed 0.
     device, threads
@@ -81,7 +81,7 @@ def embed_patches(
     checkpoint
         A local file to take the encoder's published weights from, ``""`` for none.
     """
-    read_patches_index(patches)  # refuses a malformed file before the encoder is fetched
+    read_patches_index(patches)  # refuses a malformed file before the encoder is downloaded
     on = devices.choose(device)
     devices.make_deterministic(threads)
     torch.manual_seed(0)
@@ -103,7 +103,7 @@ def embed_patches(
         embedding = in_batches(len(images), features)
         barcodes = file[BARCODES][:]
     if not np.isfinite(embedding).all():
-        raise SetupError(f"{encoder}: features that are no numbers; an encoder with random weights may need another")
+        raise SetupError(f"{encoder}: features are not finite; use pretrained weights, or another encoder")
     with hdf5.create(output) as file:
         file["embedding"] = embedding
         file.create_dataset(BARCODES, data=barcodes, dtype=h5py.string_dtype())
@@ -112,6 +112,6 @@ def embed_patches(
 
 @torch.inference_mode()
 def in_batches(n: int, embed: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
-    """(n, D) float32 of ``embed`` over consecutive rows."""
+    """Apply ``embed`` to ``n`` consecutive rows in batches, and return (n, D) float32."""
     parts = [embed(index).float().cpu() for index in torch.arange(n).split(AT_ONCE)]
     return torch.cat(parts).numpy()

@@ -1,4 +1,4 @@
-"""The prediction file: predicted and observed expression of one slide by one predictor."""
+"""Prediction files, with the predicted and observed expression of one slide by one predictor."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def write_prediction(
     Parameters
     ----------
     path
-        Where to.
+        Output file.
     fold
         The fold, with the truth of its test slide.
     sample
@@ -49,7 +49,7 @@ def write_prediction(
     predicted
         (N, G) float32 log-normalised expression of its spots, in the order of ``fold``.
     provenance
-        What made it: predictor, method, kind, k, k_used, seed, note, ...
+        Fields of `constants.RUN_FIELDS` that ``fold`` and ``sample`` do not give, such as predictor and seed.
     """
     rows = fold.rows(TEST, sample=sample)
     if predicted.shape != (len(rows), len(fold.genes)):

@@ -1,4 +1,4 @@
-"""Joint embeddings: image and expression of each spot of a slide, by a trained clustering or retrieval method."""
+"""Joint embeddings of image and expression, by a trained clustering or retrieval method."""
 
 from __future__ import annotations
 
@@ -72,10 +72,10 @@ def embed_joint(
 
 
 def measured(fold: Fold, rows: np.ndarray) -> np.ndarray:
-    """(n, G) float32 expression of spots; where a test slide lacks a gene, the mean of the training spots."""
+    """Return the expression (n, G) float32 of spots, with the training mean for genes that a test slide lacks."""
     expression = fold.expression[rows]
     lacking = np.isnan(expression).any(axis=0)
     if lacking.any():
-        logger.warning("%d genes are not measured and stand at their mean in training", lacking.sum())
+        logger.warning("%d genes are not measured and set to their training mean", lacking.sum())
         expression[:, lacking] = fold.expression[np.ix_(fold.bank, lacking)].mean(axis=0)
     return expression

@@ -1,7 +1,7 @@
-"""Resumable training state on disk.
+"""Resumable state of a training on disk.
 
-The state is no output of any rule, as Snakemake deletes the outputs of a job that fails; it lies in a folder named by a
-hash of everything that decides the result, so that a changed parameter starts afresh.
+The state is not an output of a rule, because Snakemake deletes the outputs of a failed job. Its folder is named by a
+hash of everything that decides the result, so that a changed parameter starts a new training.
 """
 
 from __future__ import annotations
@@ -30,25 +30,44 @@ logger = logging.getLogger(__name__)
 LAST = "last.pt"
 BEST = "best.safetensors"
 LOCK = "lock"
-HANDOVER_SECONDS = 60  # for a process that was told to stop; SLURM kills it half a minute after telling it
+HANDOVER_SECONDS = 60  # for a process that was asked to stop; SLURM kills it half a minute later
+HASHED_AT_ONCE = 1024  # patches of 150 kB
 
 
 def identity(**facts: object) -> str:
-    """Hash of JSON-able facts that together decide a training's result."""
+    """Hash the facts that decide the result of a training, all of which JSON can represent."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def hash_tensors(*contents: torch.Tensor) -> str:
+    """Hash shapes and values of tensors on any device."""
+    digest = hashlib.blake2b()
+    for content in contents:
+        digest.update(str(tuple(content.shape)).encode())
+        for part in content.split(HASHED_AT_ONCE):
+            digest.update(part.cpu().contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def hash_file(path: object) -> str:
+    """Hash a file; ``""`` where there is none."""
+    if not path:
+        return ""
+    with open(str(path), "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
 def locked(root: str | Path) -> Iterator[None]:
-    """Hold the state of one training, whatever its parameters: two would write the same weights.
+    """Lock the state of one training, whatever its parameters.
 
-    A process that has been told to stop is waited for a moment. One that a killed Snakemake left behind, or that of
-    another run, goes on: then this one stops and names it.
+    Two processes would write the same weights. This one waits for a process that is stopping.
 
     Raises
     ------
     SetupError
-        When another process still holds it after `HANDOVER_SECONDS`.
+        When another process still holds the lock after `HANDOVER_SECONDS`, such as one left behind by a killed
+        Snakemake, or that of another run.
     """
     root = Path(root)
     lock = FileLock(root / LOCK)
@@ -82,17 +101,17 @@ def _acquired(lock: FileLock) -> bool:
 
 
 class State:
-    """The state folder of one training, ``<root>/<identity>/``; hold ``root`` while using it."""
+    """State folder of one training, ``<root>/<identity>/``, to be used while ``root`` is locked."""
 
     def __init__(self, root: str | Path, identity: str):
         self.root = Path(root)
         self.folder = self.root / identity
 
     def load(self, device: torch.device) -> dict | None:
-        """The last saved state; ``None`` where there is none, or where it is damaged.
+        """Load the last saved state; ``None`` where there is none, or where it is damaged.
 
-        Only tensors and plain values are ever unpickled. A damaged state costs the training so far, and is told, but
-        must not stop every attempt to come.
+        Only tensors and plain values are unpickled. A damaged state is reported and costs the training so far, but does
+        not block further attempts.
         """
         if not (self.folder / LAST).exists():
             return None
@@ -100,17 +119,17 @@ class State:
             saved = torch.load(self.folder / LAST, map_location=device, weights_only=True)
             if saved["best_epoch"]:
                 _check_whole(self.folder / BEST)
-        except Exception as error:  # RuntimeError, EOFError, UnpicklingError and more, by what is damaged
+        except Exception as error:  # RuntimeError, EOFError, UnpicklingError and others
             if isinstance(error, OSError) or devices.is_out_of_memory(error):
                 raise
             reason = (str(error) or type(error).__name__).splitlines()[0]
-            logger.warning("%s: damaged (%s): starting afresh", self.folder, reason)
+            logger.warning("%s: damaged (%s): the training starts again", self.folder, reason)
             return None
         return saved
 
     def save(self, state: dict) -> None:
         """Save ``state`` as the last one."""
-        # through a file of Python's, whose errors, unlike those of torch's own, say that a disk is full
+        # through a Python file, whose errors report a full disk, unlike torch's own
         with atomic(self.folder / LAST) as temporary, temporary.open("wb") as file:
             torch.save(state, file)
 
@@ -120,12 +139,12 @@ class State:
             save_model(model, str(temporary))
 
     def publish_best(self, weights: str | Path) -> None:
-        """Copy the best weights to a training's output."""
+        """Copy the best weights to ``weights``."""
         with atomic(weights) as temporary:
             shutil.copyfile(self.folder / BEST, temporary)
 
     def discard(self) -> None:
-        """Remove the state, and what other parameters have left beside it."""
+        """Remove the state, and states of other parameters beside it."""
         for folder in [path for path in self.root.iterdir() if path.is_dir()]:
             shutil.rmtree(folder)
 
@@ -133,5 +152,5 @@ class State:
 def _check_whole(weights: Path) -> None:
     if not weights.exists():
         raise ValueError(f"no {weights.name}")
-    with safe_open(weights, "pt"):  # compares the file's size with what its header says
+    with safe_open(weights, "pt"):  # compares the file's size with its header
         pass

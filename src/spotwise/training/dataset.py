@@ -1,7 +1,7 @@
-"""Patches and expression of a fold's spots on the training device, and their augmentation.
+"""Patches and expression of a fold's spots, in batches on the training device.
 
-Patches are read once and stay as uint8 on the device, or in the machine's memory, or in a file mapped into it; flips,
-rotations, scaling and normalisation run on the device, a batch at a time, so that training waits for no loader.
+Patches are read once and stay as uint8 on the device, in the machine's memory, or in a mapped file. Augmentation and
+normalisation run on the device, a batch at a time, so that no data loader is needed.
 """
 
 from __future__ import annotations
@@ -27,37 +27,38 @@ from spotwise.training import neighbourhoods
 
 logger = logging.getLogger(__name__)
 
-AS_THEY_ARE = Context()
-READ_AT_ONCE = 256  # patches of 150 kB: about 40 MB a read
+IMAGES_ONLY = Context()
+READ_AT_ONCE = 256  # patches of 150 kB, about 40 MB
 
 
 class Spots:
-    """Spots of one fold; n spots.
+    """n spots of one fold.
 
     Parameters
     ----------
     fold
-        The fold they are of.
+        The fold.
     rows
         (n,) rows of ``fold``.
     patches
         ``patches.h5`` by sample.
     device
-        Where batches are wanted.
+        Device of the batches.
     memory
-        Where the patches live: ``device``; ``host``, the machine's memory; ``map``, a file mapped into it, which takes
-        no memory that others need; or ``auto``: the first of these of whose free bytes they take less than half.
-        Batches are the same, bit for bit, wherever they come from.
-    scratch
-        Folder for that file, which has no name in it and goes with the process; the system's temporary one by default.
+        Where to store the patches: ``device``; ``host``, the machine's memory; ``map``, a mapped file, which occupies
+        no memory that others need; or ``auto``, the first of these of whose free bytes they take less than half.
+        Batches do not depend on it.
     context
-        What the method asks for beside images and expression.
+        What the method requests beside images and expression.
     observed
-        ``False`` for spots to predict: their expression is not even read.
+        ``False`` for spots to predict, whose expression is not read.
     exemplar_rows
-        (M,) rows of ``fold`` that may be exemplars, all of them training spots.
+        (M,) rows of ``fold`` of the possible exemplars, all of them training spots.
     embeddings
         Embedded patches by sample, for exemplars.
+    scratch
+        Folder of the mapped file, which is unlinked and vanishes with the process; by default the system's temporary
+        folder.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class Spots:
         patches: Mapping[str, Path],
         device: torch.device,
         memory: str = "auto",
-        context: Context = AS_THEY_ARE,
+        context: Context = IMAGES_ONLY,
         observed: bool = True,
         exemplar_rows: np.ndarray | None = None,
         embeddings: Mapping[str, Path] | None = None,
@@ -75,7 +76,7 @@ class Spots:
     ):
         self.device, self.context = device, context
         shape = (len(rows), *_patch_shape(fold, rows, patches, context.image_px))
-        self.images = _room(shape, device, memory, scratch)  # (n, H, W, 3) uint8
+        self.images = _allocate(shape, device, memory, scratch)  # (n, H, W, 3) uint8
         _read_patches(self.images, fold, rows, patches, context.image_px)
         self.expression = torch.from_numpy(fold.expression[rows]).to(device) if observed else None  # (n, G)
         self.position = torch.from_numpy(fold.array[rows])  # (n, 2)
@@ -92,11 +93,14 @@ class Spots:
         return len(self.images)
 
     def batch(self, index: torch.Tensor, generator: torch.Generator | None = None) -> Batch:
-        """The spots at ``index`` (B,), normalised; augmented when a CPU ``generator`` is given.
+        """Return a batch on the device.
 
-        Returns
-        -------
-        Images (B, 3, H, W) float32 and the rest of the batch on the device.
+        Parameters
+        ----------
+        index
+            (B,) positions of the spots.
+        generator
+            CPU generator of the augmentation, ``None`` for images without augmentation.
         """
         images = self._at(index)
         if generator is not None and self.context.augment is None:
@@ -114,10 +118,10 @@ class Spots:
         )
 
     def training_batches(self, size: int, generator: torch.Generator) -> list[torch.Tensor]:
-        """Indices of each batch of one epoch, drawn by a CPU ``generator``.
+        """Draw the batches of one epoch with a CPU ``generator``, as indices.
 
-        Batches of ``size`` spots, or the method's windows. The rest of an epoch that fills no batch is left out, as
-        released: a contrastive loss depends on the batch size.
+        Batches of ``size`` spots, or the method's windows. An incomplete last batch is left out (released code), as a
+        contrastive loss depends on the batch size.
         """
         if self.context.window:
             seed = int(torch.randint(2**31, (1,), generator=generator))
@@ -129,22 +133,22 @@ class Spots:
         return list(torch.randperm(len(self), generator=generator).split(size)[: len(self) // size])
 
     def fixed_batches(self, size: int) -> list[torch.Tensor]:
-        """Indices of batches that hold every spot once, always the same: mixed over slides, or the method's tiles."""
+        """Return fixed batches that hold every spot once, as indices: mixed over slides, or the method's tiles."""
         if self.context.window:
             return [torch.from_numpy(r) for r in neighbourhoods.tiles(self.spatial, self.sample, self.context.window)]
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(0))
         return list(order.tensor_split(math.ceil(len(self) / size)))
 
     def contents(self) -> Iterator[torch.Tensor]:
-        """What decides a training on these spots beside the fold: patches, and features where they are used."""
+        """Yield patches, and features where they are used, which decide a training together with the fold."""
         yield self.images
         if self._exemplars is not None:
             yield from (self._exemplars.queries, self._exemplars.keys)
 
     def _at(self, index: torch.Tensor) -> torch.Tensor:
-        images = self.images.index_select(0, index.to(self.images.device))  # on a CPU faster than by brackets
+        images = self.images.index_select(0, index.to(self.images.device))  # on a CPU faster than indexing
         if images.device.type != self.device.type:
-            images = images.pin_memory()  # copied to the device while the CPU goes on
+            images = images.pin_memory()  # copied to the device asynchronously
         return images.to(self.device, non_blocking=True)
 
     def _around(self, near: torch.Tensor) -> Neighbours:
@@ -156,7 +160,7 @@ class Spots:
 
 
 class _ExemplarBank:
-    """Frozen features of spots and of those that may be their exemplars, and who is whose."""
+    """Frozen features of spots and possible exemplars, and the exemplars of each spot."""
 
     def __init__(
         self,
@@ -181,7 +185,13 @@ class _ExemplarBank:
 
 
 def _patch_shape(fold: Fold, rows: np.ndarray, patches: Mapping[str, Path], px: int | None) -> tuple[int, int, int]:
-    """(H, W, 3) of the patches of ``rows`` once resized to the side ``px``, the same in all of their files."""
+    """Return the shape (H, W, 3) of the patches of ``rows``, resized to the side ``px`` if given.
+
+    Raises
+    ------
+    InputError
+        When slides have patches of different shapes.
+    """
     shape: tuple[int, int, int] | None = None
     for sample in dict.fromkeys(fold.sample[rows]):
         with h5py.File(patches[sample]) as file:
@@ -196,9 +206,9 @@ def _patch_shape(fold: Fold, rows: np.ndarray, patches: Mapping[str, Path], px: 
 def _read_patches(
     images: torch.Tensor, fold: Fold, rows: np.ndarray, patches: Mapping[str, Path], px: int | None
 ) -> None:
-    """Fill ``images`` (n, H, W, 3) with the patches of ``rows``, in their order, resized to the side ``px`` if given.
+    """Fill ``images`` (n, H, W, 3) with the patches of ``rows``, resized to the side ``px`` if given.
 
-    Files are read front to back in large blocks, of which memory holds one at a time.
+    Files are read front to back in large blocks, one at a time.
     """
     for sample in dict.fromkeys(fold.sample[rows]):
         here = np.flatnonzero(fold.sample[rows] == sample)
@@ -213,8 +223,8 @@ def _read_patches(
                     images[torch.from_numpy(here[inside]).to(images.device)] = block.to(images.device)
 
 
-def _room(shape: tuple[int, ...], device: torch.device, memory: str, scratch: Path | None) -> torch.Tensor:
-    """An unfilled uint8 tensor where patches are to live; the log says where and why."""
+def _allocate(shape: tuple[int, ...], device: torch.device, memory: str, scratch: Path | None) -> torch.Tensor:
+    """Allocate an uninitialised uint8 tensor for patches, and log where and why."""
     size = math.prod(shape)
     on_device = Free(torch.cuda.mem_get_info(device)[0], "the device's memory") if device.type == "cuda" else None
     place = choose_place(size, on_device, free_host()) if memory == "auto" else memory
@@ -227,7 +237,7 @@ def _room(shape: tuple[int, ...], device: torch.device, memory: str, scratch: Pa
 
 
 def choose_place(size: int, device: Free | None, host: Free) -> str:
-    """``device``, ``host`` or ``map``: the first with more than twice ``size`` bytes free; ``device`` is a GPU's."""
+    """Choose ``device`` (a GPU), ``host`` or ``map``, the first with more than twice ``size`` bytes free."""
     if device is not None and size < device.bytes / 2:
         return "device"
     return "host" if size < host.bytes / 2 else "map"

@@ -1,4 +1,4 @@
-"""Methods on frozen features: fitted on a fold's spots, their weights on disk."""
+"""Fitting of methods on the features of a frozen encoder."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 from threadpoolctl import threadpool_limits
 
-from spotwise.constants import TEST
 from spotwise.data.features import encoder_name, features_of, pretrained
-from spotwise.data.folds import Fold, read_fold
-from spotwise.errors import SetupError
+from spotwise.data.folds import read_fold
 from spotwise.models.description import WEIGHTS, describe, write_description
 from spotwise.models.registry import load, options
 from spotwise.models.sizes import Sizes
@@ -69,27 +67,3 @@ def fit(
             **report,
         },
     )
-
-
-def predict(
-    fold: Fold, sample: str, embedding: Path, method: str, weights: Path, trained: Mapping[str, object]
-) -> np.ndarray:
-    """Predicted expression (N, G) float32 of a test slide, whose measured expression is not read.
-
-    Parameters
-    ----------
-    fold, sample, embedding
-        The fold, its test slide, and the slide's embedded patches.
-    method, weights, trained
-        The fitted method, with the summary of :func:`fit`.
-
-    Raises
-    ------
-    SetupError
-        When the encoder had its published weights for this slide but not in training, or the other way round.
-    """
-    if pretrained({sample: embedding}) != trained["pretrained_loaded"]:
-        raise SetupError(f"{embedding}: embedded with other encoder weights than the training slides; remove it, rerun")
-    features = features_of(fold, fold.rows(TEST, sample=sample), {sample: embedding})
-    fitted = load(method)(options(method, trained["method_options"]))
-    return fitted.predict(load_file(weights), features, fold.expression[fold.bank])

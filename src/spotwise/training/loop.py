@@ -1,13 +1,11 @@
 """The training loop: one method, one fold, one seed, one device.
 
-The loop knows a method only by its ``loss(batch)`` and ``validate(batches)``. It can be killed at any moment; started
-again with the same parameters it goes on from its last saved state and ends with the same bits as without the kill.
+The loop knows a method only by ``loss(batch)`` and ``validate(batches)``. It can be killed at any moment. Started again
+with the same parameters, it resumes from its last saved state and ends with the same bits as without the interruption.
 """
 
 from __future__ import annotations
 
-import hashlib
-import itertools
 import logging
 import math
 import signal
@@ -22,42 +20,23 @@ from tqdm import tqdm
 from spotwise.constants import TRAIN, VAL
 from spotwise.data.features import encoder_name, pretrained
 from spotwise.data.folds import content_hash, read_fold
-from spotwise.errors import CollapseError
+from spotwise.models import registry
+from spotwise.models.batch import Batch
 from spotwise.models.description import WEIGHTS, describe, write_description
 from spotwise.models.images import IMAGENET_MEAN, IMAGENET_STD
-from spotwise.models.registry import build, without_pretraining
-from spotwise.models.registry import options as method_options_of
 from spotwise.models.sizes import Sizes
 from spotwise.runtime import devices
 from spotwise.runtime.files import write_json, write_text
 from spotwise.runtime.software import versions
-from spotwise.training.checkpoints import State, identity, locked
+from spotwise.training.checkpoints import State, hash_file, hash_tensors, identity, locked
+from spotwise.training.collapse import check_collapse
 from spotwise.training.dataset import Spots
 from spotwise.training.training_options import TrainingOptions
 
 logger = logging.getLogger(__name__)
 
-# A contrastive loss of ln(batch) means that every spot looks alike; within this share of it, for so many epochs, the
-# training has collapsed (reported for BLEEP and its kin).
-COLLAPSE_SHARE, COLLAPSE_EPOCHS = 0.005, 5
-# Embeddings are layer-normalised, so that their spread over a batch is of order 1; below this they are one point.
-LEAST_SPREAD = 1e-3
-HASHED_AT_ONCE = 1024  # patches of 150 kB, on their way from the device
-# Columns of history.tsv that a rerun does not repeat
+# Columns of history.tsv that differ between runs
 TIMINGS = ("spots_per_s", "wait_share", "seconds")
-
-
-def learning_rates(options: TrainingOptions) -> list[float]:
-    """Learning rate of each epoch: a cosine from ``learning_rate`` to ``final_learning_rate``.
-
-    As in the released code, whose scheduler steps before the first epoch: the last epoch has exactly
-    ``final_learning_rate``, and the nominal first rate is never used.
-    """
-    first, last = options.learning_rate, options.final_learning_rate
-    return [
-        last + (first - last) / 2 * (1 + math.cos(math.pi * epoch / options.epochs))
-        for epoch in range(1, options.epochs + 1)
-    ]
 
 
 @devices.explain_out_of_memory(
@@ -76,7 +55,7 @@ def train(
     model: Path,
     embeddings: Mapping[str, Path] | None = None,
 ) -> None:
-    """Train ``method`` on a fold's training spots and keep the epoch that its validation finds best.
+    """Train a method on a fold and keep the epoch with the lowest validation loss.
 
     Parameters
     ----------
@@ -89,11 +68,11 @@ def train(
     options
         How to train.
     seed
-        Of initialisation, order, augmentation, dropout and masks.
+        Seed of initialisation, order, augmentation, dropout and masks.
     code
-        Hash of the code that decides the result; part of the state's identity.
+        Hash of the code that decides the result, part of the state's identity.
     state_root
-        Folder for the resumable state, removed when the training is done.
+        Folder of the resumable state, removed at the end of the training.
     model
         Output folder for ``weights.safetensors``, ``model.json`` (see :mod:`spotwise.models.description`),
         ``history.tsv`` (a row per epoch) and ``summary.json`` (how the training went).
@@ -103,18 +82,18 @@ def train(
     Raises
     ------
     SetupError
-        No GPU where one is asked for; another process trains the same; slides embedded with and without weights.
+        There is no GPU where one is required, another process trains the same, or slides were embedded with and
+        without pretrained weights.
     CollapseError
-        The loss is no number, a contrastive loss stays at ln(batch), or the embeddings become one point.
+        The loss is not finite, a contrastive loss stays at ln(batch), or all embeddings become equal.
     """
     started = time.monotonic()
     with locked(state_root):
         device = devices.choose(options.device)
         devices.make_deterministic(options.threads)
         fold = read_fold(fold_path)
-        context = method_options_of(method, method_options).context
-        if embeddings:
-            pretrained(embeddings)  # refuses slides embedded with other weights, before the training
+        features_pretrained = pretrained(embeddings) if embeddings else None
+        context = registry.options(method, method_options).context
         training, validation = (
             Spots(
                 fold,
@@ -129,44 +108,35 @@ def train(
             )
             for role in (TRAIN, VAL)
         )
-        key = identity(
-            fold=content_hash(fold),
-            patches=_hash_of(training, validation),
-            method=method,
-            method_options=dict(method_options),
-            checkpoint=_file_hash(method_options.get("checkpoint")),
-            options=options.decisive,
-            seed=seed,
-            code=code,
-            device=devices.name(device),
-            versions=versions("torch", "timm", "numpy", "scipy"),
-        )
-        state = State(state_root, key)
-        saved = state.load(device)
-        sizes = Sizes.of(fold, embeddings)
-        run = Run(sizes, method, method_options, options, seed, device, fresh=saved is None)
-        if saved is not None:
-            run.resume(saved)
-        else:
-            run.model.begin(training.expression)
-        run.fit(training, validation, state)
-        loaded = pretrained(embeddings) if embeddings else run.pretrained_loaded
-        state.publish_best(model / WEIGHTS)
-        write_description(
-            model,
-            describe(
-                method,
-                method_options,
-                fold,
-                sizes,
-                encoder_name(embeddings) if embeddings else run.model.encoder_name,
-                loaded,
-                patch_px=training.images.shape[1],
-                image_mean=IMAGENET_MEAN,
-                image_std=IMAGENET_STD,
+        state = State(
+            state_root,
+            identity(
+                fold=content_hash(fold),
+                patches=hash_tensors(*training.contents(), *validation.contents()),
+                method=method,
+                method_options=dict(method_options),
+                checkpoint=hash_file(method_options.get("checkpoint")),
+                options=options.decisive,
                 seed=seed,
+                code=code,
+                device=devices.name(device),
+                versions=versions("torch", "timm", "numpy", "scipy"),
             ),
         )
+        sizes = Sizes.of(fold, embeddings)
+        saved = state.load(device)
+        run = Run(sizes, method, method_options, options, seed, device, fresh=saved is None)
+        if saved is None:
+            run.model.begin(training.expression)
+        else:
+            run.resume(saved)
+        run.fit(training, validation, state)
+
+        encoder = encoder_name(embeddings) if embeddings else run.model.encoder_name
+        loaded = features_pretrained if embeddings else run.pretrained_loaded
+        images = {"patch_px": training.images.shape[1], "image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD}
+        state.publish_best(model / WEIGHTS)
+        write_description(model, describe(method, method_options, fold, sizes, encoder, loaded, **images, seed=seed))
         write_text(model / "history.tsv", _as_tsv(run.history))
         write_json(
             model / "summary.json",
@@ -195,7 +165,7 @@ def train(
 
 
 class Run:
-    """A training under way: model, optimiser, random generators, history, and where in an epoch it is."""
+    """A training in progress: model, optimiser, random generators, history, and the position within an epoch."""
 
     def __init__(
         self,
@@ -210,9 +180,9 @@ class Run:
         torch.manual_seed(seed)
         self.options = options
         self.device = device
-        # A resumed model takes its weights from the state: none have to be fetched again
-        given = method_options if fresh else without_pretraining(method, method_options)
-        self.model = build(method, sizes, given).to(device)
+        # A resumed model takes its weights from the state and needs no published ones
+        given = method_options if fresh else registry.without_pretraining(method, method_options)
+        self.model = registry.build(method, sizes, given).to(device)
         self.pretrained_loaded = self.model.pretrained_loaded
         self.optimiser = _optimiser(self.model, options, device)
         self.rates = learning_rates(options)
@@ -221,7 +191,7 @@ class Run:
             and device.type == "cuda"
             and torch.cuda.is_bf16_supported(including_emulation=False)
         )
-        # Order and augmentation; dropout and masks draw from the global generator
+        # Of order and augmentation; dropout and masks use the global generator
         self.generator = torch.Generator().manual_seed(seed)
         self.epoch, self.step = 1, 0
         self.batches: list[torch.Tensor] | None = None  # of this epoch
@@ -231,22 +201,76 @@ class Run:
         self.attempt = 1
         self.stopping = False
 
-    # --- state ---------------------------------------------------------------------------------------------------
+    # --- training ------------------------------------------------------------------------------------------------
 
-    def resume(self, saved: dict) -> None:
-        """Go on from a saved state."""
-        self.model.load_state_dict(saved["model"])
-        self.optimiser.load_state_dict(saved["optimiser"])
-        self.generator.set_state(saved["generator"].cpu())
-        torch.set_rng_state(saved["rng"].cpu())
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(saved["cuda_rng"].cpu(), self.device)
-        self.epoch, self.step, self.sums = saved["epoch"], saved["step"], saved["sums"]
-        self.batches = None if saved["batches"] is None else [index.cpu() for index in saved["batches"]]
-        self.history, self.best_loss, self.best_epoch = saved["history"], saved["best_loss"], saved["best_epoch"]
-        self.pretrained_loaded = saved["pretrained_loaded"]
-        self.attempt = saved["attempt"] + 1
-        logger.info("attempt %d: resumed at epoch %d, step %d", self.attempt, self.epoch, self.step)
+    def fit(self, training: Spots, validation: Spots, state: State) -> None:
+        """Train until the last epoch, saving each epoch, every few minutes, and on SIGTERM."""
+        before = signal.signal(signal.SIGTERM, self._stop)
+        try:
+            epochs = range(self.epoch, self.options.epochs + 1)
+            for _ in tqdm(epochs, desc="epochs", initial=self.epoch - 1, total=self.options.epochs, disable=None):
+                row = {"epoch": self.epoch, "lr": self.rates[self.epoch - 1]}
+                row |= self._train_epoch(training, state)
+                row |= self._validate(validation)
+                self.history.append(row)
+                logger.info("%s", "  ".join(f"{name} {value:.5g}" for name, value in row.items()))
+                check_collapse(self.history, min(self.options.batch_size, len(training)))
+                if row["val_total"] < self.best_loss:
+                    self.best_loss, self.best_epoch = row["val_total"], self.epoch
+                    state.save_best(self.model)
+                self.epoch, self.step, self.batches, self.sums = self.epoch + 1, 0, None, {}
+                self.save(state)
+                self._exit_if_stopping()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    def _train_epoch(self, spots: Spots, state: State) -> dict[str, float]:
+        """Train on the remaining batches of this epoch, and return the means of the loss terms and the speed."""
+        if self.batches is None:
+            self.batches = spots.training_batches(self.options.batch_size, self.generator)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rates[self.epoch - 1]
+        self.model.train()
+        first, waited, begun = self.step, 0.0, time.monotonic()
+        saved = begun
+        while self.step < len(self.batches):
+            requested = time.monotonic()
+            batch = spots.batch(self.batches[self.step], self.generator if self.options.augment else None)
+            waited += time.monotonic() - requested
+            self._train_step(batch)
+            self.step += 1
+            if self.stopping or time.monotonic() - saved > 60 * self.options.save_every_minutes:
+                self.save(state)
+                saved = time.monotonic()
+                self._exit_if_stopping()
+        steps = len(self.batches)
+        means = {f"train_{name}": total.item() / steps for name, total in self.sums.items()}  # waits for the device
+        seconds = time.monotonic() - begun
+        done = sum(map(len, self.batches[first:]))
+        return means | {"spots_per_s": done / seconds, "wait_share": waited / seconds, "seconds": seconds}
+
+    def _train_step(self, batch: Batch) -> None:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            terms = self.model.loss(batch)
+        self.optimiser.zero_grad(set_to_none=True)
+        terms["total"].backward()
+        if self.options.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip_norm)
+        self.optimiser.step()
+        for name, value in terms.items():
+            self.sums[name] = self.sums.get(name, 0) + value.detach().double()
+
+    @torch.no_grad()
+    def _validate(self, spots: Spots) -> dict[str, float]:
+        """Return the method's criteria on the validation spots, with fixed batches and masks."""
+        self.model.eval()
+        masks = torch.Generator(self.device).manual_seed(0)
+        batches = (spots.batch(index) for index in spots.fixed_batches(self.options.batch_size))
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            found = self.model.validate(batches, len(spots), masks)
+        return {f"val_{name}": value for name, value in found.items()}
+
+    # --- interruption --------------------------------------------------------------------------------------------
 
     def save(self, state: State) -> None:
         """Save everything that :meth:`resume` needs."""
@@ -269,79 +293,41 @@ class Run:
             }
         )
 
-    # --- work ----------------------------------------------------------------------------------------------------
-
-    def fit(self, training: Spots, validation: Spots, state: State) -> None:
-        """Train until the last epoch, saving each epoch, every few minutes, and on SIGTERM."""
-        before = signal.signal(signal.SIGTERM, self._stop)
-        try:
-            epochs = range(self.epoch, self.options.epochs + 1)
-            for _ in tqdm(epochs, desc="epochs", initial=self.epoch - 1, total=self.options.epochs, disable=None):
-                row = {"epoch": self.epoch, "lr": self.rates[self.epoch - 1]}
-                row |= self._train_epoch(training, state)
-                row |= self._validate(validation)
-                self.history.append(row)
-                logger.info("%s", "  ".join(f"{name} {value:.5g}" for name, value in row.items()))
-                check_collapse(self.history, min(self.options.batch_size, len(training)))
-                if row["val_total"] < self.best_loss:
-                    self.best_loss, self.best_epoch = row["val_total"], self.epoch
-                    state.save_best(self.model)
-                self.epoch, self.step, self.batches, self.sums = self.epoch + 1, 0, None, {}
-                self.save(state)
-                self._leave_if_stopping()
-        finally:
-            signal.signal(signal.SIGTERM, before)
-
-    def _train_epoch(self, spots: Spots, state: State) -> dict[str, float]:
-        if self.batches is None:
-            self.batches = spots.training_batches(self.options.batch_size, self.generator)
-        steps = len(self.batches)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.rates[self.epoch - 1]
-        self.model.train()
-        waited, begun, first, saved = 0.0, time.monotonic(), self.step, time.monotonic()
-        while self.step < steps:
-            asked = time.monotonic()
-            batch = spots.batch(self.batches[self.step], self.generator if self.options.augment else None)
-            waited += time.monotonic() - asked
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-                terms = self.model.loss(batch)
-            self.optimiser.zero_grad(set_to_none=True)
-            terms["total"].backward()
-            if self.options.clip_norm is not None:
-                torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip_norm)
-            self.optimiser.step()
-            for name, value in terms.items():
-                self.sums[name] = self.sums.get(name, 0) + value.detach().double()
-            self.step += 1
-            if self.stopping or time.monotonic() - saved > 60 * self.options.save_every_minutes:
-                self.save(state)
-                saved = time.monotonic()
-                self._leave_if_stopping()
-        means = {f"train_{name}": total.item() / steps for name, total in self.sums.items()}  # waits for the device
-        seconds = time.monotonic() - begun
-        done = sum(map(len, self.batches[first:]))
-        return means | {"spots_per_s": done / seconds, "wait_share": waited / seconds, "seconds": seconds}
-
-    @torch.no_grad()
-    def _validate(self, spots: Spots) -> dict[str, float]:
-        """What the method says of the validation spots: fixed batches, fixed masks."""
-        self.model.eval()
-        masks = torch.Generator(self.device).manual_seed(0)
-        batches = (spots.batch(index) for index in spots.fixed_batches(self.options.batch_size))
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            found = self.model.validate(batches, len(spots), masks)
-        return {f"val_{name}": value for name, value in found.items()}
-
-    # --- interruption --------------------------------------------------------------------------------------------
+    def resume(self, saved: dict) -> None:
+        """Continue from a saved state."""
+        self.model.load_state_dict(saved["model"])
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.generator.set_state(saved["generator"].cpu())
+        torch.set_rng_state(saved["rng"].cpu())
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(saved["cuda_rng"].cpu(), self.device)
+        self.epoch, self.step, self.sums = saved["epoch"], saved["step"], saved["sums"]
+        self.batches = None if saved["batches"] is None else [index.cpu() for index in saved["batches"]]
+        self.history, self.best_loss, self.best_epoch = saved["history"], saved["best_loss"], saved["best_epoch"]
+        self.pretrained_loaded = saved["pretrained_loaded"]
+        self.attempt = saved["attempt"] + 1
+        logger.info("attempt %d: resumed at epoch %d, step %d", self.attempt, self.epoch, self.step)
 
     def _stop(self, number: int, frame: object) -> None:
         self.stopping = True
 
-    def _leave_if_stopping(self) -> None:
+    def _exit_if_stopping(self) -> None:
         if self.stopping:
             logger.warning("SIGTERM: state saved at epoch %d, step %d", self.epoch, self.step)
             sys.exit(128 + signal.SIGTERM)
+
+
+def learning_rates(options: TrainingOptions) -> list[float]:
+    """Return the learning rate of each epoch, a cosine from ``learning_rate`` to ``final_learning_rate``.
+
+    As in the released code, whose scheduler steps before the first epoch: the last epoch has exactly
+    ``final_learning_rate``, and the nominal first rate is never used.
+    """
+    first, last = options.learning_rate, options.final_learning_rate
+    return [
+        last + (first - last) / 2 * (1 + math.cos(math.pi * epoch / options.epochs))
+        for epoch in range(1, options.epochs + 1)
+    ]
 
 
 def _optimiser(model: torch.nn.Module, options: TrainingOptions, device: torch.device) -> torch.optim.Optimizer:
@@ -349,51 +335,6 @@ def _optimiser(model: torch.nn.Module, options: TrainingOptions, device: torch.d
     if options.optimiser == "sgd":
         return torch.optim.SGD(model.parameters(), momentum=options.momentum, **shared)
     return {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[options.optimiser](model.parameters(), **shared)
-
-
-def check_collapse(history: list[dict[str, float]], batch_size: int) -> None:
-    """Stop a training that diverges, or a contrastive one whose embeddings say nothing.
-
-    Raises
-    ------
-    CollapseError
-        When a loss is no number, the training's contrastive loss was at ln(batch) for the last epochs, or the
-        embeddings of validation spots are one point.
-    """
-    last = history[-1]
-    for name in ("train_total", "val_total"):
-        if not math.isfinite(last[name]):
-            raise CollapseError(f"epoch {last['epoch']}: {name} is {last[name]}; try a lower learning_rate")
-    for modality in ("image", "gene"):
-        spread = last.get(f"val_{modality}_spread", math.inf)
-        if not spread >= LEAST_SPREAD:  # NaN included
-            raise CollapseError(
-                f"epoch {last['epoch']}: {modality} embeddings have collapsed (spread {spread:.2g} over a batch); "
-                "try a lower learning_rate or another seed"
-            )
-    level = math.log(batch_size)
-    recent = [row["train_contrastive"] for row in history[-COLLAPSE_EPOCHS:] if "train_contrastive" in row]
-    if len(recent) == COLLAPSE_EPOCHS and all(abs(loss - level) < COLLAPSE_SHARE * level for loss in recent):
-        raise CollapseError(
-            f"epoch {last['epoch']}: the contrastive loss has stayed at ln({batch_size}) = {level:.3f} for "
-            f"{COLLAPSE_EPOCHS} epochs: all spots look alike to the model; try another learning_rate or batch_size"
-        )
-
-
-def _hash_of(*spots: Spots) -> str:
-    digest = hashlib.blake2b()
-    for content in itertools.chain.from_iterable(one.contents() for one in spots):
-        digest.update(str(tuple(content.shape)).encode())
-        for part in content.split(HASHED_AT_ONCE):
-            digest.update(part.cpu().contiguous().numpy().data)
-    return digest.hexdigest()
-
-
-def _file_hash(path: object) -> str:
-    if not path:
-        return ""
-    with open(str(path), "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _as_tsv(history: list[dict[str, float]]) -> str:

@@ -1,9 +1,9 @@
-"""Which spots belong together: neighbours on a slide, windows of contiguous spots, exemplars in feature space."""
+"""Neighbours of spots on a slide, windows of contiguous spots, and exemplars in feature space."""
 
 from __future__ import annotations
 
 import numpy as np
-import scipy  # loads a subpackage when it is used
+import scipy  # imports subpackages on first use
 
 from spotwise.errors import InputError
 
@@ -11,7 +11,7 @@ BLOCK_BYTES = 256 * 2**20  # of distances held at once
 
 
 def spatial_neighbours(spatial: np.ndarray, sample: np.ndarray, n: int) -> np.ndarray:
-    """The nearest spots of each spot on its own slide, itself included and first.
+    """Find the nearest spots of each spot on its own slide, itself included and first.
 
     Parameters
     ----------
@@ -20,19 +20,20 @@ def spatial_neighbours(spatial: np.ndarray, sample: np.ndarray, n: int) -> np.nd
     sample
         (N,) slide of each spot.
     n
-        How many, itself included. A slide with fewer spots repeats the farthest of them. Which of equally far spots
-        are the last ones is left to the tree.
+        Number of neighbours, itself included. A slide with fewer spots repeats the farthest of them. Ties are broken by
+        the tree.
 
     Returns
     -------
-    (N, n) int64 rows of ``spatial``, nearest first.
+    ndarray
+        (N, n) int64 rows of ``spatial``, nearest first.
     """
     found = np.empty((len(spatial), n), dtype=np.int64)
     for slide in dict.fromkeys(sample):
         rows = np.flatnonzero(sample == slide)
         many = min(n, len(rows))
         near = _nearest(spatial[rows], spatial[rows], many)
-        # Of spots at one place, each still comes first in its own list
+        # Spots at the same position still come first in their own lists
         own = near == np.arange(len(rows))[:, None]
         near = np.take_along_axis(near, np.argsort(~own, axis=1, kind="stable"), axis=1)
         near[:, 0] = np.arange(len(rows))
@@ -41,7 +42,9 @@ def spatial_neighbours(spatial: np.ndarray, sample: np.ndarray, n: int) -> np.nd
 
 
 def random_windows(spatial: np.ndarray, sample: np.ndarray, size: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Windows for one epoch of training, each a random spot and those nearest to it: ceil(n / size) on a slide of n.
+    """Draw the windows of one epoch, each a random spot and the spots nearest to it.
+
+    A slide of n spots gets ceil(n / size) windows.
 
     Parameters
     ----------
@@ -50,11 +53,12 @@ def random_windows(spatial: np.ndarray, sample: np.ndarray, size: int, rng: np.r
     size
         Spots of a window; a smaller slide is one window.
     rng
-        Chooses centres and order.
+        Generator of centres and order.
 
     Returns
     -------
-    Arrays of rows, each of one slide, ascending.
+    list of ndarray
+        Rows of each window, all of one slide, ascending.
     """
     windows = []
     for slide in dict.fromkeys(sample):
@@ -66,18 +70,21 @@ def random_windows(spatial: np.ndarray, sample: np.ndarray, size: int, rng: np.r
 
 
 def tiles(spatial: np.ndarray, sample: np.ndarray, size: int) -> list[np.ndarray]:
-    """Windows that hold every spot once: slides halved across the longer side until ``size`` spots or fewer are left.
+    """Divide slides into windows that hold every spot once.
+
+    Slides are halved across the longer side until windows have ``size`` spots or fewer.
 
     Parameters
     ----------
     spatial, sample
         (N, 2) centres and (N,) slides.
     size
-        Most spots of a window.
+        Maximum number of spots of a window.
 
     Returns
     -------
-    Arrays of rows, each of one slide, ascending.
+    list of ndarray
+        Rows of each window, all of one slide, ascending.
     """
     return [tile for slide in dict.fromkeys(sample) for tile in _halved(spatial, np.flatnonzero(sample == slide), size)]
 
@@ -90,10 +97,9 @@ def exemplars(
     k: int,
     same: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The candidates nearest to each query by Euclidean distance, none of them of the query's own slide.
+    """Find the candidates nearest to each query by Euclidean distance, on other slides than the query's.
 
-    Where all candidates are of one slide, that of the queries included, the slide has to do: then only the query itself
-    is left out.
+    Where all candidates are of one slide, only the query itself is excluded.
 
     Parameters
     ----------
@@ -102,13 +108,14 @@ def exemplars(
     candidates, candidate_sample
         (M, F) features and (M,) slides.
     k
-        How many.
+        Number of exemplars.
     same
         (Q,) the candidate that is the query itself, -1 where none is.
 
     Returns
     -------
-    (Q, k) int64 rows of ``candidates``, nearest first; equal distances in the order of the rows.
+    ndarray
+        (Q, k) int64 rows of ``candidates``, nearest first; equal distances in the order of the rows.
 
     Raises
     ------
@@ -124,7 +131,7 @@ def exemplars(
     step = max(1, BLOCK_BYTES // (8 * len(keys)))
     for start in range(0, len(queries), step):
         block = slice(start, start + step)
-        distance = squares - 2 * (queries[block].astype(np.float64) @ keys.T)  # squared, less the query's own square
+        distance = squares - 2 * (queries[block].astype(np.float64) @ keys.T)  # squared, without the query's square
         if not one_slide:
             distance[query_slide[block, None] == key_slide] = np.inf
         elif same is not None:
@@ -138,9 +145,9 @@ def exemplars(
 
 
 def _nearest(spatial: np.ndarray, centres: np.ndarray, n: int) -> np.ndarray:
-    """(C, n) rows of ``spatial`` (N, 2) nearest to each of ``centres`` (C, 2), nearest first."""
+    """Return the rows (C, n) of ``spatial`` (N, 2) nearest to each of ``centres`` (C, 2), nearest first."""
     tree = scipy.spatial.KDTree(spatial)
-    return tree.query(centres, k=range(1, n + 1))[1]  # a plain k = 1 would drop the second axis
+    return tree.query(centres, k=range(1, n + 1))[1]  # k = 1 would drop the second axis
 
 
 def _halved(spatial: np.ndarray, rows: np.ndarray, size: int) -> list[np.ndarray]:
@@ -153,8 +160,8 @@ def _halved(spatial: np.ndarray, rows: np.ndarray, size: int) -> list[np.ndarray
 
 
 def _smallest(values: np.ndarray, k: int) -> np.ndarray:
-    """(B, k) columns of the smallest ``values`` (B, M) of each row, smallest first, equal ones in their order."""
-    limits = np.partition(values, k - 1, axis=1)[:, k - 1]  # sorting whole rows would take most of the time
+    """Return the columns (B, k) of the smallest ``values`` (B, M) of each row, smallest first, ties in their order."""
+    limits = np.partition(values, k - 1, axis=1)[:, k - 1]  # faster than sorting whole rows
     found = np.empty((len(values), k), dtype=np.int64)
     for row, (of_row, limit) in enumerate(zip(values, limits, strict=True)):
         near = np.flatnonzero(of_row <= limit)
