@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(params=RETRIEVAL)
 def trained(request, tmp_path, fold):
-    """A method that was moved away from its initialisation, and its folder."""
+    """Return a method away from its initialisation, and its folder."""
     torch.manual_seed(0)
     model = build(request.param, Sizes.of(fold), RETRIEVAL[request.param])
     with torch.no_grad():
@@ -100,7 +100,7 @@ def test_frozen_features_equal_a_direct_forward_in_the_order_of_the_patches(
 
 @pytest.fixture
 def small(monkeypatch):
-    """A pathology encoder that takes images of 24 px only, with a normalisation of its own."""
+    """Register a pathology encoder for images of 24 px only, with a normalisation of its own."""
     sizes = {"patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 2, "reg_tokens": 4}
     encoder = Published("lab/small", sizes, ClassTokenAndPatchMean, px=24, mean=(0.7, 0.6, 0.5), std=(0.1, 0.2, 0.3))
     monkeypatch.setattr(pathology, "PATHOLOGY", {"Small": encoder})

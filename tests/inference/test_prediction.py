@@ -30,7 +30,7 @@ EGN |= {"exemplars": 3}
 
 
 def shuffled(fold):
-    """The same spots in another order, slides and roles mixed."""
+    """Shuffle the spots of a fold, slides and roles included."""
     order = np.random.default_rng(6).permutation(len(fold.barcode))
     values = {field.name: getattr(fold, field.name) for field in fields(fold)}
     return replace(

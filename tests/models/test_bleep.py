@@ -97,7 +97,7 @@ def test_any_timm_encoder_fits_the_projection_head(encoder):
 
 
 @pytest.mark.parametrize("encoder", ["resnet18", "vit"])
-def test_images_of_another_size_are_asked_for_and_embedded(encoder):
+def test_images_of_another_size_are_requested_and_embedded(encoder):
     options = BLEEPOptions(**{**SMALL_VIT, "encoder": encoder, "image_size": 96}, pretrained="no", embedding_dim=16)
     assert options.context.image_px == 96
     with torch.no_grad():
@@ -163,11 +163,11 @@ class Encoder(nn.Module):
 
 @pytest.fixture
 def hub(monkeypatch):
-    """The hub: answering, and with weights, unless told otherwise."""
+    """Replace the hub by one that answers and has weights unless a test changes that."""
 
     class Hub:
         answers, has_weights = True, True
-        asked_offline = None
+        requested_offline = None
 
         def head(self, url, timeout):
             if not self.answers:
@@ -175,7 +175,7 @@ def hub(monkeypatch):
 
         def create_model(self, name, pretrained, **_):
             if pretrained:
-                self.asked_offline = huggingface_hub.constants.HF_HUB_OFFLINE
+                self.requested_offline = huggingface_hub.constants.HF_HUB_OFFLINE
                 if not self.has_weights:
                     raise FileNotFoundError("no such file\nin the cache")
             return Encoder(pretrained)
@@ -192,7 +192,7 @@ def test_pretrained_weights_are_used_when_reachable(hub, pretrained, caplog):
     model = BLEEP(N_GENES, BLEEPOptions(pretrained=pretrained))
     assert model.pretrained_loaded
     assert model.image_encoder.pretrained
-    assert not hub.asked_offline
+    assert not hub.requested_offline
     assert not caplog.records
 
 
@@ -213,20 +213,20 @@ def test_required_weights_that_cannot_be_had_stop_the_run(hub):
         BLEEP(N_GENES, BLEEPOptions(pretrained="required"))
 
 
-def test_no_pretrained_weights_are_asked_for_when_not_wanted(hub):
+def test_no_pretrained_weights_are_requested_when_not_wanted(hub):
     assert not BLEEP(N_GENES, BLEEPOptions(pretrained="no")).pretrained_loaded
-    assert hub.asked_offline is None
+    assert hub.requested_offline is None
 
 
-def test_without_a_network_only_the_cache_is_asked_and_the_setting_returns(hub):
+def test_without_a_network_only_the_cache_is_read_and_the_setting_returns(hub):
     hub.answers = False
     assert BLEEP(N_GENES, BLEEPOptions()).pretrained_loaded
-    assert hub.asked_offline
+    assert hub.requested_offline
     assert not huggingface_hub.constants.HF_HUB_OFFLINE
 
 
 def test_unreachable_hub_costs_seconds_not_a_minute(monkeypatch, tmp_path):
-    """The hub's own client, asked by timm for weights behind a port that refuses, would retry for about 50 s."""
+    """Behind a port that refuses, the hub's own client would retry for about 50 s."""
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
     started = time.monotonic()
     with pretrained_weights.offline_unless_reachable(), pytest.raises(OSError, match="cache"):

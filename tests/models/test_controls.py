@@ -59,7 +59,7 @@ def test_a_control_does_not_see_the_expression_of_the_tested_slides(fold, name, 
 
 @pytest.mark.parametrize("name", BOUNDS)
 def test_the_bounds_see_the_truth_and_say_that_they_are_bounds(name):
-    assert "a bound, not a predictor" in load(name).__doc__
+    assert "upper bound" in load(name).__doc__
 
 
 @pytest.mark.parametrize("name", [name for name in CONTROLS if not REGISTRY[name].seeded])
@@ -160,7 +160,7 @@ def test_library_size_without_any_difference_in_depth_is_the_mean(fold):
 
 
 def ramp(fold, turned=()):
-    """The fold with a gene that rises along x over each slide (falls on those ``turned``), with slides at other levels.
+    """Return the fold with a gene that rises along x over each slide, and falls on those ``turned``.
 
     Slides lie somewhere else and have another resolution.
     """
@@ -223,7 +223,7 @@ def test_coordinates_take_spots_on_one_line(fold):
 
 
 def same_patient(fold, **patients):
-    """The fold under the paper's protocol, with patients by slide."""
+    """Return the fold under the paper's protocol, with patients by slide."""
     patient = np.array([patients.get(slide, slide) for slide in fold.sample], dtype=object)
     return replace(fold, patient=patient, protocol=PAPER)
 

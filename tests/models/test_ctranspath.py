@@ -47,7 +47,7 @@ def small_batch(spots=4, px=56):
 
 
 def randomised(network, seed=0):
-    """The network with nothing left as it was made: norms, biases and running statistics included."""
+    """Return the network with every value changed, in norms, biases and running statistics, too."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, value in network.state_dict().items():
@@ -161,7 +161,7 @@ def test_a_stem_that_is_not_ctranspaths_is_refused(other):
 
 
 def published_layout(backbone):
-    """The backbone's state as timm 0.5.4 would name it, masks and indices included."""
+    """Return the backbone's state with the names of timm 0.5.4, masks and indices included."""
     state = {}
     for key, value in backbone.state_dict().items():
         stage = re.match(r"layers\.([123])\.downsample\.(.*)", key)
@@ -208,7 +208,7 @@ def test_the_layout_these_tests_write_is_the_published_one():
 
 @pytest.fixture
 def checkpoint(tmp_path):
-    """A file in the published layout, and the network it is of."""
+    """Return a file in the published layout, and its network."""
     network, path = randomised(ctranspath_backbone(*SMALL_SHAPE)), tmp_path / "ctranspath.pth"
     torch.save({"model": published_layout(network)}, path)
     return path, network
@@ -315,18 +315,18 @@ def test_a_file_that_is_no_checkpoint_is_one_clear_line(tmp_path, content):
 
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
-    """The hub: answering, and with weights, unless told otherwise."""
+    """Replace the hub by one that answers and has weights unless a test changes that."""
 
     class Hub:
         answers, has_weights = True, True
-        asked = None
+        request = None
 
         def head(self, url, timeout):
             if not self.answers:
                 raise ConnectionError("no route")
 
         def download(self, repo, file, **settings):
-            self.asked = (repo, file, settings, huggingface_hub.constants.HF_HUB_OFFLINE)
+            self.request = (repo, file, settings, huggingface_hub.constants.HF_HUB_OFFLINE)
             if not self.has_weights:
                 raise FileNotFoundError(f"no such file for {TOKEN}")
             path = tmp_path / "fetched.pth"
@@ -354,7 +354,7 @@ def test_published_weights_are_used_when_reachable(hub, pretrained, caplog):
     assert loaded
     assert is_seed(backbone, 3)
     file = ("MahmoodLab/hest-bench", "fm_v1/ctranspath/ctranspath.pth")
-    assert hub.asked == (*file, {"repo_type": "dataset", "token": TOKEN}, False)
+    assert hub.request == (*file, {"repo_type": "dataset", "token": TOKEN}, False)
     model = CTransPath(GENES, CTransPathOptions(pretrained=pretrained))
     assert model.pretrained_loaded
     assert is_seed(model.image_encoder, 3)
@@ -394,31 +394,31 @@ def test_no_weights_are_read_when_not_wanted(hub, tmp_path):
     assert not ctranspath_encoder("no", str(tmp_path / "none.pth"))[1]
     with pytest.raises(InputError, match="pretrained: found 'no' with a checkpoint"):
         registry.options("CTransPath", {"pretrained": "no", "checkpoint": "none.pth"})
-    assert hub.asked is None
+    assert hub.request is None
 
 
 def test_a_trained_model_is_restored_without_the_checkpoint_it_started_from(hub):
     given = without_pretraining("CTransPath", {"checkpoint": "none.pth", "pretrained": "required"})
     assert not CTransPath(GENES, CTransPathOptions(**given)).pretrained_loaded
-    assert hub.asked is None
+    assert hub.request is None
 
 
 def test_other_sizes_ask_for_no_weights(hub):
     assert small().pretrained_loaded is None
-    assert hub.asked is None
+    assert hub.request is None
 
 
-def test_without_a_network_only_the_cache_is_asked_and_the_setting_returns(hub):
+def test_without_a_network_only_the_cache_is_read_and_the_setting_returns(hub):
     hub.answers = False
     assert ctranspath_encoder("when_reachable")[1]
-    assert hub.asked[-1]
+    assert hub.request[-1]
     assert not huggingface_hub.constants.HF_HUB_OFFLINE
 
 
 def test_without_the_variable_no_token_is_looked_for(hub, monkeypatch):
     monkeypatch.delenv("HF_TOKEN")
     ctranspath_encoder("when_reachable")
-    assert hub.asked[2]["token"] is False
+    assert hub.request[2]["token"] is False
 
 
 @pytest.mark.parametrize("pretrained", ["when_reachable", "required"])
@@ -426,7 +426,7 @@ def test_a_local_checkpoint_is_taken_before_the_hubs(hub, checkpoint, pretrained
     path, network = checkpoint
     model = small(checkpoint=str(path), pretrained=pretrained)
     assert model.pretrained_loaded
-    assert hub.asked is None
+    assert hub.request is None
     with torch.inference_mode():
         images = small_batch().images
         assert torch.equal(model.eval().image_encoder(images), network(images))
@@ -529,7 +529,7 @@ def test_a_few_steps_fit_a_few_spots():
 # Options
 
 
-def test_images_are_asked_for_at_the_size_of_the_options():
+def test_images_are_requested_at_the_size_of_the_options():
     assert CTransPathOptions(**SMALL).context.image_px == 56
 
 

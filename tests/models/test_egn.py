@@ -353,7 +353,7 @@ EACH, EXTRA, K = 8, 3, 4
 
 @pytest.fixture
 def cohort():
-    """Gene 0 tells the row of the fold; nothing was measured on the test slide."""
+    """Return a cohort whose gene 0 is the row of the fold, without expression on the test slide."""
     n = EACH * len(SLIDES)
     rng = np.random.default_rng(0)
     sample = np.repeat(np.array(SLIDES, dtype=object), EACH)

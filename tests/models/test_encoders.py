@@ -169,10 +169,10 @@ def test_timms_encoders_pool_as_they_were_published():
 
 
 def test_ctranspath_is_known_by_name(monkeypatch):
-    asked = []
-    monkeypatch.setattr("spotwise.models.encoders.ctranspath_encoder", lambda *given: asked.append(given) or "it")
+    requested = []
+    monkeypatch.setattr("spotwise.models.encoders.ctranspath_encoder", lambda *given: requested.append(given) or "it")
     assert frozen_encoder("CTransPath", "required", "its.pth") == "it"
-    assert asked == [("required", "its.pth")]
+    assert requested == [("required", "its.pth")]
 
 
 # Weights from a file
@@ -289,7 +289,7 @@ def test_a_checkpoint_that_is_not_wanted_is_refused():
 @pytest.fixture
 def no_hub(monkeypatch):
     def refuse(*_, **__):
-        raise AssertionError("the hub was asked")
+        raise AssertionError("the hub was contacted")
 
     monkeypatch.setattr(huggingface_hub, "get_session", refuse)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
@@ -307,14 +307,14 @@ class Hub:
     """Stands for the hub and its client: one repository's weights, or a problem."""
 
     def __init__(self):
-        self.file, self.problem, self.asked = None, None, []
+        self.file, self.problem, self.requested = None, None, []
 
     def head(self, *_, **__):
         """Be there."""
 
     def download(self, repository, file, repo_type, token):
         assert repo_type == "model"
-        self.asked.append((repository, file, token))
+        self.requested.append((repository, file, token))
         if self.problem:
             raise self.problem
         return self.file
@@ -340,7 +340,7 @@ def test_published_weights_come_from_the_encoders_repository(hub, tmp_path, monk
     monkeypatch.setenv("HF_TOKEN", "hf_ofTheTests")
     frozen_encoder(name, "when_reachable")
     file = ("lab/pair", "pytorch_model.bin")
-    assert hub.asked == [(*file, False), (*file, "hf_ofTheTests")]  # False: no token of this machine's user
+    assert hub.requested == [(*file, False), (*file, "hf_ofTheTests")]  # False: no token of this machine's user
 
 
 @pytest.mark.usefixtures("small", "no_hub")
@@ -395,9 +395,9 @@ def test_the_token_is_in_no_message(hub, monkeypatch, caplog, capfd, status):
         frozen_encoder("Token", "when_reachable")
         with pytest.raises(SetupError) as caught:
             frozen_encoder("Token", "required")
-    told = [*caplog.messages, str(caught.value), *capfd.readouterr()]
-    assert any("random weights" in line for line in told)
-    assert not any("secret" in line for line in told)
+    output = [*caplog.messages, str(caught.value), *capfd.readouterr()]
+    assert any("random weights" in line for line in output)
+    assert not any("secret" in line for line in output)
 
 
 # Names
@@ -413,10 +413,10 @@ def test_an_unknown_name_is_refused_with_those_that_are_known():
 
 
 def test_any_timm_model_of_the_hub_will_do(hub, monkeypatch):
-    asked = []
-    monkeypatch.setattr(timm, "create_model", lambda name, **given: asked.append((name, given)) or nn.Identity())
+    requested = []
+    monkeypatch.setattr(timm, "create_model", lambda name, **given: requested.append((name, given)) or nn.Identity())
     assert frozen_encoder("hf-hub:lab/another", "required")[1]
-    assert asked == [("hf-hub:lab/another", {"pretrained": True, "num_classes": 0})]
+    assert requested == [("hf-hub:lab/another", {"pretrained": True, "num_classes": 0})]
 
 
 def test_a_model_that_the_hub_does_not_describe_cannot_be_built(monkeypatch, hub):

@@ -186,7 +186,7 @@ def spread_of_positions_and_images(std):
     return (embedded / std).item(), (embedded / projected).item()
 
 
-def test_positions_start_with_the_asked_spread_and_by_default_far_below_that_of_images():
+def test_positions_start_with_the_chosen_spread_and_by_default_far_below_that_of_images():
     embedded, share = spread_of_positions_and_images(HisToGeneOptions().position_std)
     assert embedded == pytest.approx(math.sqrt(2), rel=0.05)
     assert 0.01 < share < 0.1
@@ -272,7 +272,7 @@ def test_options_outside_their_range_are_refused(options, message):
 
 @pytest.fixture
 def large_slide(tmp_path):
-    """A fold of one test slide of 3,000 spots, on an array of 50 x 60, and its patches of 4 x 4 px of noise."""
+    """Return a fold of one test slide of 3,000 spots, and its patches of noise of 4 x 4 px."""
     rng = np.random.default_rng(0)
     n = 3000
     array = rng.permutation(np.stack(np.divmod(np.arange(n), 60), axis=1))

@@ -12,7 +12,7 @@ def images(n, side=5, seed=0):
 
 
 def symmetries(image):
-    """The eight symmetries of the square, by numpy."""
+    """Return the eight symmetries of the square, by numpy."""
     return [np.rot90(flipped, turns) for flipped in (image, image[:, ::-1]) for turns in range(4)]
 
 
@@ -27,7 +27,7 @@ def test_the_eight_codes_are_the_eight_symmetries_of_the_square():
 
 
 def which_symmetry(before, after):
-    """For each image, which of its eight symmetries it became."""
+    """Return the number of the symmetry that each image underwent."""
     found = []
     for old, new in zip(before.numpy(), after.numpy(), strict=True):
         same = [number for number, one in enumerate(symmetries(old)) if np.array_equal(one, new)]

@@ -24,7 +24,7 @@ X, Y, Z = normal(1, 2, 5, 8), normal(2, 2, 3, 8), normal(3, 2, 6)
 
 
 def worked(module, first_seed):
-    """The module with the weights of the worked examples: .3 x normal, one seed per tensor, in order."""
+    """Give a module the weights of the worked examples, .3 x normal with one seed per tensor."""
     module = module.double().eval()
     with torch.no_grad():
         for seed, parameter in enumerate(module.parameters(), first_seed):

@@ -33,7 +33,7 @@ def is_close(value, expected):
 
 
 def slow_soft_contrastive(image, gene, temperature, target_temperature):
-    """The released pairing again, by loops over pairs of spots."""
+    """Compute the released pairing by loops over pairs of spots."""
     n = len(image)
     scale = temperature if target_temperature == "multiply" else 1 / temperature
 
@@ -92,13 +92,13 @@ def test_sum_is_twice_the_average_before_the_logarithm():
     is_close(summed.mean(), 1.757216)
 
 
-def test_exchanged_modalities_are_told_apart():
+def test_exchanging_the_modalities_changes_the_loss():
     image, gene = example()
     is_close(balance(combine(*soft_contrastive(gene, image))), 0.631734)
 
 
-def test_transposed_target_is_told_apart():
-    """0.629681 is what the released loss would be, were the image term to meet the targets as they are."""
+def test_transposing_the_targets_changes_the_loss():
+    """0.629681 would be the released loss if the image term were paired with the targets untransposed."""
     spots, _ = soft_contrastive(*example())
     _, untransposed = soft_contrastive(*example(), pairing="paper")
     is_close(balance((spots + untransposed) / 2), 0.629681)

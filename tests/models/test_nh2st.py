@@ -434,7 +434,7 @@ def test_losses_are_float32_under_autocast():
 
 def test_autocast_touches_neither_contrast_nor_hyperedges():
     generator = torch.Generator().manual_seed(0)
-    codes = 1 + 0.01 * torch.randn(2, 9, 32, generator=generator)  # so alike that bfloat16 cannot tell their cosines
+    codes = 1 + 0.01 * torch.randn(2, 9, 32, generator=generator)  # so similar that their cosines are equal in bfloat16
     exact = pair_contrast(*codes, 0.05, 1.0), incidence(codes, 3)
     with torch.autocast("cpu", torch.bfloat16):
         cast = pair_contrast(*codes, 0.05, 1.0), incidence(codes, 3)

@@ -18,7 +18,7 @@ OPTIONS = RidgeOptions(n_alphas=7)
 
 @pytest.fixture
 def world():
-    """Features on very different scales, expression that follows a few of them, three slides with batch effects."""
+    """Return features on very different scales, expression that depends on a few of them, and three slides."""
     rng = np.random.default_rng(0)
     latent = rng.normal(size=(N, 4))
     features = latent @ rng.normal(size=(4, D)) + 0.5 * rng.normal(size=(N, D))
@@ -31,7 +31,7 @@ def world():
 
 
 def predicted(options, weights, features):
-    """By what was fitted; the training spots' expression is withheld, as a regression does not need it."""
+    """Predict without the training spots' expression, which a regression does not need."""
     return Ridge(options).predict(weights, features, None)
 
 
@@ -154,7 +154,7 @@ def test_the_scale_of_a_feature_does_not_matter(world):
 
 
 def test_the_only_training_slide_is_judged_by_blocks_of_it():
-    """A feature that is only the place: neighbours tell it, another block does not, so it must not be trusted."""
+    """A feature of the position alone predicts adjacent spots, but not those of another block."""
     rng = np.random.default_rng(4)
     corner = rng.integers(0, 2, size=(400, 2))
     spatial = 1e4 * corner + rng.uniform(0, 3000, size=(400, 2))
@@ -190,6 +190,6 @@ def test_penalties_and_blocks_are_those_of_the_options(world):
         {"protocol": "HEST"},
     ],
 )
-def test_options_that_make_no_sense_are_refused(given):
+def test_impossible_options_are_refused(given):
     with pytest.raises(InputError, match=r"^Ridge: "):
         registry.options("Ridge", given)

@@ -13,6 +13,7 @@ from spotwise.models.batch import Batch
 from spotwise.models.images import turn
 from spotwise.models.options import stages
 from spotwise.models.stnet import STNet, STNetOptions
+from spotwise.models.stnet_options import DENSENET_121
 
 SMALL = {"image_size": 32, "growth_rate": 4, "blocks": "2-2-2"}
 GENES = 7
@@ -24,7 +25,7 @@ def small(**options):
 
 
 def trained(**options):
-    """A network whose output depends on the image, as after some training."""
+    """Return a network whose output depends on the image, as after some training."""
     model = small(**options)
     nn.init.normal_(model.head.weight)
     return model.eval()
@@ -58,7 +59,7 @@ def test_parameters_are_the_released_ones(genes, total):
 
 
 def test_a_densenet_of_the_published_shape_is_the_one_with_weights():
-    growth_rate, blocks = stnet.DENSENET_121
+    growth_rate, blocks = DENSENET_121
     with torch.device("meta"):
         ours = stnet.DenseNet(growth_rate, stages(blocks), num_classes=0)
         timms, _ = stnet.timm_encoder(stnet.WEIGHTS, "no")
@@ -80,17 +81,17 @@ def test_predictions_equal_torchvisions_densenet_with_the_same_weights():
 
 
 def test_only_densenet_121_asks_for_weights_and_for_torchvisions(monkeypatch):
-    asked = []
+    requested = []
 
     def encoder(name, pretrained):
-        asked.append((name, pretrained))
+        requested.append((name, pretrained))
         return stnet.DenseNet(4, (2, 2), num_classes=0), True
 
     monkeypatch.setattr(stnet, "timm_encoder", encoder)
     assert small().pretrained_loaded is None
-    assert asked == []
+    assert requested == []
     assert STNet(GENES, STNetOptions()).pretrained_loaded
-    assert asked == [("densenet121.tv_in1k", "when_reachable")]
+    assert requested == [("densenet121.tv_in1k", "when_reachable")]
 
 
 # How it begins
@@ -228,7 +229,7 @@ def test_training_sees_the_image_as_it_is():
 # Options
 
 
-def test_images_are_asked_for_at_the_size_of_the_options():
+def test_images_are_requested_at_the_size_of_the_options():
     assert STNetOptions(image_size=64).context.image_px == 64
 
 

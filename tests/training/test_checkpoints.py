@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def state(tmp_path):
-    """A saved state of some size, with its best weights."""
+    """Save a state of some size, with its best weights."""
     state = State(tmp_path / "root", "a")
     state.save_best(nn.Linear(50, 50))
     state.save({"best_epoch": 3, "model": torch.arange(100_000)})
@@ -70,7 +70,7 @@ def test_a_state_whose_best_weights_are_damaged_or_gone_is_not_resumed(state, da
     assert "the training starts again" in caplog.messages[0]
 
 
-def test_best_weights_are_not_asked_for_before_there_were_any(tmp_path):
+def test_best_weights_are_not_required_before_there_are_any(tmp_path):
     state = State(tmp_path, "a")
     state.save({"best_epoch": 0})
     assert state.load(CPU) == {"best_epoch": 0}
@@ -112,8 +112,8 @@ def other(tmp_path):
 
 def test_a_process_in_the_way_is_named_with_what_to_do(other, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "HANDOVER_SECONDS", 0)
-    told = rf"root: another process .* \(process {other.pid} on \S+, since .+\).*: wait until it is done or stop it"
-    with pytest.raises(SetupError, match=told), locked(tmp_path / "root"):
+    message = rf"root: another process .* \(process {other.pid} on \S+, since .+\).*: wait until it is done or stop it"
+    with pytest.raises(SetupError, match=message), locked(tmp_path / "root"):
         pass
     assert other.poll() is None
 

@@ -53,7 +53,7 @@ def test_slides_with_patches_of_different_sizes_are_refused(fold, patch_files):
         Spots(fold, fold.bank, patch_files, CPU)
 
 
-def test_only_the_files_of_the_asked_slides_are_read(fold, patch_files):
+def test_only_the_files_of_the_requested_slides_are_read(fold, patch_files):
     rows = fold.rows(TEST, sample="C")
     read = Spots(fold, rows, {"C": patch_files["C"]}, CPU)
     np.testing.assert_array_equal(read.images.numpy(), brute_force(fold, rows, patch_files))
@@ -165,7 +165,7 @@ def test_a_full_disk_under_a_map_is_one_line(fold, patch_files, tmp_path, monkey
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("memory", ["auto", "device", "host", "map"])
-def test_batches_are_the_same_wherever_patches_live(fold, patch_files, memory):
+def test_batches_do_not_depend_on_the_memory_of_the_patches(fold, patch_files, memory):
     index = torch.arange(10)
     device = torch.device("cuda")
     here = Spots(fold, fold.bank, patch_files, CPU).batch(index, torch.Generator().manual_seed(0))

@@ -35,7 +35,7 @@ PX, GENES, SPOTS = 32, 12, 30
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """A fold of three slides whose expression follows the colour of the patch."""
+    """Write a fold of three slides whose expression follows the colour of the patch."""
     folder = tmp_path_factory.mktemp("world")
     rng = np.random.default_rng(0)
     colour = rng.uniform(size=(3, SPOTS, 3))
@@ -68,7 +68,7 @@ def world(tmp_path_factory):
 
 
 def arguments(world, out, options=OPTIONS, seed=0, fold="fold.h5", method=METHOD):
-    """What `train` is called with; outputs and state under ``out``."""
+    """Return the arguments of `train`, with outputs and state under ``out``."""
     return {
         "fold_path": world / fold,
         "patches": {f"S{slide}": world / f"S{slide}.h5" for slide in range(2)},  # none of the test slide's
@@ -118,12 +118,12 @@ def test_an_interrupted_training_of_any_kind_ends_with_the_same_bits(world, tmp_
         return outputs(out)
 
     whole = run(tmp_path / "whole")
-    batch, asked = Spots.batch, 0
+    batch, requests = Spots.batch, 0
 
     def cut_short(spots, *given):
-        nonlocal asked
-        asked += 1
-        if asked == 9:
+        nonlocal requests
+        requests += 1
+        if requests == 9:
             raise KeyboardInterrupt
         return batch(spots, *given)
 
@@ -144,7 +144,7 @@ train(**pickle.loads(sys.stdin.buffer.read()))
 
 
 def start(world, out, **changes):
-    """The same training as a process of its own."""
+    """Start a training as a separate process."""
     import pickle
 
     child = subprocess.Popen([sys.executable, "-c", CHILD], stdin=subprocess.PIPE, env=os.environ | {"PYTHONPATH": SRC})
@@ -202,7 +202,7 @@ def test_a_state_saved_in_the_middle_of_an_epoch_changes_nothing(world, tmp_path
     ],
     ids=["seed", "learning rate", "method option"],
 )
-def test_a_changed_parameter_starts_afresh(world, tmp_path, reference, changes):
+def test_a_changed_parameter_starts_a_new_training(world, tmp_path, reference, changes):
     interrupted, clean = tmp_path / "interrupted", tmp_path / "clean"
     assert interrupt(world, interrupted, signal.SIGKILL, 0) == -signal.SIGKILL
     result = trained(world, interrupted, **changes)
@@ -230,7 +230,7 @@ def test_the_kept_epoch_is_that_of_the_lowest_validation_loss(world, tmp_path, r
 
 
 @pytest.mark.parametrize("longest", [0.01, 0.05, None])
-def test_a_clipped_gradient_is_no_longer_than_asked(world, tmp_path, longest):
+def test_a_clipped_gradient_is_no_longer_than_its_limit(world, tmp_path, longest):
     """One step of plain SGD moves the parameters by the gradient times the learning rate."""
     fold = read_fold(world / "fold.h5")
     training = fold.rows("train")
@@ -269,7 +269,7 @@ def test_two_trainings_of_the_same_do_not_share_a_state(tmp_path, monkeypatch):
         pass
 
 
-def test_what_is_known_of_pretrained_weights_survives_a_resume(world, tmp_path):
+def test_a_resumed_training_knows_whether_weights_were_pretrained(world, tmp_path):
     fold = read_fold(world / "fold.h5")
     first = Run(Sizes.of(fold), "CMRCNet", METHOD, OPTIONS, 0, torch.device("cpu"), fresh=True)
     first.pretrained_loaded = False
