@@ -16,7 +16,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / name for name in ("README.md", "profiles/README.md", "resources/paper/README.md")]
 PAGES += sorted((ROOT / "docs").rglob("*.md"))
-LANGUAGES = {"sh", "text", "yaml", "python"}
+LANGUAGES = {"sh", "text", "yaml", "python", "snakemake"}
 # What a command may need that a test does not have, as the title of its block says
 NEEDS = {
     *("HEST-1k", "a GPU", "a SLURM cluster", "the Hugging Face hub", "the her2st sections", "your data", "root"),
@@ -141,6 +141,17 @@ def test_commands_that_cannot_run_here_name_what_exists(block):
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "yaml"], ids=str)
 def test_yaml_of_a_page_can_be_read(block):
     assert yaml.safe_load(block.text)
+
+
+def test_another_workflow_can_use_spotwise_as_the_page_says(tmp_path):
+    (block,) = (block for block in BLOCKS if block.language == "snakemake")
+    assert "path/to/spotwise/" in block.text
+    (tmp_path / "Snakefile").write_text(block.text.replace("path/to/spotwise", str(ROOT)), encoding="utf-8")
+    (tmp_path / "my-config.yaml").write_bytes((ROOT / "configs/demo.yaml").read_bytes())
+    expect_success(
+        *(sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "all", "--directory", str(tmp_path)),
+        *("--snakefile", str(tmp_path / "Snakefile")),
+    )
 
 
 def named_paths(text: str) -> set[str]:
