@@ -20,14 +20,9 @@ FREE_GPU_MEMORY = "see with nvidia-smi which processes use it, and run again onc
 
 
 def choose(setting: str) -> torch.device:
-    """Return the device for ``training.device`` and log it.
+    """Return the device for ``training.device`` (``cuda``, ``cpu`` or ``auto``) and log it.
 
     A GPU is locked for the rest of the process.
-
-    Parameters
-    ----------
-    setting
-        ``cuda``, ``cpu``, or ``auto`` for the GPU if there is one.
 
     Raises
     ------
@@ -65,17 +60,9 @@ def make_deterministic(threads: int) -> None:
 
 @contextmanager
 def explain_out_of_memory(gpu_remedy: str) -> Iterator[None]:
-    """Turn out-of-memory errors of torch and numpy in the body into one line.
+    """Raise a `SetupError` of one line for out-of-memory errors of torch and numpy in the body.
 
-    Parameters
-    ----------
-    gpu_remedy
-        What the user can do when a GPU's memory is full.
-
-    Raises
-    ------
-    SetupError
-        Memory of the GPU or the machine is full.
+    ``gpu_remedy`` says what to do when a GPU's memory is full.
     """
     try:
         yield

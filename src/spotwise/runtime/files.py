@@ -115,18 +115,9 @@ def write_json(path: str | os.PathLike, content: object) -> None:
 def write_table(
     table: pd.DataFrame, path: str | os.PathLike, float_format: str | None = None, na_rep: str = ""
 ) -> None:
-    """Write ``table`` without its index as CSV or TSV, atomically.
+    """Write ``table`` without its index as CSV or TSV by the suffix of ``path``, atomically.
 
-    Parameters
-    ----------
-    table
-        Columns of numbers and text.
-    path
-        ``.csv`` or ``.tsv``; the suffix selects the separator.
-    float_format
-        Format of floating-point numbers, such as ``"%.6g"``; by default the shortest that reads back the same.
-    na_rep
-        Text of missing values.
+    Numbers are written with the fewest digits that read back the same, unless ``float_format`` is given.
     """
     separator = SEPARATORS[Path(path).suffix]
     with atomic(path) as temporary:

@@ -59,10 +59,9 @@ def allocate() -> str | None:
 
 
 def installed_gpus() -> list[list[str]]:
-    """List the UUIDs of each GPU in the driver's order.
+    """List the UUIDs of each GPU, one per part of a divided GPU (MIG), in the driver's order.
 
-    Read from ``nvidia-smi``, because torch fixes the visible GPUs when it is first queried. A GPU that is divided (MIG)
-    has one UUID per part. Without ``nvidia-smi``, as in some containers, the list is empty.
+    Read from ``nvidia-smi``, because torch fixes the visible GPUs when it is first queried; empty without it.
     """
     program = shutil.which("nvidia-smi")
     if program is None:
@@ -82,13 +81,8 @@ def installed_gpus() -> list[list[str]]:
 def visible_gpus(installed: list[list[str]], variable: str | None) -> dict[str, str]:
     """Map the GPUs in ``CUDA_VISIBLE_DEVICES`` to the names of their locks.
 
-    Parameters
-    ----------
-    installed
-        Result of :func:`installed_gpus`.
-    variable
-        Value of ``CUDA_VISIBLE_DEVICES``: indices, UUIDs or prefixes of UUIDs, separated by commas; ``None`` if unset.
-        The list ends before the first entry that is no GPU, as it does for CUDA.
+    ``variable`` holds indices, UUIDs or prefixes of UUIDs, separated by commas, or is ``None`` if unset. As for CUDA,
+    the list ends before the first entry that is no GPU.
     """
     parts = [uuid for gpu in installed for uuid in gpu]
     if variable is None:
@@ -108,9 +102,7 @@ def visible_gpus(installed: list[list[str]], variable: str | None) -> dict[str, 
 
 
 def lock_folder() -> Path:
-    """Return this user's folder of locks, on a local disk.
-
-    Locks on network file systems are unreliable.
+    """Return this user's folder of locks, on a local disk, as locks on network file systems are unreliable.
 
     Raises
     ------

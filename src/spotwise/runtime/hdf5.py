@@ -17,28 +17,16 @@ if TYPE_CHECKING:
 
 @contextmanager
 def create(path: str | os.PathLike) -> Iterator[h5py.File]:
-    """Create an HDF5 file that appears under its name when it is complete.
+    """Create an HDF5 file as :func:`atomic` does.
 
-    Chunks are written without a cache: where the disk is full, HDF5 then fails at the write, and not again at exit,
-    where it would crash.
-
-    Raises
-    ------
-    SetupError
-        The disk is full.
+    Chunks are written without a cache, so that on a full disk HDF5 fails at the write and does not crash at exit.
     """
     with atomic(path) as temporary, h5py.File(temporary, "w", rdcc_nbytes=0) as file:
         yield file
 
 
 def write_anndata(path: str | os.PathLike, adata: AnnData, compression: str | None = None) -> None:
-    """Write an AnnData object as ``AnnData.write_h5ad`` does, atomically.
-
-    Raises
-    ------
-    SetupError
-        The disk is full.
-    """
+    """Write an AnnData object as ``AnnData.write_h5ad`` does, atomically."""
     from anndata.io import write_elem
 
     adata.strings_to_categoricals()

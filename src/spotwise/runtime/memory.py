@@ -49,12 +49,7 @@ def mapped(shape: tuple[int, ...], dtype: DTypeLike, scratch: Path | None, what:
     scratch
         Folder of the file, by default the system's temporary folder.
     what, remedy
-        Content of the array and alternative to it, for the error message.
-
-    Raises
-    ------
-    SetupError
-        The disk has too little free space.
+        Content of the array and alternative to it, for the `SetupError` on a full disk.
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
     try:

@@ -30,30 +30,14 @@ REDACTED_TOKEN = "<token>"
 
 @dataclass(frozen=True)
 class RunFiles:
-    """Files of a finished run.
+    """Files of a finished run; the mappings are by sample."""
 
-    Attributes
-    ----------
-    results
-        Folder of the run, with ``benchmarks/`` and ``models/``.
-    tables
-        Result tables.
-    summaries
-        ``summary.json`` of every training and fit.
-    fingerprints
-        ``fingerprint.json`` by sample.
-    downloads
-        Manifests of downloaded files by sample.
-    labels
-        Files with known domains by sample.
-    """
-
-    results: Path
+    results: Path  # folder of the run, with benchmarks/ and models/
     tables: Sequence[str | Path]
-    summaries: Sequence[str | Path]
+    summaries: Sequence[str | Path]  # summary.json of every training and fit
     fingerprints: Mapping[str, str | Path]
-    downloads: Mapping[str, str | Path]
-    labels: Mapping[str, str | Path]
+    downloads: Mapping[str, str | Path]  # manifests
+    labels: Mapping[str, str | Path]  # known domains
 
 
 def run_record(
@@ -66,14 +50,12 @@ def run_record(
 
     Parameters
     ----------
-    config
-        Configuration with all defaults.
-    samples
-        Rows of the sample sheet.
+    config, samples
+        Configuration with all defaults, and rows of the sample sheet.
     files
         What the run read and wrote.
     snakemake
-        Version of the Snakemake that runs the workflow, which is not installed in the jobs' conda environments.
+        Version of Snakemake, which is not installed in the jobs' conda environments.
 
     Returns
     -------
@@ -145,15 +127,9 @@ def training_devices(results: Path, summaries: Iterable[str | Path]) -> dict[str
 def measured_jobs(benchmarks: Path, devices: Mapping[str, str]) -> dict[str, dict[str, dict[str, object]]]:
     """Return wall seconds and device of every benchmarked job, by rule and by the job's wildcards.
 
-    A job of a rule in `DEVICE_RULES` ran on the device of its trainings, or if it has none on that of all trainings of
-    the run (``"A or B"`` if there were several). A restarted job counts from its last start.
-
-    Parameters
-    ----------
-    benchmarks
-        Folder of Snakemake's benchmark files, ``<rule>/<wildcards>.tsv``.
-    devices
-        Result of :func:`training_devices`.
+    ``benchmarks`` holds ``<rule>/<wildcards>.tsv``. A job of a rule in `DEVICE_RULES` ran on the device of its
+    trainings, or if it has none on that of all trainings of the run (``"A or B"`` if there were several). A restarted
+    job counts from its last start.
     """
     jobs: dict[str, dict[str, dict[str, object]]] = {}
     for path in sorted(benchmarks.rglob("*.tsv")):
