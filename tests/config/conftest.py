@@ -16,7 +16,7 @@ D1 single d
 
 @pytest.fixture(autouse=True)
 def _at_home(monkeypatch):
-    """Configurations name their sample sheet from the root of the repository, where snakemake runs."""
+    """Run in the root of the repository, from which configurations name their sample sheet."""
     monkeypatch.chdir(ROOT)
 
 
@@ -27,7 +27,7 @@ def paper():
 
 @pytest.fixture
 def small(tmp_path):
-    """A smallest configuration."""
+    """Make a minimal configuration."""
     sheet = tmp_path / "samples.tsv"
     sheet.write_text(SHEET.replace(" ", "\t"))
     return {
@@ -41,7 +41,7 @@ def small(tmp_path):
 
 @pytest.fixture
 def tissue(small):
-    """A configuration with structure in every kind of space."""
+    """Make a configuration with structure in every kind of space."""
     at(small, "encoders.mine.timm", "resnet18")
     at(small, "methods.MicNet", {})
     spaces = ["MicNet", "CMRCNet", "Expression", "SmoothedExpression", "Image", "Concatenation"]

@@ -171,7 +171,7 @@ def test_the_only_training_slide_is_judged_by_blocks_of_it():
 
 
 def test_penalties_and_blocks_are_those_of_the_options(world):
-    features, expression, slide, spatial = world
+    _features, _expression, slide, spatial = world
     options = RidgeOptions(smallest_alpha=0.1, largest_alpha=1000.0, n_alphas=5, n_blocks=3)
     assert Ridge(options).fit(*world)[1]["alphas"] == pytest.approx([0.1, 1, 10, 100, 1000])
     blocks = Ridge(options)._groups(np.full(N, "A"), spatial)
