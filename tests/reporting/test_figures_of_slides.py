@@ -1,7 +1,5 @@
 """Claims about the figures of one test slide and of learning curves, read back from what they draw."""
 
-from pathlib import Path
-
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -26,7 +24,6 @@ PREDICTORS = {
 
 
 RUN = {name: (method, kind) for name, (method, kind, _) in PREDICTORS.items()}
-REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
