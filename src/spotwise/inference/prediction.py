@@ -21,7 +21,7 @@ from spotwise.models.registry import load
 
 logger = logging.getLogger(__name__)
 
-# Predictor, test slide, its (N, G) expression, K and the number of spots averaged
+# Predictor, test slide, its (N, G) expression, top_k and the number of spots averaged
 Prediction = tuple[str, str, np.ndarray, int, int]
 
 
@@ -84,7 +84,7 @@ def predict_test_slides(
         predictions = _by_regression(model, training, patches, embeddings, predictors, device, threads)
     else:
         predictions = _by_retrieval(model, training, patches, predictors, device, threads, bank, queries)
-    for predictor, sample, predicted, k, k_used in predictions:
+    for predictor, sample, predicted, top_k, used in predictions:
         write_prediction(
             output / predictor / f"{sample}.h5ad",
             truth,
@@ -94,8 +94,8 @@ def predict_test_slides(
                 "predictor": predictor,
                 "method": method,
                 "kind": "method",
-                "k": k,
-                "k_used": k_used,
+                "k": top_k,
+                "k_used": used,
                 "seed": seed,
                 "note": description.note,
             },
@@ -170,14 +170,14 @@ def _by_retrieval(
             write_embeddings(path, embeddings)
     expression = fold.expression[banked.row]
     for predictor in predictors:
-        name, k = predictor["name"], predictor["k"]
-        if k > len(banked.row):
-            logger.warning("%s: K = %d exceeds the bank of %d spots: all are averaged", name, k, len(banked.row))
+        name, top_k = predictor["name"], predictor["k"]
+        if top_k > len(banked.row):
+            logger.warning("%s: K = %d exceeds the bank of %d spots: all are averaged", name, top_k, len(banked.row))
         for sample in _tested(fold):
             of_slide = queried[np.flatnonzero(fold.sample[queried.row] == sample)]
             weighted = predictor["matching"] == "weighted"
-            predicted, k_used = retrieve(of_slide, banked, expression, k, weighted, threads)
-            yield name, sample, predicted, k, k_used
+            predicted, used = retrieve(of_slide, banked, expression, top_k, weighted, threads)
+            yield name, sample, predicted, top_k, used
 
 
 def _by_regression(

@@ -86,7 +86,7 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> Traine
     >>> from spotwise.models.images import normalise, resize
     >>> model = spotwise.load_model("results/demo/models/demo/patient/CMRCNet/fold0/seed0")
     >>> model.description.kind, len(model.description.genes)
-    ('retrieval', 120)
+    ('retrieval', 172)
     >>> images = normalise(torch.from_numpy(resize(patches, model.description.patch_px)))  # patches: (B, H, W, 3) uint8
     >>> model.method.embed_images(images)  # (B, D)
     >>> regression = spotwise.load_model("results/demo/models/demo/patient/STNet/fold0/seed0", device="cuda")

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
-import scipy  # loads a subpackage when it is used
+import scipy  # imports subpackages on first use
 
 from spotwise.constants import TEST
 from spotwise.data.folds import Fold
