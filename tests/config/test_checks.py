@@ -85,7 +85,7 @@ def test_reading_a_configuration_imports_nothing_heavy():
         "config.prepare(yaml.safe_load(open('config.yaml', encoding='utf-8')))\n"
         "print({'torch', 'scanpy', 'anndata', 'numpy', 'pandas', 'h5py'} & set(sys.modules))"
     )
-    source = str(Path(configuration.__file__).parents[1])
+    source = str(Path(configuration.__file__).parents[2])
     done = subprocess.run(
         [sys.executable, "-c", program], env={"PYTHONPATH": source}, capture_output=True, text=True, check=True
     )

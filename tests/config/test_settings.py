@@ -122,7 +122,7 @@ def test_what_is_left_out_is_filled_in_at_every_level(small):
     assert small["expression"] == {
         "min_counts": 1,
         "target_sum": None,
-        "outside": "refuse",
+        "outside": "error",
         "hvg_per_slide": 1000,
     }
     assert small["evaluation"] == {
@@ -195,7 +195,7 @@ def test_a_mistyped_key_is_reported_before_the_key_that_it_should_have_been(smal
         (
             "encoders.mine",
             {"timm": "x", "pretrained": False},
-            'expected one of no, when_reachable, required; quote "no"',
+            'expected one of no, if_available, required; quote "no"',
         ),
         ("cohorts.two.markers", ["A B"], "cohorts.two.markers.0: found 'A B', expected a gene symbol without blanks"),
         ("data.revision", None, "data.revision: found None, expected 40 hex digits"),

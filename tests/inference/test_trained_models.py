@@ -44,7 +44,7 @@ def test_a_loaded_network_computes_what_the_trained_one_did(fold, tmp_path, name
 
 
 @pytest.mark.usefixtures("no_hub")
-@pytest.mark.parametrize("pretrained", ["required", "when_reachable"])
+@pytest.mark.parametrize("pretrained", ["required", "if_available"])
 def test_loading_asks_for_no_published_weights(fold, tmp_path, pretrained):
     settings = {"encoder": "resnet10t", "embedding_dim": 16}
     network = build("BLEEP", Sizes.of(fold), {**settings, "pretrained": "no"})

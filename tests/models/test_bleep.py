@@ -187,8 +187,8 @@ def hub(monkeypatch):
     return hub
 
 
-@pytest.mark.parametrize("pretrained", ["when_reachable", "required"])
-def test_pretrained_weights_are_used_when_reachable(hub, pretrained, caplog):
+@pytest.mark.parametrize("pretrained", ["if_available", "required"])
+def test_pretrained_weights_are_used_if_available(hub, pretrained, caplog):
     model = BLEEP(N_GENES, BLEEPOptions(pretrained=pretrained))
     assert model.pretrained_loaded
     assert model.image_encoder.pretrained
@@ -199,7 +199,7 @@ def test_pretrained_weights_are_used_when_reachable(hub, pretrained, caplog):
 def test_random_weights_replace_unreachable_ones_with_one_line_of_warning(hub, caplog):
     hub.has_weights = False
     with caplog.at_level(logging.WARNING):
-        model = BLEEP(N_GENES, BLEEPOptions(pretrained="when_reachable"))
+        model = BLEEP(N_GENES, BLEEPOptions(pretrained="if_available"))
     assert not model.pretrained_loaded
     assert not model.image_encoder.pretrained
     (message,) = caplog.messages
@@ -241,7 +241,7 @@ def test_unreachable_hub_costs_seconds_not_a_minute(monkeypatch, tmp_path):
     ("options", "message"),
     [
         ({"image_size": 0}, "image_size: found 0"),
-        ({"pretrained": "maybe"}, "pretrained: found 'maybe', expected one of no, when_reachable, required"),
+        ({"pretrained": "maybe"}, "pretrained: found 'maybe', expected one of no, if_available, required"),
         ({"encoder": "vit", "pretrained": "required"}, "pretrained: found 'required', expected 'no'"),
         ({"encoder": "vit", "encoder_heads": 5}, r"encoder_heads: found 5, expected a divisor of encoder_dim \(768\)"),
         ({"projection_dropout": 1.0}, "projection_dropout: found 1.0"),

@@ -348,8 +348,8 @@ def is_seed(backbone, seed):
     return all(torch.equal(value, same[key]) for key, value in backbone.state_dict().items())
 
 
-@pytest.mark.parametrize("pretrained", ["when_reachable", "required"])
-def test_published_weights_are_used_when_reachable(hub, pretrained, caplog):
+@pytest.mark.parametrize("pretrained", ["if_available", "required"])
+def test_published_weights_are_used_if_available(hub, pretrained, caplog):
     backbone, loaded = ctranspath_encoder(pretrained)
     assert loaded
     assert is_seed(backbone, 3)
@@ -364,7 +364,7 @@ def test_published_weights_are_used_when_reachable(hub, pretrained, caplog):
 def test_random_weights_replace_unreachable_ones_with_one_line_of_warning(hub, caplog):
     hub.has_weights = False
     with caplog.at_level(logging.WARNING):
-        backbone, loaded = ctranspath_encoder("when_reachable")
+        backbone, loaded = ctranspath_encoder("if_available")
     assert not loaded
     assert not is_seed(backbone, 3)
     (message,) = caplog.messages
@@ -378,7 +378,7 @@ def test_random_weights_replace_unreachable_ones_with_one_line_of_warning(hub, c
 def test_required_weights_that_cannot_be_had_stop_the_run_and_tell_no_token(hub, build):
     hub.has_weights = False
     expected = r"no pretrained weights for CTransPath at datasets/MahmoodLab/hest-bench \(no such file for <token>\); "
-    with pytest.raises(SetupError, match=expected + r".*a local file where checkpoint.*when_reachable$") as stopped:
+    with pytest.raises(SetupError, match=expected + r".*a local file where checkpoint.*if_available$") as stopped:
         build("required")
     assert TOKEN not in str(stopped.value)
     assert stopped.value.__suppress_context__
@@ -387,7 +387,7 @@ def test_required_weights_that_cannot_be_had_stop_the_run_and_tell_no_token(hub,
 def test_fetched_weights_of_another_layout_stop_the_run_even_where_weights_are_not_required(hub, monkeypatch):
     monkeypatch.setattr(ctranspath, "ctranspath_backbone", lambda *_: ctranspath_backbone(56, 32, (2, 2, 2), (1, 2, 4)))
     with pytest.raises(InputError, match=r"fetched\.pth: patch_embed\.proj\.0\.weight"):
-        ctranspath_encoder("when_reachable")
+        ctranspath_encoder("if_available")
 
 
 def test_no_weights_are_read_when_not_wanted(hub, tmp_path):
@@ -410,18 +410,18 @@ def test_other_sizes_ask_for_no_weights(hub):
 
 def test_without_a_network_only_the_cache_is_read_and_the_setting_returns(hub):
     hub.answers = False
-    assert ctranspath_encoder("when_reachable")[1]
+    assert ctranspath_encoder("if_available")[1]
     assert hub.request[-1]
     assert not huggingface_hub.constants.HF_HUB_OFFLINE
 
 
 def test_without_the_variable_no_token_is_looked_for(hub, monkeypatch):
     monkeypatch.delenv("HF_TOKEN")
-    ctranspath_encoder("when_reachable")
+    ctranspath_encoder("if_available")
     assert hub.request[2]["token"] is False
 
 
-@pytest.mark.parametrize("pretrained", ["when_reachable", "required"])
+@pytest.mark.parametrize("pretrained", ["if_available", "required"])
 def test_a_local_checkpoint_is_taken_before_the_hubs(hub, checkpoint, pretrained):
     path, network = checkpoint
     model = small(checkpoint=str(path), pretrained=pretrained)
@@ -432,7 +432,7 @@ def test_a_local_checkpoint_is_taken_before_the_hubs(hub, checkpoint, pretrained
         assert torch.equal(model.eval().image_encoder(images), network(images))
 
 
-@pytest.mark.parametrize("pretrained", ["when_reachable", "required"])
+@pytest.mark.parametrize("pretrained", ["if_available", "required"])
 def test_a_local_checkpoint_that_is_not_there_stops_the_run(hub, tmp_path, pretrained):
     with pytest.raises(InputError, match=r"none\.pth: checkpoint: found no such file"):
         ctranspath_encoder(pretrained, str(tmp_path / "none.pth"))
@@ -545,7 +545,7 @@ def test_defaults_are_the_published_sizes_of_the_backbone():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"pretrained": "maybe"}, "pretrained: found 'maybe', expected one of no, when_reachable, required"),
+        ({"pretrained": "maybe"}, "pretrained: found 'maybe', expected one of no, if_available, required"),
         ({"pretrained": "required", **SMALL}, "pretrained: found 'required', expected a checkpoint, or the published"),
         ({"image_size": 58}, "image_size: found 58, expected a multiple of 4"),
         ({"image_size": 0}, "image_size: found 0"),

@@ -248,7 +248,7 @@ def test_a_checkpoint_of_another_encoder_is_one_clear_error(tmp_path, change, co
     weights = trained("Token")
     change(weights)
     with pytest.raises(InputError, match=rf"weights\.pth: {complaint}") as caught:
-        frozen_encoder("Token", "when_reachable", write(weights, tmp_path / "weights.pth"))
+        frozen_encoder("Token", "if_available", write(weights, tmp_path / "weights.pth"))
     assert "\n" not in str(caught.value)
 
 
@@ -338,7 +338,7 @@ def test_published_weights_come_from_the_encoders_repository(hub, tmp_path, monk
     assert loaded
     assert torch.equal(module.state_dict()["norm.bias"], weights["norm.bias"])
     monkeypatch.setenv("HF_TOKEN", "hf_ofTheTests")
-    frozen_encoder(name, "when_reachable")
+    frozen_encoder(name, "if_available")
     file = ("lab/pair", "pytorch_model.bin")
     assert hub.requested == [(*file, False), (*file, "hf_ofTheTests")]  # False: no token of this machine's user
 
@@ -367,7 +367,7 @@ def test_a_gated_repository_is_one_line_that_says_what_to_do(hub, status):
 def test_weights_that_cannot_be_had_are_random_and_said_to_be_where_that_is_allowed(hub, caplog):
     hub.problem = RefusalError(403, "gated")
     with caplog.at_level(logging.WARNING):
-        module, loaded = frozen_encoder("Token", "when_reachable")
+        module, loaded = frozen_encoder("Token", "if_available")
     assert not loaded
     assert isinstance(module, nn.Module)
     (message,) = caplog.messages
@@ -378,7 +378,7 @@ def test_weights_that_cannot_be_had_are_random_and_said_to_be_where_that_is_allo
 
 
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize("pretrained", ["required", "when_reachable"])
+@pytest.mark.parametrize("pretrained", ["required", "if_available"])
 def test_weights_that_do_not_fit_are_never_replaced_by_random_ones(hub, tmp_path, pretrained):
     hub.file = write(trained("Pair"), tmp_path / "pytorch_model.bin")
     with pytest.raises(InputError, match="as in lab/token"):
@@ -392,7 +392,7 @@ def test_the_token_is_in_no_message(hub, monkeypatch, caplog, capfd, status):
     monkeypatch.setenv("HF_TOKEN", "hf_secretOfTheTests")
     hub.problem = RefusalError(status, "Illegal header value b'Bearer hf_secretOfTheTests'")
     with caplog.at_level(logging.DEBUG):
-        frozen_encoder("Token", "when_reachable")
+        frozen_encoder("Token", "if_available")
         with pytest.raises(SetupError) as caught:
             frozen_encoder("Token", "required")
     output = [*caplog.messages, str(caught.value), *capfd.readouterr()]
@@ -427,5 +427,5 @@ def test_a_model_that_the_hub_does_not_describe_cannot_be_built(monkeypatch, hub
     with pytest.raises(
         SetupError, match=r"timm cannot build hf-hub:lab/another \(RefusalError: no config\.json in the cache\)"
     ):
-        frozen_encoder("hf-hub:lab/another", "when_reachable")
+        frozen_encoder("hf-hub:lab/another", "if_available")
     assert not huggingface_hub.constants.HF_HUB_OFFLINE

@@ -447,7 +447,7 @@ def test_autocast_touches_neither_contrast_nor_hyperedges():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"pretrained": "maybe"}, "pretrained: found 'maybe', expected one of no, when_reachable, required"),
+        ({"pretrained": "maybe"}, "pretrained: found 'maybe', expected one of no, if_available, required"),
         ({"fusion_heads": 7}, r"fusion_heads: found 7, expected a divisor of dim \(512\)"),
         ({"dropout": 1.0}, "dropout: found 1.0"),
         ({"temperature": 0.0}, "temperature: found 0.0"),

@@ -91,7 +91,7 @@ def test_only_densenet_121_asks_for_weights_and_for_torchvisions(monkeypatch):
     assert small().pretrained_loaded is None
     assert requested == []
     assert STNet(GENES, STNetOptions()).pretrained_loaded
-    assert requested == [("densenet121.tv_in1k", "when_reachable")]
+    assert requested == [("densenet121.tv_in1k", "if_available")]
 
 
 # How it begins
@@ -241,7 +241,7 @@ def test_the_smallest_images_allowed_pass_the_network():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"pretrained": "maybe"}, "pretrained: found 'maybe', expected one of no, when_reachable, required"),
+        ({"pretrained": "maybe"}, "pretrained: found 'maybe', expected one of no, if_available, required"),
         ({"loss": "total"}, "loss: found 'total', expected one of mean, sum"),
         ({"growth_rate": 0}, "growth_rate: found 0"),
         ({"blocks": "6,12"}, "blocks: found '6,12', expected whole numbers above 0 joined by '-'"),

@@ -90,9 +90,9 @@ class Expression(Settings):
         None,
         description="counts per spot after normalisation; null is the slide's median, as in the authors' code",
     )
-    outside: Literal["refuse", "drop"] = Field(
-        "refuse",
-        description="how to treat spots whose centre lies off the slide: refuse the slide, or drop and report them "
+    outside: Literal["error", "drop"] = Field(
+        "error",
+        description="how to treat spots whose centre lies off the slide: stop with an error, or drop and report them "
         "while they are at most a tenth of the spots",
     )
     hvg_per_slide: Size = Field(1000, description="highly variable genes of each slide, before the union over slides")
@@ -105,7 +105,7 @@ class Encoder(Settings):
         description="name of a timm model, hf-hub:<owner>/<name>, or the name of a pathology encoder (UNI, CONCH, ...)"
     )
     pretrained: Pretrained = Field(
-        "when_reachable",
+        "if_available",
         description="published weights: none, those that can be downloaded (otherwise random ones, which is logged), "
         "or stop without them",
     )

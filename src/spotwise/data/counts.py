@@ -27,7 +27,7 @@ NO_NAME = {"", "nan", "NaN", "NA", "None"}
 KEPT_OBS = ("in_tissue", "array_row", "array_col")
 MAX_LISTED = 50
 LARGEST_COUNT = 2**24  # float32 represents every whole number up to this one
-REFUSE, DROP = "refuse", "drop"  # values of `expression.outside`
+ERROR, DROP = "error", "drop"  # values of `expression.outside`
 MAX_OUTSIDE_SHARE = 0.1  # of the spots may be dropped; more off the slide mean a wrong scale
 # qc.json warns above these shares
 DROPPED_SPOTS_WARNING = 0.2
@@ -40,7 +40,7 @@ def clean_counts(
     slide_size: tuple[int, int] | None,
     min_counts: int,
     source: object,
-    outside: str = REFUSE,
+    outside: str = ERROR,
 ) -> tuple[AnnData, dict]:
     """Check the counts of one slide and keep genes and spots fit for analysis.
 

@@ -72,7 +72,7 @@ def embed_patches(
     encoder
         Name of the encoder, see :func:`spotwise.models.encoders.frozen_encoder`.
     pretrained
-        ``no``, ``when_reachable`` or ``required``. Without weights the encoder is random, from seed 0.
+        ``no``, ``if_available`` or ``required``. Without weights the encoder is random, from seed 0.
     device, threads
         As in training.
     output

@@ -20,7 +20,7 @@ class BLEEPOptions(Options):
         "resnet50", description=f"name of a timm model, or `{VIT}` for CMRCNet's image encoder, trained from scratch"
     )
     pretrained: Pretrained = Field(
-        "when_reachable",
+        "if_available",
         description="initial weights of a timm encoder: random, pretrained where they can be downloaded, or pretrained",
     )
     image_size: Size = Field(

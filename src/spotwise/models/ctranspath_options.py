@@ -17,7 +17,7 @@ class CTransPathOptions(Options):
     """Options of CTransPath. The defaults are the published network."""
 
     pretrained: Pretrained = Field(
-        "when_reachable",
+        "if_available",
         description="initial weights: random, the published ones where they can be downloaded, or the published ones",
     )
     checkpoint: str = Field(
@@ -55,7 +55,7 @@ class CTransPathOptions(Options):
         for stage, number in enumerate(heads):
             require_divisor("heads", number, f"the channels of stage {stage + 1}", self.embed_dim * 2**stage)
         if self.pretrained == "no" and self.checkpoint:
-            raise fault("pretrained", "'no' with a checkpoint", "when_reachable or required, or no checkpoint")
+            raise fault("pretrained", "'no' with a checkpoint", "if_available or required, or no checkpoint")
         if self.pretrained == "required" and not (self.checkpoint or self.published):
             raise fault("pretrained", "'required'", "a checkpoint, or the published sizes")
         return self

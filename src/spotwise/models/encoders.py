@@ -71,7 +71,7 @@ def frozen_encoder(name: str, pretrained: str, checkpoint: str = "") -> tuple[nn
     """
     if checkpoint and pretrained == "no":
         raise InputError(
-            "encoder", "pretrained", "'no' with a checkpoint", "when_reachable or required, or no checkpoint"
+            "encoder", "pretrained", "'no' with a checkpoint", "if_available or required, or no checkpoint"
         )
     if name.lower() == CTRANSPATH:
         return ctranspath_encoder(pretrained, checkpoint)

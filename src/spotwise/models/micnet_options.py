@@ -19,7 +19,7 @@ class MicNetOptions(Options):
         description="image encoder: name of a timm model; the last block of a ResNet gets ReLU6, which bounds features",
     )
     pretrained: Pretrained = Field(
-        "when_reachable",
+        "if_available",
         description="initial weights of the encoder: random, pretrained where they can be downloaded, or pretrained",
     )
     image_size: Size = Field(

@@ -20,7 +20,7 @@ class NH2STOptions(Options):
         "resnet18", description="image trunk: name of a convolutional timm model, used without pooling and head"
     )
     pretrained: Pretrained = Field(
-        "when_reachable",
+        "if_available",
         description="initial weights of the trunk: random, pretrained where they can be downloaded, or pretrained",
     )
     image_size: Size = Field(224, description="side of an image in pixels; patches of another size are resized")

@@ -13,7 +13,7 @@ from pydantic import Field
 from spotwise.models.batch import Context
 from spotwise.runtime.validation import Form, Settings, fault
 
-Pretrained = Literal["no", "when_reachable", "required"]
+Pretrained = Literal["no", "if_available", "required"]
 Stages = Annotated[
     str, Field(pattern=r"^[1-9][0-9]*(-[1-9][0-9]*)*$(?!\n)"), Form("whole numbers above 0 joined by '-', e.g. 6-12-24")
 ]

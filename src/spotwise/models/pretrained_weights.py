@@ -32,7 +32,7 @@ def pretrained_or_random(
     name
         Name in messages.
     pretrained
-        ``no``; ``required``; or ``when_reachable``: random weights, with a warning, where none are available.
+        ``no``; ``required``; or ``if_available``: random weights, with a warning, where none are available.
     create
         Creates the encoder, with published weights if called with ``pretrained=True``.
     checkpoint
@@ -143,7 +143,7 @@ def error_message(problem: Exception, page: str) -> tuple[str, str]:
     token = os.environ.get(TOKEN_VARIABLE, "").strip()
     return (reason.replace(token, "<token>") if token else reason), (
         "connect this machine, fill its cache from one that is connected, name a local file where checkpoint is an "
-        "option, or set pretrained: when_reachable"
+        "option, or set pretrained: if_available"
     )
 
 

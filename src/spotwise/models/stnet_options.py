@@ -18,7 +18,7 @@ class STNetOptions(Options):
     """Options of ST-Net. The defaults are DenseNet-121."""
 
     pretrained: Pretrained = Field(
-        "when_reachable",
+        "if_available",
         description="initial weights: random, DenseNet-121's of ImageNet where they can be downloaded, or these",
     )
     image_size: Size = Field(224, description="side of an image in pixels; patches of another size are resized")
