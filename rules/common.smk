@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.utils import update_config
 
 # Where this workflow lies, which need not be where it runs: another workflow may use it as a module
 BASE = Path(os.path.relpath(Path(str(workflow.current_basedir)).parent))
@@ -28,8 +29,10 @@ if not Path(sheet).exists() and (BASE / sheet).is_file():
     config["samples"] = str(BASE / sheet)
 
 try:
+    from_files = {}
     for path in workflow.configfiles:
-        configuration.read_config(os.path.relpath(path))
+        update_config(from_files, configuration.read_config(os.path.relpath(path)))
+    configuration.type_overrides(config, from_files)
     plan = Plan(config, configuration.prepare(config, CONFIGFILES))
     structure = StructurePlan(plan)
     if config["data"]["source"] == "local":

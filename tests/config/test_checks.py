@@ -249,3 +249,9 @@ def test_two_methods_may_share_an_anchor_of_options(small):
 )
 def test_ranges_of_options_are_checked_before_any_job(small, options, message):
     assert message in complaint(at(small, "methods.CMRCNet.options", options))
+
+
+def test_no_method_may_be_called_as_all_controls_are_in_paths(small):
+    small["methods"]["controls"] = {"model": "CMRCNet", "neighbours": [50]}
+    with pytest.raises(InputError, match="methods.controls: found 'controls', expected another name"):
+        configuration.prepare(small)

@@ -25,7 +25,7 @@ def refusal(pipeline, *arguments, **environment):
     [
         (lambda c: c["training"].update(epoch=3), "training.epoch: found an unknown key"),
         (lambda c: c["methods"].update(CMRNet={"neighbours": [5]}), "methods.CMRNet.model: found 'CMRNet'"),
-        (lambda c: c["methods"]["CMRCNet"]["options"].update(depth=3), "depth: found an unknown option"),
+        (lambda c: c["methods"]["CMRCNet"]["options"].update(depth=3), "depth: found an unknown key"),
         (lambda c: c["cohorts"].update(nowhere={}), "cohorts.nowhere: found no sample of it"),
     ],
 )

@@ -13,7 +13,7 @@ from spotwise.config.predictors import (
     predicts,
     seeds,
 )
-from spotwise.config.reading import read_config, typed
+from spotwise.config.reading import read_config, type_overrides
 
 __all__ = [
     "Predictor",
@@ -27,5 +27,5 @@ __all__ = [
     "read_config",
     "require_labels",
     "seeds",
-    "typed",
+    "type_overrides",
 ]

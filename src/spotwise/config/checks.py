@@ -11,7 +11,7 @@ from pathlib import Path
 
 from spotwise.config.predictors import predictors, predicts
 from spotwise.config.settings import Config
-from spotwise.constants import BASELINE_SPACES, COHORT, EXPRESSION_SPACES, PATIENT, SLIDE
+from spotwise.constants import BASELINE_SPACES, COHORT, CONTROLS, EXPRESSION_SPACES, PATIENT, SLIDE
 from spotwise.data.sample_sheet import Sample, by_cohort, patients, read_samples
 from spotwise.errors import InputError, one_of
 from spotwise.models.registry import REGISTRY, options
@@ -100,6 +100,8 @@ def _check_methods(config: Mapping, where: str) -> None:
         raise InputError(where, "methods", next(iter(config["methods"])), "no method where data.images is none")
     for name, settings in config["methods"].items():
         field = f"methods.{name}"
+        if name == CONTROLS:
+            raise InputError(where, field, repr(name), "another name, as this one stands for all controls in paths")
         model = settings.setdefault("model", name)
         if model not in REGISTRY or REGISTRY[model].kind == "control":
             known = sorted(key for key, entry in REGISTRY.items() if entry.kind != "control")

@@ -58,16 +58,37 @@ def read_config(path: str | Path) -> dict:
     return config
 
 
-def typed(value: object) -> object:
+def type_overrides(config: dict, from_files: Mapping) -> None:
+    """Give the values of the command line the types that YAML gives them in a file, in place.
+
+    Snakemake reads ``--config seeds=[0]`` as a list of texts. Whole numbers, other numbers, ``true`` and ``false`` get
+    their types; ``null`` stays a text, as it may be a name.
+
+    Parameters
+    ----------
+    config
+        The configuration of the run.
+    from_files
+        What its files say. Values that differ come from the command line.
+    """
+    for key, value in config.items():
+        stated = from_files.get(key)
+        if isinstance(value, dict) and isinstance(stated, Mapping):
+            type_overrides(value, stated)
+        elif value != stated:
+            config[key] = _typed(value)
+
+
+def _typed(value: object) -> object:
     """Return a value of the command line with the types that it would have in a YAML file.
 
     Snakemake reads ``--config seeds=[0]`` as a list of text. Within lists and mappings, this turns text that looks like
     a number, ``true`` or ``false`` into that. ``null`` stays text because it may be a name.
     """
     if isinstance(value, Mapping):
-        return {key: typed(item) for key, item in value.items()}
+        return {key: _typed(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [typed(item) for item in value]
+        return [_typed(item) for item in value]
     if not isinstance(value, str):
         return value
     for number in (int, float):
