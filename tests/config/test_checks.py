@@ -253,5 +253,5 @@ def test_ranges_of_options_are_checked_before_any_job(small, options, message):
 
 def test_no_method_may_be_called_as_all_controls_are_in_paths(small):
     small["methods"]["controls"] = {"model": "CMRCNet", "neighbours": [50]}
-    with pytest.raises(InputError, match="methods.controls: found 'controls', expected another name"):
+    with pytest.raises(InputError, match=r"methods\.controls: found 'controls', expected another name"):
         configuration.prepare(small)
