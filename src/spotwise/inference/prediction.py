@@ -1,4 +1,4 @@
-"""Predictions of a fold's test slides: by a trained model, and by the controls."""
+"""Predictions of a fold's test slides by a trained model and by the controls."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def predict_by_controls(
 
 
 def read_ceiling(path: str | Path, genes: Sequence[str]) -> np.ndarray:
-    """Read the ceilings (G,) of ``genes`` from ``ceiling.tsv``; NaN for a gene that the slide does not measure."""
+    """Read the ceilings (G,) of ``genes`` from ``ceiling.tsv``, NaN for a gene that the slide does not measure."""
     table = pd.read_csv(path, sep="\t", keep_default_na=False)  # a gene may be called NA
     return table.set_index("gene")["ceiling"].reindex(genes).to_numpy(np.float64)
 

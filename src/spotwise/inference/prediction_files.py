@@ -95,7 +95,7 @@ def read_prediction(path: str | os.PathLike) -> anndata.AnnData:
 
 
 def check_prediction(prediction: anndata.AnnData, source: object) -> None:
-    """Check a prediction against the contract in `read_prediction`; errors name ``source``.
+    """Check a prediction against the contract in `read_prediction`, with ``source`` named in errors.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Retrieval: expression of test spots as the mean over the most similar training spots.
+"""Expression of test spots as the mean over the most similar training spots.
 
 As in CMRCNet's section "Similarity-based retrieval in inference stage" and BLEEP's ``average`` matching: cosine
 similarity between the embedding of a test patch and the embeddings of training expression, top K, unweighted mean of
@@ -46,7 +46,10 @@ class Embeddings:
 
 
 def write_embeddings(path: str | Path, embeddings: Embeddings) -> None:
-    """Write ``bank.safetensors`` or ``queries.safetensors``: ``embedding`` (unit rows), ``length`` and ``row``."""
+    """Write ``bank.safetensors`` or ``queries.safetensors``.
+
+    They hold ``embedding`` (unit rows), ``length`` and ``row``.
+    """
     content = {"embedding": embeddings.unit, "length": embeddings.length, "row": embeddings.row}
     with atomic(path) as temporary:
         save_file(content, temporary)

@@ -28,7 +28,7 @@ class Method(nn.Module):
 
     @property
     def encoder_name(self) -> str | None:
-        """Name of the image encoder; ``None`` for one without a name."""
+        """Name of the image encoder, ``None`` for one without a name."""
         return getattr(self.options, "encoder", None)
 
     @classmethod

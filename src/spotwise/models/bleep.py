@@ -75,7 +75,7 @@ class BLEEP(Method):
 
 
 def _image_encoder(options: BLEEPOptions) -> tuple[nn.Module, bool | None]:
-    """Create the encoder, with pooled features (B, F); also return whether it has pretrained weights."""
+    """Create the encoder of pooled features (B, F), and return whether it has pretrained weights."""
     if options.encoder == VIT:
         encoder = vision_transformer(
             options.image_size,

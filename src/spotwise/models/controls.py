@@ -1,4 +1,4 @@
-"""Controls: predictors that see no image.
+"""Predictors that see no image, as controls.
 
 A method's gain over them is what it learns from the slide. Two of them, :class:`Oracle` and :class:`NoiseCeiling`, read
 the truth and are upper bounds.

@@ -174,7 +174,7 @@ def ctranspath_encoder(pretrained: str, checkpoint: str = "") -> tuple[nn.Module
 
 
 def _with_weights(shape: tuple, pretrained: str, checkpoint: str) -> tuple[nn.Module, bool]:
-    """Create a backbone with the arguments ``shape``; also return whether it has weights of a file."""
+    """Create a backbone with the arguments ``shape``, and return whether it has weights of a file."""
     build = partial(ctranspath_backbone, *shape)
     create = partial(from_hub, build, REPO, file=FILE, repo_type="dataset")
     return pretrained_or_random("CTransPath", pretrained, create, checkpoint, f"datasets/{REPO}")

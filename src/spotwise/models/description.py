@@ -1,4 +1,4 @@
-"""The description of a trained model, ``model.json``, beside its ``weights.safetensors``."""
+"""Description of a trained model, stored as ``model.json`` beside its weights."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class ModelDescription(BaseModel):
 
     @property
     def note(self) -> str:
-        """The remark that tables print beside scores of the model."""
+        """Remark that tables print beside scores of the model."""
         return "encoder without pretrained weights" if self.pretrained is False else ""
 
     def check_panel(self, fold: Fold, path: str | Path) -> None:

@@ -1,4 +1,4 @@
-"""Image encoders by name: timm's, those of pathology, and CTransPath."""
+"""Image encoders of timm, encoders of pathology, and CTransPath, by name."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def timm_encoder(name: str, pretrained: str) -> tuple[nn.Module, bool]:
 
 
 def _source(name: str) -> tuple[str, Callable[..., nn.Module]]:
-    """Return the page of a frozen encoder on the hub, ``""`` for timm's own, and the function that creates it."""
+    """Return the page of an encoder on the hub, ``""`` for timm's own, and the function that creates it."""
     if known := published(name):
         return known.repository, partial(from_hub, known.build, known.repository)
     if ":" in name:

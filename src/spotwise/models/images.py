@@ -1,4 +1,4 @@
-"""Operations on images: resizing, normalisation, and the symmetries of the square."""
+"""Resizing, normalisation and symmetries of images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ def resize(images: np.ndarray, px: int) -> np.ndarray:
 def normalise(
     images: torch.Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
 ) -> torch.Tensor:
-    """Convert (B, H, W, 3) uint8 to (B, 3, H, W) float32, standardised by ``mean`` and ``std`` of RGB in [0, 1]."""
+    """Convert (B, H, W, 3) uint8 to standardised (B, 3, H, W) float32.
+
+    ``mean`` and ``std`` are those of RGB values in [0, 1].
+    """
     scaled = images.to(torch.float32).div_(255).flatten(2)
     # along whole rows of pixels, as a CPU is several times slower in runs of three
     centre, spread = (torch.tensor(value, device=images.device).repeat(images.shape[2]) for value in (mean, std))

@@ -54,7 +54,10 @@ def vision_transformer(
 
 
 def _initialise(encoder: VisionTransformer) -> None:
-    """Draw the initial weights of the released code; timm has 0.02 for linear layers, and fan-in for convolutions."""
+    """Draw the initial weights of the released code.
+
+    timm's differ: 0.02 for linear layers, and fan-in for convolutions.
+    """
     nn.init.trunc_normal_(encoder.pos_embed, std=0.02)
     nn.init.trunc_normal_(encoder.cls_token, std=0.02)
     for module in encoder.modules():
@@ -67,7 +70,9 @@ def _initialise(encoder: VisionTransformer) -> None:
 
 
 class ProjectionHead(nn.Module):
-    """BLEEP's projection into the shared space: linear, GELU, linear, dropout, residual, layer norm.
+    """BLEEP's projection into the shared space.
+
+    Linear, GELU, linear, dropout, residual, layer norm.
 
     Parameters
     ----------

@@ -121,7 +121,7 @@ class MicNet(Method):
         return torch.cat([own, noise], dim=1)
 
     def _contrast(self, embedding: Tensor, rows: Tensor) -> Tensor:
-        """Compute the loss of embeddings (B, D) against rows (B, K + 1, D) of the other bank, partners first."""
+        """Contrast embeddings (B, D) with rows (B, K + 1, D) of the other bank, partners first."""
         with torch.autocast(embedding.device.type, enabled=False):
             embedding = at_least_float32(embedding)
             if self.options.objective == "nce":
@@ -169,7 +169,7 @@ def paired_spearman(image: np.ndarray, gene: np.ndarray) -> np.ndarray:
 
 
 def bound_last_block(encoder: nn.Module) -> None:
-    """Replace each ReLU in the last block of a ResNet by ReLU6; other encoders stay unchanged."""
+    """Replace each ReLU in the last block of a ResNet by ReLU6, and leave other encoders unchanged."""
     if not isinstance(encoder, timm.models.resnet.ResNet):
         return
     block = encoder.layer4[-1]

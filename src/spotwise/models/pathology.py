@@ -30,7 +30,10 @@ VIT_GIANT = {"embed_dim": 1536, "depth": 40, "num_heads": 24, "mlp_ratio": 5.333
 
 
 class ClassTokenAndPatchMean(VisionTransformer):
-    """Vision transformer with Virchow's pooling: class token and mean of the patch tokens, without register tokens."""
+    """Vision transformer with Virchow's pooling.
+
+    The class token and the mean of the patch tokens, without register tokens.
+    """
 
     def __init__(self, **sizes):
         super().__init__(**sizes)

@@ -1,4 +1,4 @@
-"""Published weights of image encoders: from the Hugging Face hub, its local cache, or a local file."""
+"""Published weights of image encoders, from the Hugging Face hub, its cache, or a local file."""
 
 from __future__ import annotations
 

@@ -133,7 +133,10 @@ def _parts(n: int, at_most: int, multiple: int = 1) -> list[slice]:
 
 
 def top_columns(similarity: np.ndarray, k: int) -> np.ndarray:
-    """Return the columns (N, k) of the ``k`` largest values of each row, ascending; ties go to the lower column."""
+    """Return the columns (N, k) of the ``k`` largest values of each row, ascending.
+
+    Ties go to the lower column.
+    """
     threshold = np.partition(similarity, -k, axis=1)[:, -k, None]
     chosen = similarity >= threshold
     tied = np.flatnonzero(np.count_nonzero(chosen, axis=1) > k)

@@ -65,7 +65,7 @@ class STNet(Method):
 
     @property
     def encoder_name(self) -> str | None:
-        """Name of the weights in timm; ``None`` for another network than DenseNet-121."""
+        """Name of the weights in timm, ``None`` for another network than DenseNet-121."""
         return WEIGHTS if self.options.published else None
 
     @torch.no_grad()

@@ -50,7 +50,7 @@ def hash_tensors(*contents: torch.Tensor) -> str:
 
 
 def hash_file(path: object) -> str:
-    """Hash a file; ``""`` where there is none."""
+    """Hash a file, or return ``""`` where there is none."""
     if not path:
         return ""
     with open(str(path), "rb") as file:
@@ -108,7 +108,7 @@ class State:
         self.folder = self.root / identity
 
     def load(self, device: torch.device) -> dict | None:
-        """Load the last saved state; ``None`` where there is none, or where it is damaged.
+        """Load the last saved state, ``None`` where there is none or it is damaged.
 
         Only tensors and plain values are unpickled. A damaged state is reported and costs the training so far, but does
         not block further attempts.

@@ -133,7 +133,10 @@ class Spots:
         return list(torch.randperm(len(self), generator=generator).split(size)[: len(self) // size])
 
     def fixed_batches(self, size: int) -> list[torch.Tensor]:
-        """Return fixed batches that hold every spot once, as indices: mixed over slides, or the method's tiles."""
+        """Return fixed batches that hold every spot once, as indices.
+
+        Batches are mixed over slides, or the method's tiles.
+        """
         if self.context.window:
             return [torch.from_numpy(r) for r in neighbourhoods.tiles(self.spatial, self.sample, self.context.window)]
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(0))

@@ -1,4 +1,4 @@
-"""The training loop: one method, one fold, one seed, one device.
+"""The training loop for one method, fold, seed and device.
 
 The loop knows a method only by ``loss(batch)`` and ``validate(batches)``. It can be killed at any moment. Started again
 with the same parameters, it resumes from its last saved state and ends with the same bits as without the interruption.
@@ -165,7 +165,7 @@ def train(
 
 
 class Run:
-    """A training in progress: model, optimiser, random generators, history, and the position within an epoch."""
+    """A training in progress, with model, optimiser, random generators, history and position within an epoch."""
 
     def __init__(
         self,

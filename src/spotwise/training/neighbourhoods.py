@@ -160,7 +160,10 @@ def _halved(spatial: np.ndarray, rows: np.ndarray, size: int) -> list[np.ndarray
 
 
 def _smallest(values: np.ndarray, k: int) -> np.ndarray:
-    """Return the columns (B, k) of the smallest ``values`` (B, M) of each row, smallest first, ties in their order."""
+    """Return the columns (B, k) of the smallest ``values`` (B, M) of each row, smallest first.
+
+    Ties keep their order.
+    """
     limits = np.partition(values, k - 1, axis=1)[:, k - 1]  # faster than sorting whole rows
     found = np.empty((len(values), k), dtype=np.int64)
     for row, (of_row, limit) in enumerate(zip(values, limits, strict=True)):
