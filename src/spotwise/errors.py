@@ -36,6 +36,11 @@ class CollapseError(RuntimeError):
     """Training that has converged to a trivial solution."""
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its type where there is none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def one_of(known: Iterable[object], found: object) -> str:
     """List the valid names and suggest the one closest to ``found``."""
     names = [str(name) for name in known]

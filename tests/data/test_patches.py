@@ -124,21 +124,6 @@ def test_no_patch_on_the_slide_is_an_error_that_leaves_no_file(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(
-    ("centres", "barcodes", "match"),
-    [
-        ([[1, 2, 3]], ["a"], "shape"),
-        (np.empty((0, 2)), [], "N > 0"),
-        ([[1, np.nan]], ["a"], "missing"),
-        ([[1, 2], [3, 4]], ["a"], "one for each"),
-        ([[1, 2], [3, 4]], ["a", "a"], "one for each"),
-    ],
-)
-def test_spots_that_do_not_fit_together_are_refused(tmp_path, centres, barcodes, match):
-    with pytest.raises(InputError, match=match):
-        extract_patches(tmp_path / "slide.tif", centres, barcodes, 0.5, tmp_path / "patches.h5")
-
-
 def test_patch_file_has_the_schema_of_hest(tmp_path):
     slide = write_slide(tmp_path / "slide.tif", [texture(700, 900)])
     centres = np.array([[400.4, 300.0], [500.0, 350.6]])

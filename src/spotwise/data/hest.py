@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spotwise.constants import SPATIAL
-from spotwise.errors import InputError
+from spotwise.errors import InputError, first_line
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -36,10 +36,7 @@ class SampleFiles:
 
 
 def sample_files(root: str | Path, sample: str) -> SampleFiles:
-    """Locate the files of a sample below ``root``, or in the repository if it is empty.
-
-    HEST's slides are ``.tif``; a local folder may hold a slide in a vendor's format instead.
-    """
+    """Locate the files of a sample below ``root``, where its slide may have a vendor's format instead of ``.tif``."""
     root = Path(root)
     slides = [root / "wsis" / f"{sample}{suffix}" for suffix in SLIDE_SUFFIXES]
     return SampleFiles(
@@ -88,9 +85,7 @@ def _each_once(path: Path, pairs: Sequence[tuple[str, object]]) -> dict:
 
 
 def read_counts(path: str | Path) -> AnnData:
-    """Read ``st/{sample}.h5ad`` whole, without checking its values.
-
-    :func:`spotwise.data.counts.clean_counts` checks them.
+    """Read ``st/{sample}.h5ad`` whole; :func:`spotwise.data.counts.clean_counts` checks its values.
 
     Raises
     ------
@@ -107,10 +102,9 @@ def read_counts(path: str | Path) -> AnnData:
             missing = [name for name in ("X", "obs", "var", f"obsm/{SPATIAL}") if name not in handle]
     except OSError as error:
         reason = str(error)
-        if "signature not found" in reason:
-            reason = f"a file that is not HDF5 ({path.stat().st_size} bytes)"
-        elif "truncated" in reason:
-            reason = f"a truncated file ({path.stat().st_size} bytes)"
+        for part, meaning in (("signature not found", "a file that is not HDF5"), ("truncated", "a truncated file")):
+            if part in reason:
+                reason = f"{meaning} ({path.stat().st_size} bytes)"
         raise InputError(path, "file", reason, "a complete .h5ad") from None
     if missing:
         raise InputError(path, missing[0], "nothing", "an .h5ad with X, obs, var and obsm/spatial")
@@ -124,28 +118,15 @@ def read_counts(path: str | Path) -> AnnData:
             return anndata.read_h5ad(path)
     except MemoryError:
         raise
-    except Exception as error:
-        # anndata raises OSError, KeyError, ValueError and others for a damaged file
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(path, "file", f"contents that cannot be read ({reason})", "a complete .h5ad") from None
+    except Exception as error:  # anndata raises OSError, KeyError, ValueError and others for a damaged file
+        found = f"contents that cannot be read ({first_line(error)})"
+        raise InputError(path, "file", found, "a complete .h5ad") from None
 
 
 def require_local(root: str | Path, samples: Sequence[str], images: str) -> None:
-    """Check that a folder in HEST's layout has the files that a run needs.
+    """Raise an `InputError` unless a folder in HEST's layout has the files that a run needs.
 
-    Parameters
-    ----------
-    root
-        The folder.
-    samples
-        Sample ids.
-    images
-        ``patches``, ``slides``, ``auto`` for either, or ``none`` for counts alone, without metadata.
-
-    Raises
-    ------
-    InputError
-        A file is missing; the message names the first.
+    ``images`` is ``patches``, ``slides``, ``auto`` for either, or ``none`` for counts alone, without metadata.
     """
     for sample in samples:
         files = sample_files(root, sample)
@@ -157,13 +138,7 @@ def require_local(root: str | Path, samples: Sequence[str], images: str) -> None
 
 
 def slide_size(metadata: Mapping[str, object], source: object) -> tuple[int, int]:
-    """Read width and height of level 0 from the metadata.
-
-    Raises
-    ------
-    InputError
-        Either is missing or not a positive number.
-    """
+    """Read width and height of level 0 in pixels, or raise an `InputError` if either is no positive number."""
     size = []
     for key in ("fullres_px_width", "fullres_px_height"):
         value = metadata.get(key)
@@ -174,13 +149,7 @@ def slide_size(metadata: Mapping[str, object], source: object) -> tuple[int, int
 
 
 def species_of(metadata: Mapping[str, object], source: object) -> str:
-    """Read the species from the metadata, an empty string if there is none.
-
-    Raises
-    ------
-    InputError
-        It is not text.
-    """
+    """Read the species from the metadata, "" if there is none, or raise an `InputError` if it is not text."""
     species = metadata.get("species")
     if species is None or species != species:  # a blank CSV cell reaches the JSON as NaN
         return ""
@@ -202,8 +171,7 @@ def thumbnail(adata: AnnData) -> Image.Image | None:
 
     libraries = adata.uns.get(SPATIAL, {})
     for library in libraries.values() if isinstance(libraries, Mapping) else ():
-        images = library.get("images", {}) if isinstance(library, Mapping) else {}
-        picture = images.get("downscaled_fullres")
+        picture = library.get("images", {}).get("downscaled_fullres") if isinstance(library, Mapping) else None
         if getattr(picture, "dtype", None) == "uint8" and picture.ndim == 3:
             return Image.fromarray(picture).convert("RGB")
     return None

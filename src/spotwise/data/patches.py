@@ -16,9 +16,9 @@ import openslide
 from PIL import Image
 
 from spotwise.constants import BARCODES, COORDS, IMAGES, PATCH_PX
-from spotwise.data.slides import open_slide
+from spotwise.data.slides import on_white, open_slide
 from spotwise.data.tiles import TILE_CACHE_BYTES, TiffTiles
-from spotwise.errors import InputError
+from spotwise.errors import InputError, first_line
 from spotwise.runtime import hdf5
 
 # Reads from a corner (x, y) in level-0 pixels a square of n pixels of the level that is read: RGB (n, n, 3)
@@ -27,8 +27,7 @@ Region = Callable[[tuple[int, int], int], np.ndarray]
 logger = logging.getLogger(__name__)
 
 PATCH_UM_PER_PX = 0.5  # 224 px cover 112 um
-# Bicubic is Pillow's default and the filter of HEST's Pillow path. Pillow widens the kernel when it shrinks, so nothing
-# aliases; HEST's usual path (cv2, bilinear without widening) does alias, and its pixels therefore differ slightly.
+# HEST's filter on its Pillow path. Its usual path (cv2, bilinear) aliases, and its pixels therefore differ slightly.
 RESAMPLING = Image.Resampling.BICUBIC
 _KERNEL_RADIUS = 2  # of the bicubic kernel, in pixels of the coarser of source and target
 
@@ -60,10 +59,8 @@ def extract_patches(
     ----------
     slide
         Slide that OpenSlide reads.
-    centres
-        (N, 2) spot centres (x, y) in level-0 pixels.
-    barcodes
-        N unique barcodes, in the order of ``centres``, which is also the order in the file.
+    centres, barcodes
+        (N, 2) spot centres (x, y) in level-0 pixels, and N unique barcodes in the order of the file.
     um_per_px
         Pixel size of level 0 in micrometres.
     output
@@ -74,18 +71,17 @@ def extract_patches(
     Returns
     -------
     dict
-        For the log: the number of patches, the barcodes dropped because their patch lies wholly outside the slide, and
-        how the patches were read.
+        For the log: how the patches were read, and the barcodes of those that lie wholly outside the slide.
 
     Raises
     ------
     InputError
-        The slide cannot be read, centres and barcodes do not match, or no patch touches the slide.
+        The slide cannot be read, or no patch touches it.
     """
-    centres, barcodes = _check_spots(slide, centres, barcodes)
+    barcodes = np.asarray(barcodes, dtype=str)
     downsample = PATCH_UM_PER_PX / um_per_px
     source_px = round(PATCH_PX * downsample)
-    corners = np.floor(centres - source_px / 2 + 0.5).astype(np.int64)
+    corners = np.floor(np.asarray(centres, dtype=float) - source_px / 2 + 0.5).astype(np.int64)
     with open_slide(slide) as opened:
         inside = ((corners + source_px > 0) & (corners < opened.dimensions)).all(axis=1)
         if not inside.any():
@@ -127,22 +123,7 @@ def extract_patches(
     }
 
 
-def _check_spots(slide: Path, centres: np.ndarray, barcodes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    centres = np.asarray(centres, dtype=float)
-    barcodes = np.asarray(barcodes, dtype=str)
-    if centres.ndim != 2 or centres.shape[1] != 2 or len(centres) == 0:
-        raise InputError(slide, "spot centres", f"shape {centres.shape}", "(N, 2) with N > 0")
-    if not np.isfinite(centres).all():
-        raise InputError(slide, "spot centres", "missing or infinite values", "finite pixels of level 0")
-    if len(barcodes) != len(centres) or len(np.unique(barcodes)) != len(barcodes):
-        raise InputError(
-            slide, "barcodes", f"{len(np.unique(barcodes))} different ones", f"{len(centres)}, one for each spot centre"
-        )
-    return centres, barcodes
-
-
 def _create_datasets(file: h5py.File, corners: np.ndarray, barcodes: np.ndarray) -> h5py.Dataset:
-    """Write corners and barcodes, allocate the images, and return their dataset."""
     file.create_dataset(COORDS, data=corners, chunks=(1, 2), maxshape=(None, 2))
     labels = barcodes.astype(object)[:, None]
     file.create_dataset(BARCODES, data=labels, dtype=h5py.string_dtype("utf-8"), chunks=(1, 1), maxshape=(None, 1))
@@ -168,28 +149,15 @@ def _runs(corners: np.ndarray, source_px: int, threads: int) -> list[np.ndarray]
 
 
 class _Square(NamedTuple):
-    """The square that is read around a patch, and the place of the patch in it.
+    """Square that is read around a patch."""
 
-    Attributes
-    ----------
-    location
-        (x, y) in level-0 pixels.
-    n_px
-        Edge in pixels of the level that is read.
-    box
-        Left, top, right and bottom of the patch in the square; ``None`` if the square is the patch.
-    """
-
-    location: tuple[int, int]
-    n_px: int
-    box: tuple[float, float, float, float] | None
+    location: tuple[int, int]  # (x, y) in level-0 pixels
+    n_px: int  # edge in pixels of the level that is read
+    box: tuple[float, float, float, float] | None  # of the patch in the square; None if the square is the patch
 
 
 def _squares(corners: np.ndarray, source_px: int, downsample: float) -> list[_Square]:
-    """Compute the square to read for each patch from a level of the given ``downsample``.
-
-    Patches cover ``source_px`` level-0 pixels from their ``corners`` (N, 2).
-    """
+    """Compute the square to read for each patch of ``source_px`` level-0 pixels from its corner."""
     starts, size = corners / downsample, source_px / downsample
     # the kernel reaches beyond the patch; without this rim its edge pixels would be filtered differently
     rim = math.ceil(_KERNEL_RADIUS * max(1.0, size / PATCH_PX))
@@ -223,7 +191,7 @@ def _regions(path: Path, slide: openslide.OpenSlide, level: int, squares: Sequen
     """Yield a reader of the squares of a level: from its tiles if these give the same pixels, or by OpenSlide."""
     tiles = TiffTiles.of_level(path, slide, level)
     if tiles is None:
-        yield lambda location, n_px: np.asarray(_on_white(slide.read_region(location, level, (n_px, n_px))))
+        yield lambda location, n_px: np.asarray(on_white(slide.read_region(location, level, (n_px, n_px))))
         return
     downsample = round(slide.level_downsamples[level])
 
@@ -233,16 +201,6 @@ def _regions(path: Path, slide: openslide.OpenSlide, level: int, squares: Sequen
     tiles.expect((*on_level(square.location), square.n_px) for square in squares)
     with open(path, "rb") as file:
         yield lambda location, n_px: tiles.region(file.fileno(), *on_level(location), n_px)
-
-
-def _on_white(region: Image.Image) -> Image.Image:
-    """Convert RGBA to RGB on white; OpenSlide leaves missing pixels transparent."""
-    alpha = region.getchannel("A")
-    if alpha.getextrema()[0] == 255:
-        return region.convert("RGB")
-    white = Image.new("RGB", region.size, "white")
-    white.paste(region, mask=alpha)
-    return white
 
 
 def read_patches_index(path: Path) -> tuple[np.ndarray, np.ndarray | None, dict[str, object]]:
@@ -276,13 +234,8 @@ def read_patches_index(path: Path) -> tuple[np.ndarray, np.ndarray | None, dict[
             coords = _read_coords(path, file, len(barcodes)) if COORDS in file else None
             return barcodes, coords, dict(file[IMAGES].attrs)
     except (OSError, RuntimeError) as error:  # h5py raises either for a damaged file
-        raise InputError(
-            path, "file", f"unreadable ({_first_line(error)})", "an HDF5 file of patches; make or fetch it again"
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+        expected = "an HDF5 file of patches; make or fetch it again"
+        raise InputError(path, "file", f"unreadable ({first_line(error)})", expected) from error
 
 
 def _dataset(path: Path, file: h5py.File, name: str, expected: str) -> h5py.Dataset:
@@ -313,20 +266,16 @@ def _check_images(path: Path, file: h5py.File, n_patches: int) -> None:
         raise InputError(path, IMAGES, f"{images.dtype} {images.shape}", "uint8 (N, height, width, 3)")
     if len(images) != n_patches:
         raise InputError(path, IMAGES, f"{len(images)} patches", f"{n_patches}, one for each barcode")
-    if images.chunks and (n_written := images.id.get_num_chunks()) < (n_chunks := _n_chunks(images)):
-        # HDF5 would give black pixels for what was never written
-        found = f"{n_written} of {n_chunks} chunks, the others were never written"
-        raise InputError(path, IMAGES, found, "a file whose writer was not cut off")
+    expected = "a file whose writer was not cut off"
+    if images.chunks:
+        n_chunks = math.prod(-(-edge // chunk) for edge, chunk in zip(images.shape, images.chunks, strict=True))
+        if (n_written := images.id.get_num_chunks()) < n_chunks:  # HDF5 would give black pixels for the others
+            found = f"{n_written} of {n_chunks} chunks, the others were never written"
+            raise InputError(path, IMAGES, found, expected)
     try:
         _ = images[0], images[-1]
     except OSError as error:
-        raise InputError(
-            path, IMAGES, f"unreadable patches ({_first_line(error)})", "a file whose writer was not cut off"
-        ) from error
-
-
-def _n_chunks(dataset: h5py.Dataset) -> int:
-    return math.prod(math.ceil(edge / chunk) for edge, chunk in zip(dataset.shape, dataset.chunks, strict=True))
+        raise InputError(path, IMAGES, f"unreadable patches ({first_line(error)})", expected) from error
 
 
 def _read_coords(path: Path, file: h5py.File, n_patches: int) -> np.ndarray:
@@ -339,7 +288,7 @@ def _read_coords(path: Path, file: h5py.File, n_patches: int) -> np.ndarray:
 def check_centres(
     coords: np.ndarray, attrs: Mapping[str, object], centres: np.ndarray, barcodes: Sequence[str], source: object
 ) -> None:
-    """Check that each patch contains the centre of its spot.
+    """Raise an `InputError` unless each patch contains the centre of its spot.
 
     Parameters
     ----------
@@ -349,11 +298,6 @@ def check_centres(
         (N, 2) spot centres in level-0 pixels and their N barcodes, in the order of the patches.
     source
         Patch file, for messages.
-
-    Raises
-    ------
-    InputError
-        A patch does not contain its spot; the message names the first.
     """
     size = attrs.get("patch_size_src")
     if not np.isscalar(size) or not np.issubdtype(type(size), np.number):
@@ -369,23 +313,7 @@ def check_centres(
 
 
 def match_patches(patch_barcodes: Sequence[str], obs_names: Sequence[str], source: object) -> np.ndarray:
-    """Find the row of each spot's patch by its barcode.
-
-    Patch files may hold fewer spots, in another order.
-
-    Parameters
-    ----------
-    patch_barcodes
-        N unique barcodes of the patches.
-    obs_names
-        M unique barcodes of the spots.
-    source
-        Patch file, for messages.
-
-    Returns
-    -------
-    np.ndarray
-        (M,) int64 rows into the patches; -1 for a spot without a patch.
+    """Find the row of each spot's patch by its unique barcode, -1 for a spot without a patch.
 
     Raises
     ------
@@ -395,7 +323,6 @@ def match_patches(patch_barcodes: Sequence[str], obs_names: Sequence[str], sourc
     row_of = {str(barcode): row for row, barcode in enumerate(patch_barcodes)}
     unknown = row_of.keys() - {str(name) for name in obs_names}
     if unknown:
-        raise InputError(
-            source, BARCODES, f"{len(unknown)} barcodes of no spot, e.g. {min(unknown)}", "barcodes of the counts"
-        )
+        found = f"{len(unknown)} barcodes of no spot, e.g. {min(unknown)}"
+        raise InputError(source, BARCODES, found, "barcodes of the counts")
     return np.array([row_of.get(str(name), -1) for name in obs_names], dtype=np.int64)

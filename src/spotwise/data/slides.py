@@ -31,17 +31,12 @@ _MAX_LEVEL_PX = 10**10  # above, a slide without a pyramid takes hours to shrink
 
 @contextmanager
 def open_slide(path: Path) -> Iterator[openslide.OpenSlide]:
-    """Open a whole slide and turn errors of OpenSlide into an `InputError` of one line.
-
-    Parameters
-    ----------
-    path
-        Slide in any format of OpenSlide, e.g. a tiled pyramidal TIFF.
+    """Open a whole slide in a format of OpenSlide.
 
     Raises
     ------
     InputError
-        The file is missing, empty, truncated, or not a slide.
+        The file is missing, empty, truncated, or not a slide, also if this shows only while it is read.
     """
     if not Path(path).is_file():
         raise InputError(path, "slide", "no such file", "a whole-slide image")
@@ -51,27 +46,34 @@ def open_slide(path: Path) -> Iterator[openslide.OpenSlide]:
         with openslide.OpenSlide(path) as slide:
             yield slide
     except openslide.OpenSlideUnsupportedFormatError as error:
-        raise InputError(
-            path, "slide", "a format OpenSlide does not know", "a tiled, pyramidal TIFF or a scanner's own format"
-        ) from error
+        expected = "a tiled, pyramidal TIFF or a scanner's own format"
+        raise InputError(path, "slide", "a format OpenSlide does not know", expected) from error
     except openslide.OpenSlideError as error:
         raise InputError(path, "slide", f"unreadable data ({error})", "a complete slide; fetch it again") from error
+
+
+def on_white(region: Image.Image) -> Image.Image:
+    """Convert RGBA to RGB on white; OpenSlide leaves missing pixels transparent."""
+    alpha = region.getchannel("A")
+    if alpha.getextrema()[0] == 255:
+        return region.convert("RGB")
+    white = Image.new("RGB", region.size, "white")
+    white.paste(region, mask=alpha)
+    return white
 
 
 def um_per_px(metadata: Mapping[str, object], slide: Path | None = None, source: object = None) -> float:
     """Determine the pixel size of level 0 in micrometres.
 
     HEST's ``pixel_size_um_estimated`` (from the distance between spots) comes first, because slides often embed none or
-    a placeholder; the slide's own tags come second. An embedded size that differs by more than 2 % is logged.
+    a placeholder, and the tags of ``slide`` second. An embedded size that differs by more than 2 % is logged.
 
     Parameters
     ----------
-    metadata
-        HEST's metadata of the sample; ``pixel_size_um_estimated`` and ``pixel_size_um_embedded`` may be absent or null.
+    metadata, source
+        HEST's metadata, in which both sizes may be absent or null, and its file for messages.
     slide
-        Slide whose ``openslide.mpp-x`` and ``-y`` are used if the metadata have no estimate.
-    source
-        The metadata file, for messages.
+        Whole slide with ``openslide.mpp-x`` and ``-y``.
 
     Raises
     ------
@@ -84,13 +86,10 @@ def um_per_px(metadata: Mapping[str, object], slide: Path | None = None, source:
         return _embedded_um_per_px(where, slide)
     _check_plausible(where, "pixel_size_um_estimated", estimated)
     embedded = _pixel_size(where, metadata, "pixel_size_um_embedded")
-    if embedded is not None and not _is_placeholder(embedded):
-        disagreement = abs(embedded / estimated - 1)
-        if disagreement > _PIXEL_SIZE_TOLERANCE:
-            logger.warning(
-                "%s: pixel_size_um_embedded %.4f differs by %.1f %% from pixel_size_um_estimated %.4f, which is used",
-                where, embedded, 100 * disagreement, estimated,
-            )  # fmt: skip
+    disagreement = abs(embedded / estimated - 1) if embedded is not None else 0.0
+    if disagreement > _PIXEL_SIZE_TOLERANCE and not _is_placeholder(embedded):
+        message = "%s: pixel_size_um_embedded %.4f differs by %.1f %% from pixel_size_um_estimated %.4f, which is used"
+        logger.warning(message, where, embedded, 100 * disagreement, estimated)
     return estimated
 
 
@@ -117,9 +116,8 @@ def _embedded_um_per_px(where: object, slide: Path | None) -> float:
     if not math.isclose(float(found[0]), float(found[1]), rel_tol=_PIXEL_SIZE_TOLERANCE):
         raise InputError(slide, "openslide.mpp", f"{found[0]} by {found[1]} um/px", "square pixels")
     if _is_placeholder(size):
-        logger.warning(
-            "%s: pixel size %.5g um looks like a placeholder; give pixel_size_um_estimated instead", slide, size
-        )
+        message = "%s: pixel size %.5g um looks like a placeholder; give pixel_size_um_estimated instead"
+        logger.warning(message, slide, size)
     return size
 
 
@@ -134,23 +132,9 @@ def _is_placeholder(size: float) -> bool:
 
 
 def check_slide_size(slide: Path, expected: tuple[int, int], source: object) -> None:
-    """Check that a slide has the size given in its metadata, to 1 %.
+    """Raise an `InputError` unless a slide has the size (width, height) in its metadata, to 1 %.
 
     Otherwise the spot coordinates are pixels of another image.
-
-    Parameters
-    ----------
-    slide
-        Any slide that OpenSlide reads.
-    expected
-        (width, height) in level-0 pixels.
-    source
-        The metadata file, for messages.
-
-    Raises
-    ------
-    InputError
-        The slide cannot be read or has another size.
     """
     with open_slide(slide) as opened:
         size = opened.dimensions
@@ -160,16 +144,9 @@ def check_slide_size(slide: Path, expected: tuple[int, int], source: object) -> 
 
 
 def scale_warning(centres: np.ndarray, um_per_px: float, metadata: Mapping[str, object]) -> str | None:
-    """Describe a disagreement between the spot pitch and the metadata, if there is one.
+    """Describe a disagreement between the pitch of the spots and the metadata, if there is one.
 
-    Parameters
-    ----------
-    centres
-        (N, 2) spot centres in level-0 pixels.
-    um_per_px
-        Pixel size in micrometres.
-    metadata
-        HEST's metadata; ``inter_spot_dist`` in micrometres may be absent or not a number.
+    Centres are (N, 2) in level-0 pixels. ``inter_spot_dist`` in the metadata may be absent or not a number.
     """
     stated = metadata.get("inter_spot_dist")
     if isinstance(stated, bool) or not isinstance(stated, int | float) or not 0 < stated < math.inf:
@@ -189,16 +166,13 @@ def write_thumbnail(slide: Path, output_png: Path, longest_edge: int = 1000) -> 
         The slide cannot be read, or has no pyramid and is too large to shrink.
     """
     with open_slide(slide) as opened:
-        image = _thumbnail(opened, slide, longest_edge)
+        image = _shrink(opened, slide, longest_edge)
     with atomic(output_png) as temporary:
         image.save(temporary)
 
 
-def _thumbnail(opened: openslide.OpenSlide, slide: Path, longest_edge: int) -> Image.Image:
-    """Shrink the whole slide, on white, strip by strip.
-
-    OpenSlide's own thumbnail reads a whole level into memory, which without a pyramid is the whole slide.
-    """
+def _shrink(opened: openslide.OpenSlide, slide: Path, longest_edge: int) -> Image.Image:
+    """Shrink a slide by strips; OpenSlide's thumbnail loads a level, which without a pyramid is the whole slide."""
     downsample = max(opened.dimensions) / longest_edge
     level = opened.get_best_level_for_downsample(max(downsample, 1.0))
     width, height = opened.level_dimensions[level]
@@ -213,8 +187,6 @@ def _thumbnail(opened: openslide.OpenSlide, slide: Path, longest_edge: int) -> I
         rows = min(rows_at_once, size[1] - top)
         first, last = round(top * height / size[1]), round((top + rows) * height / size[1])
         location = 0, round(first * opened.level_downsamples[level])
-        strip = opened.read_region(location, level, (width, max(1, last - first)))
-        part = Image.new("RGB", strip.size, "white")
-        part.paste(strip, mask=strip.getchannel("A"))
-        picture.paste(part.resize((size[0], rows), Image.Resampling.LANCZOS), (0, top))
+        strip = on_white(opened.read_region(location, level, (width, max(1, last - first))))
+        picture.paste(strip.resize((size[0], rows), Image.Resampling.LANCZOS), (0, top))
     return picture

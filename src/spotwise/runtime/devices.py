@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import torch
 
-from spotwise.errors import SetupError
+from spotwise.errors import SetupError, first_line
 from spotwise.runtime import gpu_locks
 
 logger = logging.getLogger(__name__)
@@ -68,12 +68,12 @@ def explain_out_of_memory(gpu_remedy: str) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         gpu = torch.cuda.get_device_name()
-        raise SetupError(f"{gpu} is out of memory ({_first_line(error)}): {gpu_remedy}") from error
+        raise SetupError(f"{gpu} is out of memory ({first_line(error)}): {gpu_remedy}") from error
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         raise SetupError(
-            f"out of memory ({_first_line(error)}): give the job more (mem_mb), or keep patches on disk with "
+            f"out of memory ({first_line(error)}): give the job more (mem_mb), or keep patches on disk with "
             "training.memory: map"
         ) from error
 
@@ -81,7 +81,3 @@ def explain_out_of_memory(gpu_remedy: str) -> Iterator[None]:
 def is_out_of_memory(error: Exception) -> bool:
     """Return whether the memory of a GPU or of the machine was full."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or HOST_ALLOCATION in str(error)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or "allocation failed").splitlines()[0]

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from spotwise.constants import BARCODES, DROPPED
-from spotwise.errors import InputError, one_of
+from spotwise.errors import InputError, first_line, one_of
 
 UNLABELLED = ""
 NO_LABEL = {"", "nan", "NaN", "NA", "None", "<NA>"}
@@ -119,7 +119,7 @@ def _from_csv(path: Path, column: str) -> pd.Series:
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise InputError(path, "labels", f"contents that cannot be read ({reason})", "a CSV in UTF-8") from None
     for name in (BARCODES, column):
         _require(path, name, table.columns)

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from safetensors import safe_open
 from safetensors.torch import save_model
 
-from spotwise.errors import SetupError
+from spotwise.errors import SetupError, first_line
 from spotwise.runtime import devices
 from spotwise.runtime.files import atomic
 from spotwise.runtime.gpu_locks import HOLDER_SUFFIX, describe_holder, write_holder
@@ -122,7 +122,7 @@ class State:
         except Exception as error:  # RuntimeError, EOFError, UnpicklingError and others
             if isinstance(error, OSError) or devices.is_out_of_memory(error):
                 raise
-            reason = (str(error) or type(error).__name__).splitlines()[0]
+            reason = first_line(error)
             logger.warning("%s: damaged (%s): the training starts again", self.folder, reason)
             return None
         return saved
