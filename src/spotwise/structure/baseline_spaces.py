@@ -1,8 +1,4 @@
-"""Spaces without training, as baselines for trained ones.
-
-They are principal components of a slide's expression, with or without smoothing over the slide, of frozen image
-features, and of both side by side.
-"""
+"""Spaces without training, as baselines for trained ones."""
 
 from __future__ import annotations
 
@@ -56,16 +52,11 @@ def baseline_space(name: str, slide: SlideSpots, seed: int, features: str | Path
     """Compute one of `BASELINE_SPACES` for one slide.
 
     ``Expression`` is the PCA (`COMPONENTS`) of the log-normalised `VARIABLE_GENES` most variable genes,
-    ``SmoothedExpression`` that of the same genes after `smooth`, ``Image`` the PCA of the frozen encoder's features,
-    and ``Concatenation`` holds ``Image`` beside ``Expression``, each divided by the root of its total variance, so that
-    both have the same weight in a distance.
+    ``SmoothedExpression`` that of the same genes after `smooth`, ``Image`` the PCA of the frozen encoder's features.
+    ``Concatenation`` holds ``Image`` beside ``Expression`` with the same total variance.
 
     Parameters
     ----------
-    name
-        Name of the baseline.
-    slide
-        Spots of the slide.
     seed
         Recorded in the space; a baseline does not depend on it.
     features
@@ -93,12 +84,8 @@ def most_variable_expression(slide: SlideSpots) -> np.ndarray:
     """Select the log-expression of the genes of highest variance, in the slide's order.
 
     Principal components depend on the variance itself. Normalised dispersion, as in scanpy, would select genes of a few
-    spots on a shallow slide, and k-means would then separate these spots.
-
-    Returns
-    -------
-    ndarray
-        (N, at most `VARIABLE_GENES`) float64.
+    spots on a shallow slide, and k-means would then separate these spots. The result (N, at most `VARIABLE_GENES`) is
+    float64.
     """
     expression = sparse.csc_array(slide.expression).astype(np.float64)
     mean = expression.mean(axis=0)
@@ -118,11 +105,7 @@ def components(values: np.ndarray) -> np.ndarray:
 
 
 def smooth(values: np.ndarray, spatial: np.ndarray) -> np.ndarray:
-    """Average ``values`` (N, F) over each spot and its surrounding spots.
-
-    These are, with equal weights, up to 8 (square array) or 6 (hexagonal) spots within `SURROUNDING_PITCHES`, fewer at
-    borders and holes.
-    """
+    """Average ``values`` (N, F) over each spot and its surrounding spots, with equal weights."""
     around = adjacency(spatial, SURROUNDING_PITCHES) + sparse.eye_array(len(spatial))
     return (around @ values) / around.sum(axis=1)[:, None]
 

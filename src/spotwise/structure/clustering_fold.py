@@ -25,12 +25,8 @@ def assemble_clustering_fold(
 
     Parameters
     ----------
-    slides
-        Slides by sample id; ``expression`` holds raw counts (N, F) of all genes, CSR.
-    patient_of
-        Patient of each slide.
-    cohort
-        Cohort of the slides.
+    slides, patient_of
+        Slides and their patients by sample; ``expression`` holds raw counts (N, F) of all genes, CSR.
     validation_fraction
         Share of each slide's spots, drawn at random, on which the epoch is chosen.
 
@@ -44,15 +40,12 @@ def assemble_clustering_fold(
     InputError
         The slides have no gene in common, or too few spots to train and to validate.
     """
-    genes = sorted(set.intersection(*(set(slide.genes) for slide in slides.values())))
-    detected = set().union(
-        *(slide.genes[slide.expression.max(axis=0).toarray().ravel() > 0] for slide in slides.values())
-    )
-    genes = [gene for gene in genes if gene in detected]
+    common = set.intersection(*(set(slide.genes) for slide in slides.values()))
+    detected = [slide.genes[slide.expression.max(axis=0).toarray().ravel() > 0] for slide in slides.values()]
+    genes = sorted(common & set().union(*detected))
     if not genes:
-        raise InputError(
-            cohort, "genes", f"none with a count in common to {', '.join(slides)}", "slides of one organism"
-        )
+        found = f"none with a count in common to {', '.join(slides)}"
+        raise InputError(cohort, "genes", found, "slides of one organism")
     plan = FoldPlan(fold=0, test=(), train=tuple(slides), validation="spots")
     scaled = {sample: replace(slide, expression=scale_counts(slide.expression)) for sample, slide in slides.items()}
     return assemble_fold(plan, cohort, ALL_SPOTS, scaled, patient_of, genes, [], validation_fraction)

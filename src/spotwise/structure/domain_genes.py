@@ -11,6 +11,8 @@ from scipy import sparse
 
 from spotwise.errors import InputError
 
+COLUMNS = {"names": "gene", "logfoldchanges": "log2_fold_change", "scores": "score", "pvals": "p"}  # scanpy's -> ours
+
 
 def domain_genes(
     expression: sparse.spmatrix | np.ndarray, genes: Sequence[str], domains: np.ndarray, source: object
@@ -22,10 +24,8 @@ def domain_genes(
 
     Parameters
     ----------
-    expression
-        Log-normalised, spots x genes (N, G), sparse or dense.
-    genes
-        (G,) gene names.
+    expression, genes
+        Log-normalised, spots x genes (N, G), sparse or dense, and the genes' names.
     domains
         (N,) int. A domain of a single spot cannot be tested and is left out.
     source
@@ -50,28 +50,12 @@ def domain_genes(
     tested = [str(domain) for domain, spots in zip(number, size, strict=True) if spots > 1]
     if len(number) < 2 or not tested:
         raise InputError(source, "domains", f"{len(number)}, of {size.max()} spots at most", "at least two to compare")
-    adata = anndata.AnnData(
-        sparse.csr_matrix(expression),
-        obs=pd.DataFrame(
-            {"domain": pd.Categorical(domains.astype(str))}, index=[str(spot) for spot in range(len(domains))]
-        ),
-        var=pd.DataFrame(index=pd.Index(genes, dtype=object)),
-    )
+    adata = anndata.AnnData(sparse.csr_matrix(expression), var=pd.DataFrame(index=pd.Index(genes, dtype=object)))
+    adata.obs["domain"] = pd.Categorical(domains.astype(str))
     sc.tl.rank_genes_groups(adata, "domain", groups=tested, method="wilcoxon", tie_correct=True)
-    parts = []
-    for domain in tested:
-        found = sc.get.rank_genes_groups_df(adata, domain)
-        parts.append(
-            pd.DataFrame(
-                {
-                    "gene": found["names"].astype(object),
-                    "domain": int(domain),
-                    "log2_fold_change": found["logfoldchanges"].astype(np.float64),
-                    "score": found["scores"].astype(np.float64),
-                    "p": found["pvals"].astype(np.float64),
-                }
-            )
-        )
-    table = pd.concat(parts, ignore_index=True)
+    parts = {int(domain): sc.get.rank_genes_groups_df(adata, domain) for domain in tested}
+    table = pd.concat(parts, names=["domain", None]).reset_index("domain").rename(columns=COLUMNS)
+    table = table[["gene", "domain", "log2_fold_change", "score", "p"]]
+    table = table.astype({"gene": object, "log2_fold_change": np.float64, "score": np.float64})
     table["q"] = scipy.stats.false_discovery_control(table["p"])
     return table.sort_values(["domain", "p", "gene"], kind="stable", ignore_index=True)

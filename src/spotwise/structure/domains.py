@@ -39,11 +39,9 @@ def domains_of_slide(
     ----------
     runs
         File of each space, for error messages, its contents, and the seed of the clusterings. The halves of a model's
-        space are scored as well (`Space.parts`): the gain of joint embedding is what it has beyond the better half.
+        space are scored as well (`Space.parts`).
     spatial, labels
         Centres and labels of the spots of the first space, see `score_domains`.
-    n_domains
-        Number of domains.
 
     Returns
     -------
@@ -76,18 +74,12 @@ def domains_of_slide(
 
 
 def find_domains(space: Space, spatial: np.ndarray, n_domains: int, seed: int, source: object) -> pd.DataFrame:
-    """Find the domains of one slide in one space.
-
-    Both clusterings are used, raw and refined.
+    """Find the domains of one slide in one space by both clusterings, raw and refined.
 
     Parameters
     ----------
-    space
-        Space of N spots.
     spatial
         (N, 2) spot centres, any unit.
-    n_domains
-        Number of domains.
     seed
         Seed of k-means and Leiden.
     source
@@ -97,17 +89,15 @@ def find_domains(space: Space, spatial: np.ndarray, n_domains: int, seed: int, s
     -------
     DataFrame
         Long, N rows for each clustering and refinement: ``space``, ``seed``, ``clustering``, ``refined``, ``barcode``,
-        ``domain``. Domains are numbered by their size before refinement, from 0 for the largest, so that numbers agree
-        before and after.
+        ``domain``. Domains are numbered by their size before refinement, from 0 for the largest.
 
     Raises
     ------
     InputError
         There are no more spots than domains.
     """
-    n = len(space.embedding)
-    if n <= n_domains:
-        raise InputError(source, "spots", n, f"more than the {n_domains} domains")
+    if len(space.embedding) <= n_domains:
+        raise InputError(source, "spots", len(space.embedding), f"more than the {n_domains} domains")
     adjacent = adjacency(spatial)
     parts = []
     with threadpool_limits(1):  # the number of threads decides the last bits
@@ -119,24 +109,19 @@ def find_domains(space: Space, spatial: np.ndarray, n_domains: int, seed: int, s
     return pd.concat(parts, ignore_index=True)
 
 
-# --- Clustering -------------------------------------------------------------------------------------------------------
-
-
 def kmeans(embedding: np.ndarray, n_domains: int, seed: int) -> np.ndarray:
     """Cluster ``embedding`` (N, D) by k-means++ with the best of `KMEANS_STARTS` starts."""
     from sklearn.cluster import KMeans  # slow to import, and not needed to score
 
-    model = KMeans(n_domains, init="k-means++", n_init=KMEANS_STARTS, random_state=seed)
-    return model.fit_predict(embedding.astype(np.float64))
+    return KMeans(n_domains, n_init=KMEANS_STARTS, random_state=seed).fit_predict(embedding.astype(np.float64))
 
 
 def leiden(embedding: np.ndarray, n_domains: int, seed: int) -> np.ndarray:
     """Cluster ``embedding`` (N, D) by Leiden on scanpy's graph of nearest neighbours.
 
-    The resolution is chosen so that there are ``n_domains`` communities: it is doubled until there are enough, then
-    bisected. The number grows with the resolution in steps that may skip the wanted one, and a graph of several
-    components has at least as many communities. The nearest number is then returned, the smaller of two, and the table
-    of scores reports it.
+    The resolution is chosen so that there are ``n_domains`` communities. Their number grows with the resolution in
+    steps that may skip the wanted one, and a graph of several components has at least as many communities. The nearest
+    number is then returned, the smaller of two.
     """
     import anndata
     import scanpy as sc
@@ -158,7 +143,7 @@ def leiden(embedding: np.ndarray, n_domains: int, seed: int) -> np.ndarray:
 
 
 def search_resolution(communities: Callable[[float], np.ndarray], wanted: int) -> np.ndarray:
-    """Return the labels whose number is nearest to ``wanted``, see `leiden`."""
+    """Double, then bisect the resolution, and return the labels nearest to ``wanted`` in number."""
     low, high, tried = 0.0, 1.0, {}
 
     def number(resolution: float) -> int:
@@ -190,21 +175,15 @@ def number_by_size(labels: np.ndarray) -> np.ndarray:
 
 
 def refine(domains: np.ndarray, adjacent: sparse.csr_array) -> np.ndarray:
-    """Smooth domains (N,) by majority in the neighbourhood of each spot.
+    """Smooth domains (N,) by majority among each spot and its neighbours in ``adjacent`` (N, N).
 
-    The neighbourhood is the spot and those adjacent to it in ``adjacent`` (N, N); a majority is more than half of it.
-    This is SpaGCN's rule (Hu et al., Nat Methods 18:1342, 2021; 4 neighbours on a square array, 6 on a hexagonal one),
-    with fewer neighbours at borders and holes. All spots are updated once, from the original domains.
+    A majority is more than half. This is SpaGCN's rule (Hu et al., Nat Methods 18:1342, 2021; 4 neighbours on a square
+    array, 6 on a hexagonal one), with fewer neighbours at borders and holes. All spots are updated once, from the
+    original domains.
     """
-    number = np.arange(domains.max() + 1)
-    members = (domains[:, None] == number).astype(np.float64)
+    members = (domains[:, None] == np.arange(domains.max() + 1)).astype(np.float64)
     share = (adjacent + sparse.eye_array(len(domains))) @ members
-    commonest = share.argmax(axis=1)
-    is_most = 2 * share.max(axis=1) > share.sum(axis=1)
-    return np.where(is_most, commonest, domains)
-
-
-# --- Scores -----------------------------------------------------------------------------------------------------------
+    return np.where(2 * share.max(axis=1) > share.sum(axis=1), share.argmax(axis=1), domains)
 
 
 def score_domains(
@@ -214,8 +193,6 @@ def score_domains(
 
     Parameters
     ----------
-    domains
-        (N,) int.
     embedding, spatial
         (N, D) the space of the domains, and (N, 2) the spot centres.
     labels
@@ -237,8 +214,7 @@ def score_domains(
         known, found = labels[labelled].astype(str), domains[labelled]
         scores["ARI"] = metrics.adjusted_rand_score(known, found)
         scores["AMI"] = metrics.adjusted_mutual_info_score(known, found)
-        scores["homogeneity"] = metrics.homogeneity_score(known, found)
-        scores["completeness"] = metrics.completeness_score(known, found)
+        scores["homogeneity"], scores["completeness"], _ = metrics.homogeneity_completeness_v_measure(known, found)
     if 1 < number < len(domains):
         scores["silhouette"] = float(metrics.silhouette_score(embedding, domains))
     scores["pas"] = abnormal_share(domains, spatial)

@@ -18,17 +18,11 @@ SEED = 0
 
 
 def umap(embedding: np.ndarray) -> np.ndarray:
-    """Map ``embedding`` (N, D) to the plane by UMAP.
+    """Map ``embedding`` (N, D) to the plane by UMAP (McInnes et al., arXiv:1802.03426).
 
-    See McInnes et al., arXiv:1802.03426. A fixed seed and one thread give the same bits on one machine with one set of
-    libraries. On another processor or with other versions of umap-learn, numba or NumPy the last bits of a step may
-    differ, and after hundreds of steps the points lie elsewhere, with mostly the same neighbours. Distances between
-    groups and the orientation have no meaning, and no number is derived from the plane.
-
-    Returns
-    -------
-    ndarray
-        (N, 2) float64.
+    A fixed seed and one thread give the same bits on one machine with one set of libraries. Elsewhere the last bits of
+    a step may differ, and after hundreds of steps the points lie elsewhere, with mostly the same neighbours. Distances
+    between groups and the orientation have no meaning. The result (N, 2) is float64.
     """
     import warnings
 
@@ -38,13 +32,8 @@ def umap(embedding: np.ndarray) -> np.ndarray:
         warnings.filterwarnings("ignore", message=".*transforming new data", category=UserWarning)
         from umap import UMAP  # seconds to import, with a warning
 
-        plane = UMAP(
-            n_neighbors=min(NEIGHBOURS, len(embedding) - 1),
-            min_dist=MIN_DIST,
-            metric=METRIC,
-            random_state=SEED,
-            n_jobs=1,
-        )
+        neighbours = min(NEIGHBOURS, len(embedding) - 1)
+        plane = UMAP(neighbours, min_dist=MIN_DIST, metric=METRIC, random_state=SEED, n_jobs=1)
         with threadpool_limits(1):
             return plane.fit_transform(embedding).astype(np.float64)
 

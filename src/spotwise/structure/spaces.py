@@ -12,8 +12,6 @@ from spotwise.constants import BARCODES
 from spotwise.errors import InputError
 from spotwise.runtime import hdf5
 
-HALVES = ("image half", "expression half")
-
 
 @dataclass(frozen=True)
 class Space:
@@ -51,7 +49,7 @@ class Space:
 
 def half_names(space: str) -> list[str]:
     """Name the halves of a model's space, the image's first."""
-    return [f"{space} ({half})" for half in HALVES]
+    return [f"{space} (image half)", f"{space} (expression half)"]
 
 
 def write_space(path: str | Path, space: Space) -> None:
@@ -69,10 +67,7 @@ def write_space(path: str | Path, space: Space) -> None:
 def read_space(path: str | Path) -> Space:
     """Read a file that `write_space` wrote.
 
-    Raises
-    ------
-    InputError
-        A spot's embedding is not finite.
+    Raises `InputError` if a spot's embedding is not finite.
     """
     with h5py.File(path) as file:
         halves, pretrained = file.attrs.get("halves"), file.attrs.get("pretrained")

@@ -24,10 +24,8 @@ def read_labels(
 
     Parameters
     ----------
-    path
+    path, column
         An ``.h5ad`` whose ``obs`` has ``column``, or a CSV with the columns ``barcode`` and ``column``.
-    column
-        Name of the column.
     barcodes
         (N,) spots to label.
     known
@@ -65,27 +63,6 @@ def read_labels(
     return of_spots
 
 
-def spot_labels(
-    lognorm_h5ad: str | os.PathLike, labels: str | os.PathLike, column: str, unknown: Sequence[str] = ()
-) -> pd.Series:
-    """Read the labels of a slide's spots by barcode, NaN without a label.
-
-    Parameters
-    ----------
-    lognorm_h5ad
-        Spots of the slide.
-    labels, column, unknown
-        As for `read_labels`.
-    """
-    import anndata  # half a second, and not needed to read labels of known spots
-
-    content = anndata.read_h5ad(lognorm_h5ad, backed="r")
-    barcodes, dropped = content.obs_names, content.uns[DROPPED]
-    content.file.close()
-    found = pd.Series(read_labels(labels, column, barcodes, {*barcodes, *dropped}, unknown), index=barcodes)
-    return found.mask(found == UNLABELLED)
-
-
 def labels_of_slides(
     slides: Sequence[str],
     lognorms: Sequence[str | os.PathLike],
@@ -93,9 +70,17 @@ def labels_of_slides(
     column: str,
     unknown: Sequence[str],
 ) -> dict[str, pd.Series]:
-    """Read the `spot_labels` of each slide, none without files of labels."""
-    files = zip(slides, lognorms, labels, strict=True) if labels else ()
-    return {slide: spot_labels(lognorm, path, column, unknown) for slide, lognorm, path in files}
+    """Read the labels of each slide's spots by barcode, NaN without a label, none without files of labels."""
+    import anndata  # half a second, and not needed to read labels of known spots
+
+    found = {}
+    for slide, lognorm, path in zip(slides, lognorms, labels, strict=True) if labels else ():
+        content = anndata.read_h5ad(lognorm, backed="r")
+        barcodes, dropped = content.obs_names, content.uns[DROPPED]
+        content.file.close()
+        of_slide = pd.Series(read_labels(path, column, barcodes, {*barcodes, *dropped}, unknown), index=barcodes)
+        found[slide] = of_slide.mask(of_slide == UNLABELLED)
+    return found
 
 
 def n_classes(labels: np.ndarray) -> int:
@@ -136,6 +121,6 @@ def _require(path: Path, column: str, columns: pd.Index) -> None:
 
 def _cleaned(values: pd.Series, barcodes: pd.Index | pd.Series) -> pd.Series:
     """Convert labels and barcodes to text, and every missing label to `UNLABELLED`."""
-    labels = [UNLABELLED if pd.isna(value) else str(value).strip() for value in values]
+    labels = ["" if pd.isna(value) else str(value).strip() for value in values]
     labels = [UNLABELLED if label in NO_LABEL else label for label in labels]
-    return pd.Series(labels, index=[str(barcode) for barcode in barcodes], dtype=object)
+    return pd.Series(labels, index=list(map(str, barcodes)), dtype=object)

@@ -17,10 +17,7 @@ def spot_expression(lognorm_h5ad: str | os.PathLike, barcodes: Sequence[str], ge
 
 
 def read_structure_table(path: str | os.PathLike) -> pd.DataFrame:
-    """Read a table of a slide's structure.
-
-    A gene or barcode called NA or null keeps its name.
-    """
+    """Read a table of a slide's structure, where a gene or barcode may be called NA or null."""
     text = dict.fromkeys(("cohort", "sample", "space", "clustering", "barcode", "gene"), str)
     header = pd.read_csv(path, sep="\t", nrows=0).columns
     numbers = [name for name in header if name not in text]

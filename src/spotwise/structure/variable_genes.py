@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -24,9 +23,6 @@ CIRCULAR = (
 )
 
 
-# --- Spatially variable genes -----------------------------------------------------------------------------------------
-
-
 def spatially_variable_genes(
     expression: sparse.spmatrix | np.ndarray,
     genes: Sequence[str],
@@ -37,23 +33,16 @@ def spatially_variable_genes(
     """Test every gene for positive spatial autocorrelation by Moran's I between adjacent spots.
 
     p is the probability of an I as large under random permutation of the gene's values over the spots (`moran_null`); q
-    corrects p for the number of genes (Benjamini & Hochberg, J R Stat Soc B 57:289, 1995).
-
-    Log-normalised values still depend on their spot's depth: at low depth, genes of few counts are missed. On real
-    slides depth follows the tissue, and hundreds of genes have a pattern for that reason. ``q_beyond_depth`` is q for
-    the residuals of a parabola in the logarithm of the spot's counts, which removes most of that effect. It is
-    conservative: where depth marks dense or living tissue, genes of that tissue lose as well.
+    corrects p for the number of genes (Benjamini & Hochberg, J R Stat Soc B 57:289, 1995). ``q_beyond_depth`` is q for
+    the residuals of a parabola in the logarithm of the spot's counts. It is conservative: where depth marks dense or
+    living tissue, genes of that tissue lose as well.
 
     Parameters
     ----------
-    expression
-        Log-normalised, spots x genes (N, G), sparse or dense.
-    genes
-        (G,) gene names.
-    spatial
-        (N, 2) spot centres, any unit.
-    total_counts
-        (N,) counts of the spots over all genes, above 0.
+    expression, genes
+        Log-normalised, spots x genes (N, G), sparse or dense, and the genes' names.
+    spatial, total_counts
+        (N, 2) spot centres, any unit, and (N,) counts of the spots over all genes, above 0.
     source
         File of the slide, for error messages.
 
@@ -87,8 +76,8 @@ def spatially_variable_genes(
                 "n_spots": n_spots[kept],
                 "mean": values.mean(axis=0),
                 "moran_i": moran,
-                "p": moran_null(values, adjacent).p_value(moran),
-                "p_rest": moran_null(rest, adjacent).p_value(morans_i(rest, adjacent)),
+                "p": moran_null(values, adjacent).sf(moran),
+                "p_rest": moran_null(rest, adjacent).sf(morans_i(rest, adjacent)),
             }
         )
     if not sum(len(part["gene"]) for part in parts):
@@ -108,37 +97,11 @@ def without_depth(values: np.ndarray, total_counts: np.ndarray) -> np.ndarray:
     return values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
 
 
-@dataclass(frozen=True)
-class MoranNull:
-    """First three moments of Moran's I under random permutation of a gene's values.
+def moran_null(expression: np.ndarray, adjacent: sparse.csr_array) -> scipy.stats.distributions.rv_frozen:
+    """Approximate the distribution of Moran's I over all permutations of values.
 
-    Attributes
-    ----------
-    mean
-        The same for all genes: -1 / (N - 1).
-    sd, skewness
-        (G,) of each gene.
-    """
-
-    mean: float
-    sd: np.ndarray
-    skewness: np.ndarray
-
-    def p_value(self, moran: np.ndarray) -> np.ndarray:
-        """Compute the probability (G,) of an I of at least ``moran`` (G,).
-
-        The distribution is Pearson's type III with these moments.
-        """
-        return scipy.stats.pearson3.sf((moran - self.mean) / self.sd, self.skewness)
-
-
-def moran_null(expression: np.ndarray, adjacent: sparse.csr_array) -> MoranNull:
-    """Compute the moments of Moran's I over all permutations of values.
-
-    Mean and variance are those of the randomisation null of Cliff & Ord (Spatial Processes, 1981, chapter 2). Libraries
-    approximate it by a normal distribution, which fails for genes of few spots: chance adjacency gives an I of many
-    standard deviations, and on shuffled slides of thousands of sparse genes dozens to hundreds pass q < 0.05. The third
-    moment, derived in the same way, corrects for that; permutations would be too slow for p-values this small.
+    Mean and variance are those of the randomisation null of Cliff & Ord (Spatial Processes, 1981, chapter 2), the third
+    moment is derived in the same way (docs/statistics.md), and the distribution is Pearson's type III.
 
     I is a sum of products over pairs of adjacent spots. Its powers are sums over two and three pairs, classified by the
     spots that they share: each class is counted on the array, and has the expectation of a product of powers of the
@@ -181,7 +144,7 @@ def moran_null(expression: np.ndarray, adjacent: sparse.csr_array) -> MoranNull:
     )
     variance = second - first**2
     skewness = (third - 3 * first * second + 2 * first**3) / variance**1.5
-    return MoranNull(mean=-1 / (n - 1), sd=np.sqrt(variance) * n / pairs, skewness=skewness)
+    return scipy.stats.pearson3(skewness, loc=-1 / (n - 1), scale=np.sqrt(variance) * n / pairs)
 
 
 def _distinct_products(values: np.ndarray) -> Callable[..., np.ndarray]:
@@ -206,19 +169,14 @@ def _distinct_products(values: np.ndarray) -> Callable[..., np.ndarray]:
     return expected
 
 
-# --- Agreement --------------------------------------------------------------------------------------------------------
-
-
 def gene_agreement(spatial: pd.DataFrame, of_domains: pd.DataFrame) -> dict[str, float | int | None]:
     """Compare spatially variable genes with those that separate domains.
 
     Parameters
     ----------
-    spatial
-        From `spatially_variable_genes`.
-    of_domains
-        From `domain_genes.domain_genes`, of the same genes. A gene with q < `SIGNIFICANT` in any
-        domain separates the domains.
+    spatial, of_domains
+        From `spatially_variable_genes` and, of the same genes, `domain_genes.domain_genes`. A gene with q <
+        `SIGNIFICANT` in any domain separates the domains.
 
     Returns
     -------
