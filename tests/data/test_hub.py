@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -175,15 +176,18 @@ def test_without_a_terminal_nothing_is_printed_and_the_token_is_in_no_process_ar
 
 
 def test_data_on_another_disk_arrives_too(hub, tmp_path, monkeypatch):
-    replace = os.replace
+    refused, on_one_disk = [], {name: getattr(os, name) for name in ("rename", "replace")}
 
-    def replace_on_one_disk(source, target):
+    def move_on_one_disk(name, source, target):
         if ".partial" in Path(source).parts and ".partial" not in Path(target).parts:
+            refused.append(target)
             raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
-        replace(source, target)
+        on_one_disk[name](source, target)
 
-    monkeypatch.setattr(os, "replace", replace_on_one_disk)
+    for name in on_one_disk:
+        monkeypatch.setattr(os, name, partial(move_on_one_disk, name))
     fetch(hub, tmp_path)
+    assert len(refused) == len(FILES)
     assert files_in(tmp_path) == sorted([*FILES, f"downloads/{fakehub.COMMIT}/S1.json"])
     check(tmp_path, manifest_of(tmp_path), by_hash=True)
 

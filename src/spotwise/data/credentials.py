@@ -13,10 +13,7 @@ TOKEN_VARIABLE = "HF_TOKEN"
 def token_from_environment() -> str:
     """Return the token in ``HF_TOKEN``, the only place where one is looked for.
 
-    Raises
-    ------
-    SetupError
-        If it is missing or malformed. The message never contains it.
+    Raises a `SetupError` that never contains it if it is missing or malformed.
     """
     token = os.environ.get(TOKEN_VARIABLE, "").strip()
     if not token:

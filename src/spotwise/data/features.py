@@ -20,13 +20,7 @@ def feature_width(embedding: Path) -> int:
 
 
 def spot_features(embedding: str | Path, barcodes: Sequence[str]) -> np.ndarray:
-    """Read the features (n, D) of spots of one slide.
-
-    Raises
-    ------
-    InputError
-        A spot has no features.
-    """
+    """Read the features (n, D) of spots of one slide, or raise an `InputError` if a spot has none."""
     with h5py.File(embedding) as file:
         row_of = {barcode: row for row, barcode in enumerate(file[BARCODES].asstr()[:].ravel())}
         features = file["embedding"][:]
@@ -52,21 +46,21 @@ def encoder_name(embeddings: Mapping[str, Path]) -> str:
 
 
 def pretrained(embeddings: Mapping[str, Path]) -> bool:
-    """Tell whether the encoder of embedded patches had its published weights.
+    """Return whether the encoder of embedded patches had its published weights.
 
     Raises
     ------
     SetupError
         It had them for some slides only: their features cannot be compared.
     """
-    loaded = {}
-    for sample, path in embeddings.items():
+    without = []
+    for path in embeddings.values():
         with h5py.File(path) as file:
-            loaded[sample] = bool(file.attrs["pretrained"])
-    if len(set(loaded.values())) > 1:
-        without = next(sample for sample, had_weights in loaded.items() if not had_weights)
+            if not file.attrs["pretrained"]:
+                without.append(path)
+    if without and len(without) < len(embeddings):
         raise SetupError(
-            f"{embeddings[without]}: embedded without pretrained weights, other slides with them: remove it and rerun "
+            f"{without[0]}: embedded without pretrained weights, other slides with them: remove it and rerun "
             "where the weights can be fetched, or set the encoder's pretrained to required or no"
         )
-    return set(loaded.values()) == {True}
+    return not without

@@ -31,19 +31,10 @@ def _single_threaded() -> Iterator[None]:
 
 
 def normalise(counts: AnnData, target_sum: float | None = None) -> AnnData:
-    """Scale each spot to the same total counts, then take log(1 + x).
+    """Scale each spot to ``target_sum`` counts, then take log(1 + x).
 
-    Parameters
-    ----------
-    counts
-        Spots x genes, raw counts. Not modified.
-    target_sum
-        Total counts of every spot after scaling; ``None`` takes :func:`depth_target`, as the released code does (the
-        paper names no target).
-
-    Returns
-    -------
-    The same spots and genes with X CSR float32; spots without counts stay zero.
+    The default target is :func:`depth_target`, as in the released code (the paper names none). Returns a copy with X
+    CSR float32, in which spots without counts stay zero.
     """
     lognorm = counts.copy()
     lognorm.X = sparse.csr_matrix(lognorm.X, dtype=np.float32)
@@ -67,13 +58,8 @@ def depth_target(counts: sparse.spmatrix | np.ndarray, target_sum: float | None)
     """
     if target_sum is not None:
         return float(target_sum)
-    totals = _totals(counts)
+    totals = counts @ np.ones(counts.shape[1])  # in float64, which is exact
     return float(np.median(totals[totals > 0]))
-
-
-def _totals(counts: sparse.spmatrix | np.ndarray) -> np.ndarray:
-    """Sum the counts of each spot (N,) in float64, which is exact."""
-    return np.asarray(counts @ np.ones(counts.shape[1])).ravel()
 
 
 def select_genes(
@@ -83,22 +69,12 @@ def select_genes(
 
     As in the released code: restrict the slides to the genes that all of them measure; on each slide normalise over
     these genes, take log1p and choose the ``n_top`` genes of highest normalised dispersion (Satija et al., Nat
-    Biotechnol 33:495, 2015); take the union. Pass exactly the slides that may choose: all of the cohort under the paper
+    Biotechnol 33:495, 2015); take the union and the ``markers`` that all slides measure. Unlike there, spots without
+    counts on the common genes are left out, a panel smaller than ``n_top`` is not an error, and genes are ordered by
+    name instead of by hash.
+
+    Pass the cleaned counts, by sample id, of exactly the slides that may choose: all of the cohort under the paper
     protocol, the training slides under the patient protocol.
-
-    Unlike there, spots without counts on the common genes are left out, a panel smaller than ``n_top`` is not an error,
-    and genes are ordered by name instead of by hash.
-
-    Parameters
-    ----------
-    slides
-        Counts by sample id, as :func:`spotwise.data.counts.clean_counts` returns them. Not modified.
-    n_top
-        Genes to choose per slide; all common genes if there are no more than that.
-    markers
-        Genes to add if all slides measure them.
-    target_sum
-        As in :func:`normalise`.
 
     Returns
     -------
@@ -110,8 +86,7 @@ def select_genes(
     Raises
     ------
     InputError
-        If the slides have no gene in common, or a slide has fewer than two spots with counts on the common genes, or
-        no gene varies between them.
+        If the slides have no gene in common, or a slide has fewer than two spots or no varying gene among these.
     """
     measured = {sample: set(counts.var_names) for sample, counts in slides.items()}
     common = sorted(set.intersection(*measured.values())) if measured else []
@@ -123,7 +98,10 @@ def select_genes(
     for sample, counts in slides.items():
         n_slides[common if n_top >= len(common) else _highly_variable(counts, common, sample, n_top, target_sum)] += 1
 
-    status = {marker: _marker_status(marker, measured) for marker in markers}
+    status = {}
+    for marker in markers:
+        lacking = [sample for sample, genes in measured.items() if marker not in genes]
+        status[marker] = f"not measured in {', '.join(lacking)}" if lacking else "in panel"
     is_marker = n_slides.index.isin(list(status))
     panel = pd.DataFrame({"gene": n_slides.index, "n_slides_hvg": n_slides.to_numpy(), "is_marker": is_marker})
     panel = panel[(panel["n_slides_hvg"] > 0) | panel["is_marker"]].reset_index(drop=True)
@@ -133,15 +111,15 @@ def select_genes(
 def _highly_variable(
     counts: AnnData, common: Sequence[str], sample: str, n_top: int, target_sum: float | None
 ) -> pd.Index:
-    """Return the ``n_top`` most variable of the ``common`` genes on one slide."""
     import scanpy as sc
 
-    X = sparse.csr_matrix(counts.X)[:, np.flatnonzero(counts.var_names.isin(common))]
-    X = X[_totals(X) > 0]
+    measured = counts.var_names.isin(common)
+    X = sparse.csr_matrix(counts.X)[:, np.flatnonzero(measured)]
+    X = X[X.sum(axis=1).A1 > 0]
     if X.shape[0] < 2:
         found = f"{X.shape[0]} with counts on the {len(common)} common genes"
         raise InputError(sample, "spots", found, "at least two, to find variable genes")
-    genes = pd.DataFrame(index=counts.var_names[counts.var_names.isin(common)])
+    genes = pd.DataFrame(index=counts.var_names[measured])
     lognorm = AnnData(X.astype(np.float32, copy=False), var=genes)
     _normalise_in_place(lognorm, target_sum)
     with _single_threaded(), warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
@@ -149,11 +127,6 @@ def _highly_variable(
         try:
             found = sc.pp.highly_variable_genes(lognorm, n_top_genes=n_top, flavor="seurat", inplace=False)
         except IndexError:  # it looks for the n-th highest of no dispersions
-            field, expected = "genes", "counts that differ between spots"
-            raise InputError(sample, field, "none that varies between spots", expected) from None
+            expected = "counts that differ between spots"
+            raise InputError(sample, "genes", "none that varies between spots", expected) from None
     return genes.index[found["highly_variable"]]
-
-
-def _marker_status(marker: str, measured: Mapping[str, set[str]]) -> str:
-    lacking = [sample for sample, genes in measured.items() if marker not in genes]
-    return f"not measured in {', '.join(lacking)}" if lacking else "in panel"

@@ -29,14 +29,8 @@ def harmonise(fold: Fold, seed: int = 0) -> Fold:
     As in BLEEP's released preprocessing, Harmony runs on the log-normalised matrix of the panel itself, not on its
     principal components, and each slide is a batch. Unlike there, the test slide keeps its measured expression: it is
     the truth, and a correction fitted with the training slides would pull it towards what is retrieved. Under the paper
-    protocol the test slide still takes part in the fit, as there; under the patient protocol it does not.
-
-    Parameters
-    ----------
-    fold
-        Not modified; returned as it is if there is only one slide to fit on.
-    seed
-        Seed of Harmony's clustering.
+    protocol the test slide still takes part in the fit, as there; under the patient protocol it does not. A fold with
+    only one slide to fit on is returned as it is.
     """
     rows = fold.bank if fold.protocol == PATIENT else np.arange(len(fold.sample))
     slide = fold.sample[rows]

@@ -16,10 +16,8 @@ Settings of huggingface_hub (by its ``constants``, as its variables are read onl
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import logging
-import os
 import re
 import shutil
 from collections.abc import Callable, Sequence
@@ -62,22 +60,12 @@ FAULTS = {
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """When to repeat a failed request, and when to give up.
+    """When to repeat a failed request, and when to give up."""
 
-    Attributes
-    ----------
-    attempts
-        Requests in all. Within each, the library resumes a lost transfer up to five times in a row.
-    first_wait, longest_wait
-        Seconds before the second attempt, doubled from there up to the longest.
-    longest_pause
-        Seconds that the hub may ask to wait. A longer pause ends the download.
-    """
-
-    attempts: int = 8
-    first_wait: float = 1.0
+    attempts: int = 8  # in each, the library resumes a lost transfer up to five times in a row
+    first_wait: float = 1.0  # seconds before the second attempt, doubled for each further one
     longest_wait: float = 60.0
-    longest_pause: float = 900.0
+    longest_pause: float = 900.0  # seconds that the hub may ask to wait; a longer pause ends the download
 
 
 @dataclass(frozen=True)
@@ -89,7 +77,7 @@ class RemoteFile:
     size: int
 
     def matches(self, file: Path) -> bool:
-        """Compare a local file with the size and hash on the hub."""
+        """Return whether a local file has the size and hash on the hub."""
         return file.is_file() and file.stat().st_size == self.size and content_hash(file, self.etag) == self.etag
 
 
@@ -110,22 +98,16 @@ def fetch_sample(
 
     Parameters
     ----------
-    repo
-        The dataset, ``MahmoodLab/hest``.
-    revision
-        A commit (40 hex digits).
+    repo, revision
+        The dataset, ``MahmoodLab/hest``, and its commit (40 hex digits).
     sample
         Name of the manifest.
     files
-        Paths in the repository, and below ``root``.
-    root
-        The data folder, in HEST's layout.
+        Paths in the repository, and below ``root``, the data folder.
     token
         Access token; ``None`` for that of ``HF_TOKEN``, read only if the hub is needed; ``""`` for none.
     endpoint
         Address of the hub or a mirror; ``None`` for the library's (``HF_ENDPOINT``).
-    policy
-        When to repeat and when to give up.
 
     Returns
     -------
@@ -158,7 +140,6 @@ def fetch_sample(
 
 
 def _known_records(root: Path, manifest: Path) -> dict[str, dict]:
-    """Return the records of unchanged files by path."""
     try:
         records = read_manifest(manifest) if manifest.exists() else []
     except InputError as error:
@@ -180,33 +161,19 @@ def _fetch(hub: Hub, paths: Sequence[str], root: Path, staging: Path) -> dict[st
     for file in pending:
         hub.download(file, staging)
     for file in missing:
-        _move(staging / file.path, root / file.path)
+        with atomic(root / file.path) as temporary:
+            shutil.move(staging / file.path, temporary)  # the target's folder may be a link to another disk
     shutil.rmtree(staging, ignore_errors=True)
     return {file.path: new_record(root, file.path, file.etag, hub.revision) for file in remote}
 
 
 def _require_space(root: Path, files: Sequence[RemoteFile]) -> None:
-    """Refuse files that do not fit on the disk."""
     needed, free = sum(file.size for file in files), shutil.disk_usage(root).free
     if needed > free:
         raise SetupError(
             f"{root}: {needed / 1e9:.3f} GB needed for {', '.join(file.path for file in files)} and "
             f"{free / 1e9:.3f} GB free: make room, or set data.root to a larger disk"
         )
-
-
-def _move(file: Path, target: Path) -> None:
-    """Write a verified file to the disk and rename it."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("rb") as handle:
-        os.fsync(handle.fileno())
-    try:
-        os.replace(file, target)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        with atomic(target) as temporary:  # a folder of the data may be a link to another disk
-            shutil.copyfile(file, temporary)
 
 
 def content_hash(path: Path, etag: str) -> str:
@@ -255,10 +222,8 @@ class Hub:
         found = content_hash(folder / file.path, file.etag)
         if found != file.etag:
             (folder / file.path).unlink()
-            raise SetupError(
-                f"{self.repo}: {file.path}: found hash {found}, expected {file.etag}: the file was damaged on the way, "
-                "start the download again"
-            )
+            remedy = "the file was damaged on the way, start the download again"
+            raise SetupError(f"{self.repo}: {file.path}: found hash {found}, expected {file.etag}: {remedy}")
         logger.info("%s: complete", file.path)
 
     def _transfer(self, path: str, folder: Path) -> None:
@@ -300,7 +265,6 @@ class Hub:
             raise self._user_error(error, path, retrying.statistics["attempt_number"]) from None
 
     def _user_error(self, error: Exception, path: str, attempts: int) -> InputError | SetupError:
-        """Return the error to show for one of the library's."""
         page, status = f"{self._address}/datasets/{self.repo}", _status(error)
         if isinstance(error, errors.RevisionNotFoundError):
             return InputError(self.repo, "revision", self.revision, f"a commit of {page}")
@@ -313,7 +277,6 @@ class Hub:
         return SetupError(f"{self.repo}: {path}: {message}")
 
     def _refusal(self, error: Exception, page: str) -> str:
-        """Return the message for status 401 or 403."""
         status, url = _status(error), error.response.url
         if url.netloc.decode() != urlsplit(self._address).netloc:
             return f"the hub refers to {url.host}, which refuses (status {status}): is that host blocked here?"
@@ -325,7 +288,6 @@ class Hub:
         return f"the hub refuses the token in {TOKEN_VARIABLE}: make a new one that may read {page} ({remedy})"
 
     def _error_message(self, error: Exception, attempts: int) -> str:
-        """Return the message for any other fault of the hub or the connection."""
         if isinstance(error, errors.OfflineModeIsEnabled):
             return "HF_HUB_OFFLINE is set: unset it, or copy the files to a local folder"
         fault, _ = _fault(error)

@@ -25,17 +25,10 @@ def manifest_path(root: str | Path, revision: str, sample: str) -> Path:
 
 
 def read_manifest(path: str | Path) -> list[dict]:
-    """Read a manifest.
+    """Read a manifest, or raise an `InputError` if it is missing or damaged.
 
-    Returns
-    -------
-    Per file: ``path`` below the data folder, ``size`` in bytes, ``sha256``, ``etag`` (the hash that the hub states),
-    ``commit`` and ``modified_ns`` (time of change in ns).
-
-    Raises
-    ------
-    InputError
-        If the manifest is missing or damaged.
+    Per file it has ``path`` below the data folder, ``size`` in bytes, ``sha256``, ``etag`` (the hash that the hub
+    states), ``commit`` and ``modified_ns`` (time of change in ns).
     """
     path = Path(path)
     expected = f"the manifest of a download: {REMEDY}"
@@ -66,13 +59,10 @@ def new_record(root: Path, path: str, etag: str, commit: str) -> dict:
 
 
 def difference(path: Path, record: Mapping, by_hash: bool = False) -> tuple[str, str, str] | None:
-    """Compare a file with its record: by size and time, by content if the time differs.
+    """Compare a file with its record by size and time, and by content if the time differs or ``by_hash``.
 
-    A file of another time but the recorded content, as after a copy, gets its time back, so that it is read only once.
-
-    Returns
-    -------
-    Field, found and expected; ``None`` if the file is unchanged.
+    Returns field, found and expected; ``None`` if the file is unchanged. A file of another time but the recorded
+    content, as after a copy, gets its time back, so that it is read only once.
     """
     remedy = "as downloaded: delete the file to download it again"
     if not path.is_file():
@@ -89,16 +79,10 @@ def difference(path: Path, record: Mapping, by_hash: bool = False) -> tuple[str,
 
 
 def check(root: str | Path, manifest: str | Path, by_hash: bool = False) -> list[dict]:
-    """Check files against their manifest and return it.
+    """Check the files in a data folder against a manifest and return it.
 
-    Parameters
-    ----------
-    root
-        The data folder.
-    manifest
-        One of its manifests.
-    by_hash
-        Read every file, and refuse a missing one. Otherwise a missing file passes, as a run downloads it again.
+    With ``by_hash``, every file is read and a missing one is refused. Otherwise a missing file passes, as a run
+    downloads it again.
 
     Raises
     ------
@@ -114,16 +98,7 @@ def check(root: str | Path, manifest: str | Path, by_hash: bool = False) -> list
 
 
 def require(root: str | Path, revision: str, files: Mapping[str, Sequence[str]]) -> None:
-    """Check before a run that its files are unchanged or can be downloaded.
-
-    Parameters
-    ----------
-    root
-        The data folder.
-    revision
-        The commit that the run pins.
-    files
-        Paths in the repository, by sample.
+    """Check before a run that its files (paths by sample) are unchanged or can be downloaded.
 
     Raises
     ------

@@ -14,17 +14,9 @@ if TYPE_CHECKING:
 
 
 def spot_pitch(spatial: np.ndarray) -> float:
-    """Compute the median distance from a spot to its nearest spot.
+    """Compute the median distance from a spot to its nearest spot, in the unit of the centres (N, 2).
 
-    Parameters
-    ----------
-    spatial
-        (N, 2) spot centres.
-
-    Returns
-    -------
-    float
-        In the unit of ``spatial``; infinite for a single spot, 0 if most spots coincide with another.
+    It is infinite for a single spot, and 0 if most spots coincide with another.
     """
     distances, _ = scipy.spatial.KDTree(spatial).query(spatial, k=[2])
     return float(np.median(distances))

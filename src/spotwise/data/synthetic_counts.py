@@ -24,11 +24,8 @@ CONTROL_FEATURES = (
 def gene_programmes(cohort_seed: int, n_genes: int) -> pd.DataFrame:
     """Draw how every gene of a cohort depends on the tissue.
 
-    Returns
-    -------
-    pandas.DataFrame
-        One row per gene, sorted: ``linked`` (bool), ``base`` (log rate), one column per domain and ``cellularity``
-        (change of the log rate in that domain and per unit of cellularity; 0 for a gene without link).
+    Each row is a gene, sorted, with ``linked`` (bool), ``base`` (log rate), one column per domain and ``cellularity``
+    (change of the log rate in that domain and per unit of cellularity; 0 for a gene without link).
     """
     rng = random_stream(cohort_seed, "genes")
     home_of = {marker: domain for domain, markers in MARKERS.items() for marker in markers}
@@ -49,11 +46,6 @@ def gene_programmes(cohort_seed: int, n_genes: int) -> pd.DataFrame:
     return programmes.sort_index()
 
 
-def batch_effect(cohort_seed: int, patient: str, n_genes: int) -> np.ndarray:
-    """Draw the factor (n_genes,) by which a patient's preparation favours each gene."""
-    return np.exp(random_stream(cohort_seed, "batch", patient).normal(0, 0.3, n_genes))
-
-
 def draw_counts(
     rng: np.random.Generator, spots: pd.DataFrame, cohort_seed: int, patient: str, size: CohortSize
 ) -> np.ndarray:
@@ -61,17 +53,13 @@ def draw_counts(
 
     The log rate of a gene is linear in the tissue of its spot. The depth of a spot is independent of its tissue, so
     that library size alone predicts nothing. Spots off the tissue hold a little ambient RNA; failed spots on the tissue
-    hold 1 or 2 counts.
-
-    Returns
-    -------
-    np.ndarray
-        (spots, n_genes + control features) float32, genes in the order of `gene_programmes`.
+    hold 1 or 2 counts. Counts are float32 (spots, genes of :func:`gene_programmes` + control features).
     """
     genes = gene_programmes(cohort_seed, size.n_genes)
     drivers = [*DOMAINS, "cellularity"]
     log_rate = genes["base"].to_numpy() + spots[drivers].to_numpy() @ genes[drivers].to_numpy().T
-    rate = np.exp(log_rate) * batch_effect(cohort_seed, patient, size.n_genes)
+    batch_effect = random_stream(cohort_seed, "batch", patient).normal(0, 0.3, size.n_genes)
+    rate = np.exp(log_rate) * np.exp(batch_effect)
     rate /= rate.sum(axis=1, keepdims=True)
     depth = size.depth * rng.lognormal(0, 0.3) * rng.lognormal(0, 0.2, len(spots))
     depth[~spots["in_tissue"].to_numpy()] *= 0.02

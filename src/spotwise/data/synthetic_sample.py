@@ -46,14 +46,8 @@ def generate_sample(
     ----------
     root
         Folder of the cohort.
-    sample, patient
-        Names; files are named after the sample.
-    cohort_seed
-        Seed of the whole cohort.
     linked
         False shuffles the counts over the spots; the slide stays the same.
-    size
-        See `CohortSize`.
     duplicate_symbol
         Give two genes the same symbol.
     missing_gene
@@ -83,9 +77,27 @@ def generate_sample(
     is_linked = np.append(genes["linked"].to_numpy() & linked, np.zeros(len(CONTROL_FEATURES), dtype=bool))
     var = pd.DataFrame({"linked": is_linked[columns]}, index=names)
     _write_counts(paths["counts"], counts[:, columns], var, spots, slide, stain.um_per_px, size)
-    write_json(
-        paths["metadata"], _metadata(sample, patient, linked, slide, stain.um_per_px, len(spots), len(var), size)
-    )
+    metadata = {
+        "dataset_title": f"spotwise generated cohort, expression {'linked' if linked else 'not linked'} to the image",
+        "id": sample,
+        "image_filename": f"{sample}.tif",
+        "organ": "Breast",
+        "disease_state": "Cancer",
+        "species": "Homo sapiens",
+        "patient": patient,
+        "st_technology": "Spatial Transcriptomics",
+        "inter_spot_dist": size.pitch_um,
+        "spot_diameter": size.spot_um,
+        "spots_under_tissue": len(spots),
+        "nb_genes": len(var),
+        "pixel_size_um_embedded": stain.um_per_px,
+        "pixel_size_um_estimated": stain.um_per_px,
+        "magnification": "20x",
+        "fullres_px_width": slide.width,
+        "fullres_px_height": slide.height,
+        "adata_nb_col": len(var),
+    }
+    write_json(paths["metadata"], metadata)
     return paths
 
 
@@ -102,40 +114,7 @@ def _write_counts(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Variable names are not unique")
         adata = anndata.AnnData(csr_matrix(counts), obs=obs, var=var, obsm={SPATIAL: centres})
-        adata.uns["spatial"] = {
-            "ST": {
-                "images": {"downscaled_fullres": np.asarray(downscaled)},
-                "scalefactors": {
-                    "spot_diameter_fullres": size.spot_um / um_per_px,
-                    "tissue_downscaled_fullres_scalef": scale,
-                },
-            }
-        }
+        scales = {"spot_diameter_fullres": size.spot_um / um_per_px, "tissue_downscaled_fullres_scalef": scale}
+        images = {"downscaled_fullres": np.asarray(downscaled)}
+        adata.uns[SPATIAL] = {"ST": {"images": images, "scalefactors": scales}}
         write_anndata(path, adata)
-
-
-def _metadata(
-    sample: str, patient: str, linked: bool, slide: Image.Image, um_per_px: float, n_spots: int, n_features: int,
-    size: CohortSize,
-) -> dict[str, object]:  # fmt: skip
-    width, height = slide.size
-    return {
-        "dataset_title": f"spotwise generated cohort, expression {'linked' if linked else 'not linked'} to the image",
-        "id": sample,
-        "image_filename": f"{sample}.tif",
-        "organ": "Breast",
-        "disease_state": "Cancer",
-        "species": "Homo sapiens",
-        "patient": patient,
-        "st_technology": "Spatial Transcriptomics",
-        "inter_spot_dist": size.pitch_um,
-        "spot_diameter": size.spot_um,
-        "spots_under_tissue": n_spots,
-        "nb_genes": n_features,
-        "pixel_size_um_embedded": um_per_px,
-        "pixel_size_um_estimated": um_per_px,
-        "magnification": "20x",
-        "fullres_px_width": width,
-        "fullres_px_height": height,
-        "adata_nb_col": n_features,
-    }

@@ -19,22 +19,12 @@ TILE_PX = 256  # as in HEST's slides
 
 @dataclass(frozen=True)
 class Stain:
-    """Stain and scanner of a patient's slides.
+    """Stain and scanner of a patient's slides."""
 
-    Attributes
-    ----------
-    haematoxylin, eosin
-        (3,) optical density of unit stain in red, green and blue.
-    white
-        (3,) colour of empty glass, 0-255.
-    um_per_px
-        Pixel size of level 0.
-    """
-
-    haematoxylin: np.ndarray
-    eosin: np.ndarray
-    white: np.ndarray
-    um_per_px: float
+    haematoxylin: np.ndarray  # (3,) optical density of unit stain in red, green and blue
+    eosin: np.ndarray  # likewise
+    white: np.ndarray  # (3,) colour of empty glass, 0-255
+    um_per_px: float  # of level 0
 
 
 @dataclass(frozen=True)
@@ -81,13 +71,7 @@ def patient_stain(cohort_seed: int, patient: str) -> Stain:
 
 
 def paint_slide(rng: np.random.Generator, tissue: Tissue, stain: Stain, size: CohortSize) -> Image.Image:
-    """Paint a slide at level 0 as two layers of stain, coloured by the law of Beer and Lambert.
-
-    Returns
-    -------
-    PIL.Image.Image
-        RGB, square.
-    """
+    """Paint a square RGB slide at level 0 as two layers of stain, coloured by the law of Beer and Lambert."""
     edge_px = round(extent_um(size) / stain.um_per_px)
     brush = _Brush(rng, tissue, stain.um_per_px)
     eosin, haematoxylin = (brush.background(layer, edge_px) for layer in ("eosin", "haematoxylin"))
@@ -105,7 +89,6 @@ def paint_slide(rng: np.random.Generator, tissue: Tissue, stain: Stain, size: Co
 
 
 def _grain(rng: np.random.Generator, edge_px: int) -> Image.Image:
-    """Draw fine unevenness of the stain, tiled."""
     tile = gaussian_filter(rng.normal(size=(512, 512)), 2.0, mode="wrap")
     tile = np.clip(215 + 25 * tile / tile.std(), 0, 255).astype(np.uint8)
     repeats = math.ceil(edge_px / 512)
@@ -221,10 +204,7 @@ class _Brush:
 
 
 def write_pyramid(path: Path, image: Image.Image, um_per_px: float) -> None:
-    """Write an image as a tiled JPEG TIFF with halved levels as further pages.
-
-    OpenSlide reads it with its pixel size.
-    """
+    """Write an image as a tiled JPEG TIFF with halved levels, whose pixel size OpenSlide reads."""
     levels = [image]
     while len(levels) < 3 or max(levels[-1].size) > 2 * TILE_PX:
         levels.append(levels[-1].reduce(2))

@@ -30,25 +30,13 @@ MIN_GRID = 4
 
 @dataclass(frozen=True)
 class CohortSize:
-    """Size of a generated cohort, by default about 200 spots on a slide of 3,700 px.
+    """Size of a generated cohort, by default about 200 spots on a slide of 3,700 px."""
 
-    Attributes
-    ----------
-    grid
-        Spots per row and column of the square array; most of those off the tissue are left out.
-    pitch_um, spot_um
-        Distance between spot centres and diameter of a spot, in micrometres.
-    n_genes
-        Genes without the control features. Half of them are linked to the tissue, among them all `MARKERS`.
-    depth
-        Median count of a spot in the average slide.
-    """
-
-    grid: int = 15
-    pitch_um: float = 125.0
-    spot_um: float = 100.0
-    n_genes: int = 300
-    depth: float = 3000.0
+    grid: int = 15  # spots per row and column of the square array; most of those off the tissue are left out
+    pitch_um: float = 125.0  # between spot centres
+    spot_um: float = 100.0  # diameter
+    n_genes: int = 300  # without control features; half are linked to the tissue, among them all `MARKERS`
+    depth: float = 3000.0  # median count of a spot in the average slide
 
     def __post_init__(self) -> None:
         if self.grid < MIN_GRID:
@@ -59,31 +47,16 @@ class CohortSize:
 
 @dataclass(frozen=True)
 class Tissue:
-    """Tissue of a slide on a grid of `CELL_UM` micrometres.
+    """Tissue of a slide on a grid of `CELL_UM` micrometres, each array (rows, columns)."""
 
-    Attributes
-    ----------
-    mask
-        (rows, columns) bool, True on tissue.
-    domain
-        (rows, columns) int, index into `DOMAINS`.
-    cellularity
-        (rows, columns) float, smooth, mean 0 and standard deviation 1; nuclei are dense where it is high.
-    fibre_angle
-        (rows, columns) float, direction of the fibres of the stroma in radians.
-    """
-
-    mask: np.ndarray
-    domain: np.ndarray
-    cellularity: np.ndarray
-    fibre_angle: np.ndarray
+    mask: np.ndarray  # bool, True on tissue
+    domain: np.ndarray  # int, index into `DOMAINS`
+    cellularity: np.ndarray  # smooth, mean 0 and standard deviation 1; nuclei are dense where it is high
+    fibre_angle: np.ndarray  # of the stroma, in radians
 
 
 def random_stream(cohort_seed: int, *purpose: str) -> np.random.Generator:
-    """Create an independent stream per purpose.
-
-    A change to one part of a sample then leaves the others unchanged.
-    """
+    """Create an independent stream per purpose, so that a change to one part of a sample leaves the others alone."""
     return np.random.default_rng([cohort_seed, *(zlib.crc32(word.encode()) for word in purpose)])
 
 
@@ -116,11 +89,8 @@ def lay_out_tissue(rng: np.random.Generator, size: CohortSize) -> Tissue:
 def place_spots(rng: np.random.Generator, tissue: Tissue, size: CohortSize) -> pd.DataFrame:
     """Place the spots that lie on tissue, and a few that do not.
 
-    Returns
-    -------
-    pandas.DataFrame
-        Index ``RRRxCCC``; ``array_row``, ``array_col``, ``x_um``, ``y_um``, ``in_tissue``; the fraction of the spot in
-        each domain; ``cellularity``; ``domain``, the most frequent.
+    The index is ``RRRxCCC``. Columns are ``array_row``, ``array_col``, ``x_um``, ``y_um``, ``in_tissue``, the fraction
+    of the spot in each domain, ``cellularity``, and ``domain``, the most frequent.
     """
     row, column = (index.ravel() for index in np.indices((size.grid, size.grid)))
     x_um, y_um = (MARGIN_UM + size.pitch_um * index + rng.normal(0, 1.5, len(index)) for index in (column, row))
@@ -130,13 +100,11 @@ def place_spots(rng: np.random.Generator, tissue: Tissue, size: CohortSize) -> p
     cell_x = ((x_um[:, None] + dx[in_disc]) / CELL_UM).astype(int)  # (spots, points of the disc)
     cell_y = ((y_um[:, None] + dy[in_disc]) / CELL_UM).astype(int)
     on_tissue = tissue.mask[cell_y, cell_x]
-    fractions = np.stack([tissue.domain[cell_y, cell_x] == domain for domain in range(len(DOMAINS))], axis=-1).mean(
-        axis=1
-    )
+    in_domain = tissue.domain[cell_y, cell_x]
+    fractions = np.stack([(in_domain == domain).mean(axis=1) for domain in range(len(DOMAINS))], axis=-1)
 
-    spots = pd.DataFrame(
-        fractions, columns=list(DOMAINS), index=[f"{r:03d}x{c:03d}" for r, c in zip(row, column, strict=True)]
-    )
+    names = [f"{r:03d}x{c:03d}" for r, c in zip(row, column, strict=True)]
+    spots = pd.DataFrame(fractions, columns=list(DOMAINS), index=names)
     spots["cellularity"] = tissue.cellularity[cell_y, cell_x].mean(axis=1)
     spots["domain"] = np.array(DOMAINS)[fractions.argmax(axis=1)]
     spots["array_row"], spots["array_col"] = row.astype(np.int32), column.astype(np.int32)

@@ -98,7 +98,7 @@ class TiffTiles:
             return self._cached(index, tile)
 
     def _cached(self, index: int, tile: np.ndarray) -> np.ndarray:
-        """Cache the tile while regions are pending, otherwise free it; return it."""
+        """Return the tile, and cache it while regions are pending, or free it."""
         if self.pending[index] > 0:
             self.cache[index] = tile
             if len(self.cache) > self.max_cached:
