@@ -33,20 +33,10 @@ def read_listed(
     genes: Sequence[str] = (),
     predictors: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """Read the rows of score files that belong to a gene set.
+    """Read the rows of score files, of ``columns``, that belong to a gene set with lists of ``top`` genes.
 
-    Parameters
-    ----------
-    paths
-        Score files of one or several predictors each; rows keep their order.
-    top
-        Sizes of the HEG and HVG lists.
-    columns
-        Columns to read, among them those that define the gene sets.
-    genes
-        Further genes to keep, where they are measured.
-    predictors
-        Predictors to keep; within a cohort and protocol rows are sorted in this order. By default all, as in the files.
+    Rows of ``genes`` are kept, too, where they are measured. Rows keep their order; if ``predictors`` are given, only
+    theirs are kept, within a cohort and protocol in this order.
     """
     tables = []
     for path in paths:
@@ -84,11 +74,11 @@ def mean_table(
     Returns
     -------
     DataFrame
-        cohort, protocol, predictor, method, kind; the mean PCC of each gene set (over genes, then slides, folds,
-        seeds); `<set>_sd_folds` (over folds, seeds averaged) and `<set>_sd_seeds` (over seeds, folds averaged), both
-        with ddof 1 and NaN for a single fold or seed; n_constant and n_genes (mean per slide, of measured panel genes);
-        n_folds, n_seeds, k, k_used_min (number of retrieved spots from the smallest bank), markers_found,
-        markers_listed, markers_missing (names), note.
+        `ROW_KEYS`, method, kind; the mean PCC of each gene set (over genes, then slides, folds, seeds);
+        `<set>_sd_folds` (over folds, seeds averaged) and `<set>_sd_seeds` (over seeds, folds averaged), both with ddof
+        1 and NaN for a single fold or seed; n_constant and n_genes (mean per slide, of measured panel genes); n_folds,
+        n_seeds, k, k_used_min (number of retrieved spots from the smallest bank), markers_found, markers_listed,
+        markers_missing (names), note.
     """
     sets = gene_set_columns(top)
     means = over_runs(slide_means(scores, top), ROW_KEYS, [*sets, *GENE_COUNTS])
@@ -104,10 +94,10 @@ def gene_table(scores: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        cohort, protocol, predictor, gene; pcc: mean over the slides that measure the gene, then folds, then seeds, NaN
-        where none does; pcc_sd_folds, pcc_sd_seeds as in `mean_table`; n_constant: slides (mean over seeds) on which
-        the prediction or the truth is constant; n_slides that measure the gene of of_slides that were predicted;
-        method, kind, n_folds, n_seeds, k, k_used_min, note of the predictor. Genes by name.
+        `ROW_KEYS`, gene; pcc: mean over the slides that measure the gene, then folds, then seeds, NaN where none does;
+        pcc_sd_folds, pcc_sd_seeds; n_constant: slides (mean over seeds) on which the prediction or the truth is
+        constant; n_slides that measure the gene of of_slides that were predicted; the facts of the predictor as in
+        `mean_table`.
     """
     genes = scores.groupby([*ROW_KEYS, "gene"])
     measured = scores["sample"].where(scores["is_measured"])
@@ -124,19 +114,9 @@ def read_averages(
     markers: Mapping[str, Sequence[str]],
     predictors: Sequence[str],
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Average score files one at a time, as all scores of a paper would not fit in memory.
+    """Read score files one at a time into the results of `mean_table` and `gene_table`.
 
-    Parameters
-    ----------
-    paths
-        Score files of one or several predictors each; all scores of a predictor in a cohort and protocol lie in one.
-    top, markers, predictors
-        As for `mean_table`; the keys of ``markers`` are the cohorts in display order.
-
-    Returns
-    -------
-    tuple
-        The results of `mean_table` and `gene_table` for all files together.
+    All scores of a paper would not fit in memory. The keys of ``markers`` are the cohorts in display order.
 
     Raises
     ------
@@ -164,19 +144,10 @@ def mean_columns(sets: Iterable[str]) -> list[str]:
 
 
 def over_runs(files: pd.DataFrame, keys: list[str], columns: list[str]) -> pd.DataFrame:
-    """Average ``columns`` over slides, then folds, then seeds.
+    """Average ``columns`` over slides, then folds, then seeds, with spreads as in `mean_table`.
 
-    Parameters
-    ----------
-    files
-        A row per prediction file (and gene, for instance), with fold and seed.
-    keys, columns
-        Columns to group by, and numbers to average, NaN left out.
-
-    Returns
-    -------
-    DataFrame
-        By ``keys``: the means, and their ``_sd_folds`` and ``_sd_seeds`` as in `mean_table`.
+    ``files`` has a row per prediction file (and gene, for instance), with fold, seed and the ``keys`` to group by. NaN
+    are left out.
     """
     folds = files.groupby([*keys, "fold", "seed"])[columns].mean()
     over_seeds = folds.groupby([*keys, "fold"]).mean()

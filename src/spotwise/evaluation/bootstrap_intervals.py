@@ -20,14 +20,8 @@ DRAWS_SEED = 2007
 class Deviations:
     """Deviations (draws, means) of resampled means from their estimates.
 
-    Attributes
-    ----------
-    units, genes
-        When only the units, or only the genes, are drawn.
-    interaction
-        When both are drawn, less the sum of these two.
-    n_units, n_genes
-        Numbers of units and genes to draw from.
+    ``units`` and ``genes`` are those when only the units, or only the genes, are drawn, and ``interaction`` is what is
+    left when both are drawn.
     """
 
     units: np.ndarray
@@ -42,16 +36,12 @@ class Deviations:
         return Deviations(*differences, self.n_units, self.n_genes)
 
     def variances(self) -> np.ndarray:
-        """Estimate the variances of the means from two sources without bias.
+        """Estimate the variances (2, means) of the means from units and genes without bias.
 
         Of n things, draws with replacement vary by (n - 1) / n of what new samples would. Drawing the units counts the
         noise of single (slide, gene) cells, and so does drawing the genes; the interaction is that noise, and is
-        subtracted once, as in the analysis of variance of a crossed design (Owen 2007).
-
-        Returns
-        -------
-        (2, means)
-            From the units, noise of the cells included, NaN with one unit; and from the genes, 0 with one gene.
+        subtracted once, as in the analysis of variance of a crossed design (Owen 2007). The variance is NaN with one
+        unit, and 0 with one gene.
         """
         by_units = self.n_units / (self.n_units - 1) if self.n_units > 1 else np.nan
         by_genes = self.n_genes / max(self.n_genes - 1, 1)  # one gene: nothing to draw, so no variance either
@@ -60,20 +50,13 @@ class Deviations:
 
 
 def deviations(cells: pd.DataFrame, draws: int) -> Deviations:
-    """Resample the units and genes of one cohort, protocol and gene set.
+    """Resample the units and genes of ``cells``, the PCC of one cohort, protocol and gene set.
 
     Both are drawn with replacement, each alone and together (the pigeonhole bootstrap: Owen, Ann Appl Stat 1:386,
     2007). The unit is the test fold: a slide under `paper`, a patient with all slides under `patient`. Slides may have
     different gene lists: a gene counts as often as it was drawn on those slides whose list holds it, and a slide of
-    which no gene was drawn keeps its mean. Equal numbers of units and genes give equal draws, so that all predictors
-    share them.
-
-    Parameters
-    ----------
-    cells
-        PCC: rows (fold, sample, gene) x predictors.
-    draws
-        Number of bootstrap draws.
+    which no gene was drawn keeps its mean. All predictors share the draws. Rows of ``cells`` are (fold, sample, gene),
+    columns predictors.
     """
     folds, slides, genes = (cells.index.get_level_values(level).to_numpy() for level in ("fold", "sample", "gene"))
     units = np.unique(folds)
@@ -103,22 +86,14 @@ def _drawn_mean(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 def half_widths(cohorts: Sequence[Deviations]) -> np.ndarray:
-    """Compute half the width of 95 % intervals of means over cohorts.
+    """Compute half the width (means,) of 95 % intervals of means over cohorts.
 
     Either source, units and genes, has its own quantile of Student's t, with one degree of freedom less than it has
     members. Their mean, weighted with the variances, is multiplied by the standard error (Cochran, Biometrics 20:191,
     1964). The variances of a source are summed over cohorts, which are independent, with degrees of freedom after
     Satterthwaite (Biometrics Bull 2:110, 1946). docs/statistics.md gives the measured coverage.
 
-    Parameters
-    ----------
-    cohorts
-        Deviations of the same means, or differences, in every cohort.
-
-    Returns
-    -------
-    (means,)
-        NaN with a cohort of one unit, which has no spread. With a single gene the interval is one over units alone.
+    The width is NaN with a cohort of one unit. With a single gene the interval is one over units alone.
     """
     variances = np.array([cohort.variances() for cohort in cohorts]) / len(cohorts) ** 2  # (cohorts, 2, means)
     freedom = np.array([[[max(n - 1, 1)] for n in (cohort.n_units, cohort.n_genes)] for cohort in cohorts])

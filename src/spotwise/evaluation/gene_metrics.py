@@ -43,14 +43,9 @@ def check_finite(expression: np.ndarray, name: str) -> None:
 
 
 def pearson_per_gene(predicted: np.ndarray, observed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Compute the Pearson correlation of every gene across spots.
+    """Compute the Pearson correlation of every gene across spots, and which genes are constant.
 
-    Returns
-    -------
-    pcc
-        In [-1, 1]; 0.0 for a constant gene, as in the released code of CMRCNet (inference).
-    is_constant
-        (G,) bool: the prediction or the truth is constant.
+    A gene that is constant in the prediction or the truth has 0.0, as in the released code of CMRCNet (inference).
 
     Raises
     ------

@@ -13,16 +13,9 @@ MARKER = "marker"
 def gene_ranks(var: pd.DataFrame) -> pd.DataFrame:
     """Rank a panel's measured genes by the reference mean (HEG) and variance (HVG).
 
-    Parameters
-    ----------
-    var
-        A prediction's genes with `prediction_files.GENE_FIELDS`. Under the `paper` protocol the reference is the test
-        slide's own truth, under `patient` the training slides; never the prediction.
-
-    Returns
-    -------
-    DataFrame
-        Indexed like ``var``: rank_mean and rank_var, 1 for the highest, ties by gene name, 0 for a gene not measured.
+    ``var`` holds `prediction_files.GENE_FIELDS`. Under the `paper` protocol the reference is the test slide's own
+    truth, under `patient` the training slides; never the prediction. rank_mean and rank_var are 1 for the highest, ties
+    by gene name, 0 for a gene not measured.
     """
     measured = np.flatnonzero(var["is_measured"].to_numpy(bool))
     names = var.index.to_numpy(str)[measured]

@@ -21,14 +21,8 @@ from spotwise.runtime.files import write_table, write_text
 class RunFiles:
     """Files of a finished run that the audit reads.
 
-    Attributes
-    ----------
-    folds
-        Every ``fold.h5``, cohort by cohort.
-    counts, scores
-        Cleaned counts by sample, and score files by cohort and protocol.
-    fingerprints, qc
-        Contents of ``fingerprint.json`` and ``qc.json`` by sample, in the order of the sample sheet.
+    ``folds`` go cohort by cohort; ``counts`` are cleaned counts by sample, ``scores`` are by cohort and protocol, and
+    ``fingerprints`` and ``qc`` are contents of files by sample, in the order of the sample sheet.
     """
 
     folds: Sequence[str | os.PathLike]
@@ -41,19 +35,8 @@ class RunFiles:
 def audit(run: RunFiles, panels: Panels, markers: Mapping[str, Sequence[str]], top: int) -> pd.DataFrame:
     """Check a finished run for leaks.
 
-    Parameters
-    ----------
-    panels
-        Selects gene panels with the settings of the run.
-    markers
-        Marker genes by cohort.
-    top
-        Length of the HEG and HVG lists.
-
-    Returns
-    -------
-    DataFrame
-        One row per `Finding`: first those of the run, then each cohort's, then each fold's.
+    ``panels`` selects gene panels with the settings of the run; ``markers`` are by cohort; ``top`` is the length of the
+    HEG and HVG lists. The table has a row per `Finding`: first those of the run, then each cohort's, then each fold's.
     """
     twins = list(leak_checks.find_twins(run.fingerprints))
     slides: dict[str, tuple[str, str]] = {}  # sample -> cohort, patient

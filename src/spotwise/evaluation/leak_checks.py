@@ -6,6 +6,7 @@ Every check reads the data of the run, not its plan.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -113,14 +114,13 @@ def shared_rows(fold: Fold) -> Finding:
 
     Either is a leak under any protocol. Spots with fewer than `FEWEST_COUNTS` counts are not compared by expression.
     """
-    tested, known = fold.rows(TEST), fold.bank
-    trains = _slides(fold, TRAIN, VAL)
+    tested, trains = fold.rows(TEST), _slides(fold, TRAIN, VAL)
     of_known_slide = np.isin(fold.sample[tested], list(trains))
     repeated = np.zeros(len(tested), dtype=bool)
     for sample in _slides(fold, TEST):
         here = (fold.sample[tested] == sample) & (fold.total_counts[tested] >= FEWEST_COUNTS)
-        measured = ~np.isnan(fold.expression[tested[fold.sample[tested] == sample]]).any(axis=0)
-        seen = {row.tobytes() for row in fold.expression[np.ix_(known, measured)]}
+        measured = ~np.isnan(fold.expression[fold.rows(TEST, sample=sample)]).any(axis=0)
+        seen = {row.tobytes() for row in fold.expression[np.ix_(fold.bank, measured)]}
         repeated[here] = [row.tobytes() in seen for row in fold.expression[np.ix_(tested[here], measured)]]
     parts = []
     if of_known_slide.any():
@@ -199,13 +199,7 @@ def panel_source(fold: Fold, panels: Panels) -> Finding:
 
 
 def read_ranks(scores: Iterable[str | os.PathLike], top: int) -> pd.DataFrame:
-    """Read the HEG and HVG lists of one cohort's and protocol's scores.
-
-    Returns
-    -------
-    DataFrame
-        ``sample``, ``gene``, ``rank_mean`` and ``rank_var`` (bool, whether the gene is in the list).
-    """
+    """Read which genes (``sample``, ``gene``) scores list by mean and by variance (bool)."""
     lists = ["rank_mean", "rank_var"]
     parts = []
     for path in scores:
@@ -218,8 +212,8 @@ def read_ranks(scores: Iterable[str | os.PathLike], top: int) -> pd.DataFrame:
 def ranking_source(fold: Fold, ranks: pd.DataFrame) -> Finding:
     """Check whether training slides or the test slide ranked the genes.
 
-    Training slides rank genes by their mean and variance within slides, averaged over slides, among the genes that the
-    test slide measures.
+    Training slides rank the genes that the test slide measures by mean and variance within slides, averaged over
+    slides.
     """
     known = [fold.expression[fold.rows(TRAIN, VAL, sample=slide)] for slide in sorted(_slides(fold, TRAIN, VAL))]
     slides, genes = set(), set()  # test slides, and genes that the training slides do not rank so high
@@ -268,10 +262,9 @@ def checkpoint_source(fold: Fold) -> Finding:
     detail = f"{n} of {len(val)} validation spots: slides {_names(slides) or 'none'}, patients {_names(patients)}"
     if fold.protocol == PAPER:
         return _found(fold, CHECKPOINT, n, detail)
-    bank = pd.DataFrame({"sample": fold.sample[fold.bank], "patient": fold.patient[fold.bank]}).drop_duplicates()
-    only_slide = len(bank) == 1
-    no_patient_to_spare = not slides and bank["patient"].value_counts().min() > 1
-    return _found(fold, CHECKPOINT, n, detail, BY_DESIGN if only_slide or no_patient_to_spare else WARNING)
+    patient_of = dict(zip(fold.sample[fold.bank], fold.patient[fold.bank], strict=True))
+    no_patient_to_spare = not slides and min(Counter(patient_of.values()).values()) > 1
+    return _found(fold, CHECKPOINT, n, detail, BY_DESIGN if len(patient_of) == 1 or no_patient_to_spare else WARNING)
 
 
 def find_twins(fingerprints: Mapping[str, Mapping]) -> Iterator[Twins]:
@@ -313,11 +306,8 @@ def twin_findings(
 def _nearest(fingerprints: Mapping[str, Mapping]) -> list[str]:
     """Describe the two most similar pictures, if there are two."""
     hashes = {sample: known["picture"] for sample, known in fingerprints.items() if known["picture"]}
-    distances = {(one, other): picture_distance(hashes[one], hashes[other]) for one, other in combinations(hashes, 2)}
-    if not distances:
-        return []
-    one, other = min(distances, key=distances.__getitem__)
-    return [f"nearest: {one} and {other}, distance {distances[one, other]:.2f}"]
+    pairs = [(picture_distance(hashes[one], hashes[other]), one, other) for one, other in combinations(hashes, 2)]
+    return [f"nearest: {one} and {other}, distance {distance:.2f}" for distance, one, other in sorted(pairs)[:1]]
 
 
 def tissue_findings(
@@ -327,9 +317,9 @@ def tissue_findings(
     for cohort in dict.fromkeys(cohort for cohort, _ in slides.values()):
         members = [sample for sample in fingerprints if slides[sample][0] == cohort]
         by_image = {s: (fingerprints[s]["n_without_tissue"], fingerprints[s]["n_spots"]) for s in members}
-        marked = {s: (qc[s].get("n_spots_kept_off_tissue"), qc[s]["n_spots_kept"]) for s in members}
-        unmarked = [sample for sample, (n, _) in marked.items() if n is None]
-        marked = {sample: counted for sample, counted in marked.items() if sample not in unmarked}
+        off = {s: n for s in members if (n := qc[s].get("n_spots_kept_off_tissue")) is not None}
+        marked = {s: (n, qc[s]["n_spots_kept"]) for s, n in off.items()}
+        unmarked = [s for s in members if s not in marked]
         for check, counted, unknown in ((NO_TISSUE, by_image, []), (OFF_TISSUE, marked, unmarked)):
             parts = [f"{sample}: {n} of {of} ({n / of:.1%})" for sample, (n, of) in counted.items() if n]
             parts += [f"no column in_tissue: {_names(unknown)}"] if unknown else []

@@ -33,14 +33,8 @@ COMPARISON_COLUMNS += ["n_genes", "n_units", "statistic", "p", "p_holm", "seed_s
 class Block:
     """Scores of one cohort, protocol and gene set.
 
-    Attributes
-    ----------
-    cells
-        PCC, seeds averaged: rows (fold, sample, gene) x predictors.
-    seeds
-        Mean per seed: seeds x predictors; NaN where a predictor did not run with a seed.
-    kinds
-        (predictors,) `METHOD` or `CONTROL`.
+    ``cells`` are PCC, seeds averaged: rows (fold, sample, gene) x predictors. ``seeds`` are means: seeds x predictors,
+    NaN where a predictor did not run with a seed. ``kinds`` (predictors,) are `METHOD` or `CONTROL`.
     """
 
     cells: pd.DataFrame
@@ -75,8 +69,7 @@ def mean_intervals(scores: pd.DataFrame, sets: Mapping[str, pd.Series], draws: i
     DataFrame
         `INTERVAL_COLUMNS`. ``cohort`` is also "all cohorts", for their mean, where a protocol has several and each has
         the gene set. n_genes: genes that are in the set on any slide; n_units: slides (`paper`) or patients
-        (`patient`); seed_sd: standard deviation over seeds, NaN with one. Limits are cut at -1 and 1. A gene set
-        without genes has no rows.
+        (`patient`); seed_sd: standard deviation over seeds, NaN with one. Limits are cut at -1 and 1.
 
     Raises
     ------
@@ -125,12 +118,9 @@ def compare_predictors(scores: pd.DataFrame, sets: Mapping[str, pd.Series], draw
 
 
 def signed_ranks(differences: np.ndarray) -> dict[str, np.ndarray]:
-    """Test each column by Wilcoxon's signed ranks, two-sided.
+    """Test each column of ``differences`` (genes, pairs) by Wilcoxon's signed ranks, two-sided.
 
-    Parameters
-    ----------
-    differences
-        (genes, pairs). Zeros are left out; a column of zeros has p = 1 and effect 0.
+    Zeros are left out; a column of zeros has p = 1 and effect 0.
 
     Returns
     -------

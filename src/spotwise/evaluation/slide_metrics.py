@@ -89,13 +89,8 @@ def least_squares(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
 def hvg_recovery(genes: pd.DataFrame, top: int) -> float:
     """Compute the share of the slide's HVG that are among the prediction's, NaN where no gene varies.
 
-    Parameters
-    ----------
-    genes
-        Measured genes of one slide: ``gene``, ``observed_var``, ``predicted_var``. The truth is that of the slide under
-        both protocols, as it selects nothing.
-    top
-        Size of both lists of most variable genes. Ties go by gene name; a gene that does not vary is on no list.
+    Both lists have ``top`` genes, ties by name, without genes that do not vary. The truth is that of the slide under
+    both protocols, as it selects nothing.
     """
     truth, own = (_most_variable(genes.set_index("gene")[f"{kind}_var"], top) for kind in ("observed", "predicted"))
     return len(truth & own) / len(truth) if truth else float("nan")

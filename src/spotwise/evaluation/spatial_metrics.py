@@ -43,32 +43,21 @@ def _positive_pitch(spatial: np.ndarray) -> float:
 
 
 def adjacency(spatial: np.ndarray, pitches: float = ADJACENT_PITCHES) -> sparse.csr_array:
-    """Build the adjacency matrix of spots.
+    """Build the adjacency matrix (N, N) of spots up to ``pitches`` apart.
 
-    Parameters
-    ----------
-    pitches
-        Largest distance of adjacent spots. The default selects up to 4 spots on a square array, 6 on a hexagonal one.
-
-    Returns
-    -------
-    csr_array
-        (N, N) symmetric, 1.0 for adjacent spots, nothing on the diagonal.
+    It is symmetric, 1.0 for adjacent spots, with nothing on the diagonal. By default a spot is adjacent to up to 4
+    spots on a square array, 6 on a hexagonal one.
     """
     pairs = scipy.spatial.KDTree(spatial).query_pairs(pitches * _positive_pitch(spatial), output_type="ndarray")
     return _symmetric(len(spatial), pairs, np.ones(len(pairs)))
 
 
 def gaussian_window(spatial: np.ndarray) -> sparse.csr_array:
-    """Weight the spots around each spot by a Gaussian.
+    """Weight the spots (N, N) around each spot, itself included, by a Gaussian.
 
-    Its standard deviation is 1.5 pitches, within a square of 11 pitches. On a full square array this is the window of
-    Wang et al. Where spots are missing, at the border and at holes, the present ones share the weight.
-
-    Returns
-    -------
-    csr_array
-        (N, N), the spot itself included; each row sums to 1.
+    Its standard deviation is 1.5 pitches, within a square of 11 pitches, and each row sums to 1. On a full square array
+    this is the window of Wang et al. Where spots are missing, at the border and at holes, the present ones share the
+    weight.
     """
     pitch = _positive_pitch(spatial)
     pairs = scipy.spatial.KDTree(spatial).query_pairs(
@@ -87,17 +76,12 @@ def _symmetric(n: int, pairs: np.ndarray, values: np.ndarray) -> sparse.csr_arra
 
 
 def ssim_per_gene(predicted: np.ndarray, observed: np.ndarray, window: sparse.csr_array) -> np.ndarray:
-    """Compute the structural similarity of every gene's map (Wang et al., 2004).
+    """Compute the structural similarity (G,) of every gene's map (Wang et al., 2004).
 
-    scikit-image computes it for images on a full grid, not for spots with holes. Local means, variances and covariances
-    are weighted by ``window``, and the constants come from the range of the gene's truth on the slide. Both maps keep
-    their unit: rescaling each to its own range, as is often done, would hide a prediction that shrinks towards the
+    It is 1 for equal maps, near 0 for a constant prediction, and 0.0 where the truth is constant. scikit-image computes
+    it for images on a full grid, not for spots with holes. The constants come from the range of the gene's truth on the
+    slide. Both maps keep their unit: rescaling each to its own range would hide a prediction that shrinks towards the
     mean.
-
-    Returns
-    -------
-    ndarray
-        (G,) float64 in [-1, 1]: 1 for equal maps, near 0 for a constant prediction; 0.0 where the truth is constant.
     """
     ssim = np.zeros(observed.shape[1])
     for genes in varying_blocks(constant_genes(observed)):
@@ -117,13 +101,10 @@ def ssim_map(predicted: np.ndarray, observed: np.ndarray, window: sparse.csr_arr
 
 
 def morans_i(expression: np.ndarray, adjacent: sparse.csr_array) -> np.ndarray:
-    """Compute Moran's I of every gene with scanpy.
+    """Compute Moran's I (G,) of every gene with scanpy.
 
-    Returns
-    -------
-    ndarray
-        (G,) float64: 1 for smooth maps, about 0 for noise, -1 for a checkerboard; 0.0 for a constant gene, and where no
-        spot is adjacent to another.
+    It is 1 for smooth maps, about 0 for noise, -1 for a checkerboard, and 0.0 for a constant gene or without any
+    adjacent spots.
     """
     from scanpy.metrics import morans_i as scanpy_morans_i  # half a second, and not needed for adjacency
 

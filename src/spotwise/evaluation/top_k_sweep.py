@@ -66,12 +66,7 @@ def retrieve_each(queries: Embeddings, bank: Embeddings, expression: np.ndarray,
     """Average the expression (M, G) of the top K bank spots for several ascending K.
 
     The bank is ranked once per query, in blocks of queries, and each K adds its further spots to the previous sum.
-    Equal similarities are ordered by row, as in `similarity_search.nearest`.
-
-    Returns
-    -------
-    ndarray
-        (K, Q, G) float32. The whole bank gives all queries identical values.
+    Equal similarities are ordered by row, as in `similarity_search.nearest`. The result (K, Q, G) is float32.
     """
     n_bank = len(bank.row)
     values = expression.astype(np.float64)

@@ -18,21 +18,10 @@ GIB = 2**30
 
 
 def model_cost(summary_json: str | os.PathLike, benchmark_tsv: str | os.PathLike) -> dict[str, object]:
-    """Read the cost of the training or fit of one model.
+    """Read step, seconds, device and peak_gpu_gib of the training or fit of one model.
 
-    A training writes its time and device into its summary. A fit, which runs on the CPU, does not, so its time comes
-    from Snakemake's benchmark of the job, if there is one.
-
-    Returns
-    -------
-    dict
-        step; seconds, NaN for a fit without a benchmark and for an interrupted training, whose summary counts from its
-        last start; device; peak_gpu_gib, NaN without a GPU.
-
-    Raises
-    ------
-    InputError
-        The summary of a training lacks its time or device, or the benchmark its seconds.
+    A training writes them into its summary, but an interrupted one counts from its last start, so its seconds are NaN.
+    A fit runs on the CPU, and its time comes from Snakemake's benchmark of the job, NaN without one.
     """
     summary = json.loads(Path(summary_json).read_text(encoding="utf-8"))
     if "started_times" not in summary:
@@ -76,7 +65,12 @@ def collect_job_costs(
     Returns
     -------
     DataFrame
-        One row per job: name (method or encoder), step, seconds, device, peak_gpu_gib; in the order given.
+        One row per job: name (method or encoder), step, seconds, device, peak_gpu_gib (NaN without a GPU).
+
+    Raises
+    ------
+    InputError
+        The summary of a training lacks its time or device, or the benchmark its seconds.
     """
     models = zip(methods, summaries, benchmarks, strict=True)
     rows = [{"name": method, **model_cost(summary, benchmark)} for method, summary, benchmark in models]
