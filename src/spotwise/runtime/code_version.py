@@ -30,19 +30,9 @@ class Source(NamedTuple):
 
 @cache
 def code_version(script: str, *modules: str) -> str:
-    """Hash the code of all package modules that a script imports, directly or through others.
+    """Hash the code of all package modules that a script of ``workflow_scripts/`` imports, to 16 hexadecimal digits.
 
-    Parameters
-    ----------
-    script
-        Name of a script in ``workflow_scripts/``, without suffix.
-    modules
-        Dotted names of modules that the script imports by name at run time, such as that of a method.
-
-    Returns
-    -------
-    str
-        16 hexadecimal digits.
+    ``modules`` are dotted names of those that the script imports by name at run time, such as that of a method.
     """
     digest = hashlib.sha256()
     for module in sorted(import_closure(*_read(SCRIPTS / f"{script}.py").imports, *modules)):
@@ -83,7 +73,8 @@ def module_hash(module: str) -> str:
 
 def package_modules() -> list[str]:
     """Return the dotted names of all modules of the package, sorted."""
-    return sorted(_name(path) for path in PACKAGE.rglob("*.py"))
+    places = (path.relative_to(PACKAGE).with_suffix("").parts for path in PACKAGE.rglob("*.py"))
+    return sorted(".".join([NAME, *(part for part in parts if part != "__init__")]) for parts in places)
 
 
 @cache
@@ -123,8 +114,3 @@ def _imported_modules(statement: ast.AST) -> Iterator[str]:
 def _path(module: str) -> Path:
     inside = PACKAGE.joinpath(*module.split(".")[1:])
     return inside / "__init__.py" if inside.is_dir() else inside.with_suffix(".py")
-
-
-def _name(path: Path) -> str:
-    parts = path.relative_to(PACKAGE).with_suffix("").parts
-    return ".".join([NAME, *(part for part in parts if part != "__init__")])

@@ -7,7 +7,6 @@ lock when the process ends, even when it is killed.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -17,6 +16,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -38,15 +38,11 @@ _lock: FileLock | None = None  # of this process, released when it ends
 def allocate() -> str | None:
     """Lock a GPU for the rest of this process and hide the others from CUDA.
 
-    Waits until a GPU is free. Call it before anything initialises CUDA. The GPUs in ``CUDA_VISIBLE_DEVICES``, through
-    which SLURM assigns them to jobs, are candidates. Locks are named by UUID, as SLURM may show each of two jobs its
-    own GPU as number 0.
+    Waits until one of the GPUs in ``CUDA_VISIBLE_DEVICES``, through which SLURM assigns them to jobs, is free. Returns
+    the new value of the variable, ``None`` where no GPU is visible. Call it before anything initialises CUDA.
 
-    Returns
-    -------
-    str or None
-        The new value of ``CUDA_VISIBLE_DEVICES``: the UUID of the GPU where ``nvidia-smi`` reports it, since CUDA and
-        the driver number GPUs differently. ``None`` where no GPU is visible.
+    GPUs are named by UUID where ``nvidia-smi`` reports it: CUDA and the driver number them differently, and SLURM may
+    show each of two jobs its own GPU as number 0.
     """
     global _lock
     if _lock is not None:
@@ -132,24 +128,21 @@ def _lock_first_free(candidates: dict[str, str]) -> tuple[str, FileLock]:
             return candidates[name], lock
         if time.monotonic() - reminded >= REMIND_SECONDS:
             reminded = time.monotonic()
-            holders = "; ".join(describe_holder(lock) for lock in locks.values())
+            holders = "; ".join(map(describe_holder, locks.values()))
             logger.warning("all %d GPUs visible to this job are in use (%s): waiting for one", len(locks), holders)
         time.sleep(POLL_SECONDS)
 
 
-# --- holders of locks -------------------------------------------------------------------------------------------------
-
-
 def write_holder(lock: FileLock) -> None:
     """Write process, host and time beside the file of a lock that this process holds."""
-    holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": datetime.now().isoformat(timespec="seconds")}
-    Path(lock.lock_file + HOLDER_SUFFIX).write_text(json.dumps(holder), encoding="utf-8")
+    since = datetime.now().isoformat(timespec="seconds")
+    holder = f"process {os.getpid()} on {socket.gethostname()}, since {since}"
+    Path(lock.lock_file + HOLDER_SUFFIX).write_text(holder, encoding="utf-8")
 
 
 def describe_holder(lock: FileLock) -> str:
     """Return who holds a lock, such as ``process 123 on host, since 2026-01-31T12:00:00``."""
-    try:
-        holder = json.loads(Path(lock.lock_file + HOLDER_SUFFIX).read_text(encoding="utf-8"))
-        return f"process {holder['pid']} on {holder['host']}, since {holder['since']}"
-    except (OSError, ValueError):
-        return "a process that has just started"
+    holder = ""
+    with suppress(OSError):
+        holder = Path(lock.lock_file + HOLDER_SUFFIX).read_text(encoding="utf-8")
+    return holder or "a process that has just started"

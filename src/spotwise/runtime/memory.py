@@ -15,8 +15,6 @@ from numpy.typing import DTypeLike
 
 from spotwise.errors import SetupError
 
-PROC, CONTROL_GROUPS = Path("/proc"), Path("/sys/fs/cgroup")
-
 
 class Free(NamedTuple):
     """Free bytes, and the resource that limits them."""
@@ -26,12 +24,11 @@ class Free(NamedTuple):
 
 
 def free_host(
-    proc: Path = PROC, control_groups: Path = CONTROL_GROUPS, environment: Mapping[str, str] = os.environ
+    proc: Path = Path("/proc"),
+    control_groups: Path = Path("/sys/fs/cgroup"),
+    environment: Mapping[str, str] = os.environ,
 ) -> Free:
-    """Return the tightest limit on this process's memory.
-
-    File cache counts as free, as the kernel reclaims it.
-    """
+    """Return the tightest limit on this process's memory; file cache, which the kernel reclaims, counts as free."""
     limits = [Free(_kib(proc / "meminfo")["MemAvailable"], "the machine's memory")]
     limits += _of_control_groups(proc, control_groups)
     limits += _of_slurm(proc, environment)
@@ -57,10 +54,8 @@ def mapped(shape: tuple[int, ...], dtype: DTypeLike, scratch: Path | None, what:
             os.posix_fallocate(file.fileno(), 0, size)  # writing to a mapped file on a full disk kills the process
             return np.memmap(file, dtype, "r+", shape=shape)
     except OSError as error:
-        raise SetupError(
-            f"{scratch or tempfile.gettempdir()}: {error.strerror}: too little space for {size / 1e9:.2f} GB of "
-            f"{what}; {remedy}"
-        ) from error
+        where = f"{scratch or tempfile.gettempdir()}: {error.strerror}"
+        raise SetupError(f"{where}: too little space for {size / 1e9:.2f} GB of {what}; {remedy}") from error
 
 
 def _kib(path: Path) -> dict[str, int]:
@@ -94,9 +89,8 @@ def _of_control_groups(proc: Path, mounted: Path) -> Iterator[Free]:
 
 def _of_slurm(proc: Path, environment: Mapping[str, str]) -> Iterator[Free]:
     """Yield what is left of a SLURM job's memory, for clusters that enforce it without control groups."""
-    megabytes = int(environment.get("SLURM_MEM_PER_NODE", 0)) or int(environment.get("SLURM_MEM_PER_CPU", 0)) * int(
-        environment.get("SLURM_CPUS_ON_NODE", 1)
-    )
+    per_cpu, cpus = int(environment.get("SLURM_MEM_PER_CPU", 0)), int(environment.get("SLURM_CPUS_ON_NODE", 1))
+    megabytes = int(environment.get("SLURM_MEM_PER_NODE", 0)) or per_cpu * cpus
     if megabytes:
         used = _kib(proc / "self/status")["VmRSS"]
         yield Free(max(0, 2**20 * megabytes - used), "SLURM's allocation")

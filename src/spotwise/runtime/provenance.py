@@ -56,13 +56,6 @@ def run_record(
         What the run read and wrote.
     snakemake
         Version of Snakemake, which is not installed in the jobs' conda environments.
-
-    Returns
-    -------
-    dict
-        ``spotwise``, ``workflow`` (commit), ``code`` (hash per module), ``software``, ``hardware``, ``config``,
-        ``samples``, ``inputs``, ``labels`` (sha256), ``downloads``, ``tables`` (sha256), ``time`` (jobs and seconds per
-        rule) and ``jobs`` (seconds and device of each).
     """
     devices = training_devices(files.results, files.summaries)
     jobs = measured_jobs(files.results / "benchmarks", devices)
@@ -77,7 +70,10 @@ def run_record(
         "samples": samples,
         "inputs": {sample: _read_json(path)["files"] for sample, path in files.fingerprints.items()},
         "labels": {sample: sha256(path) for sample, path in files.labels.items()},
-        "downloads": {sample: _without_times(_read_json(path)) for sample, path in files.downloads.items()},
+        "downloads": {
+            sample: [{key: value for key, value in file.items() if key != "modified_ns"} for file in _read_json(path)]
+            for sample, path in files.downloads.items()
+        },
         "tables": {Path(path).relative_to(files.results).as_posix(): sha256(path) for path in files.tables},
         "time": {rule: total(measured.values()) for rule, measured in jobs.items()},
         "jobs": jobs,
@@ -87,10 +83,6 @@ def run_record(
 
 def _read_json(path: str | Path) -> object:
     return json.loads(Path(path).read_text(encoding="utf-8"))
-
-
-def _without_times(manifest: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
-    return [{key: value for key, value in file.items() if key != "modified_ns"} for file in manifest]
 
 
 def machine() -> dict[str, object]:
@@ -142,12 +134,12 @@ def measured_jobs(benchmarks: Path, devices: Mapping[str, str]) -> dict[str, dic
 
 
 def _device(job: str, devices: Mapping[str, str]) -> str | None:
-    own = {device for training, device in devices.items() if _contains(job, training) or _contains(training, job)}
+    own = {
+        device
+        for training, device in devices.items()
+        if f"{training}/".startswith(f"{job}/") or f"{job}/".startswith(f"{training}/")
+    }
     return " or ".join(sorted(own or set(devices.values()))) or None
-
-
-def _contains(outer: str, inner: str) -> bool:
-    return f"{inner}/".startswith(f"{outer}/")
 
 
 def total(jobs: Iterable[Mapping]) -> dict[str, float]:
