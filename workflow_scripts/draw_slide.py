@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from spotwise.data import hest
-from spotwise.evaluation.averages import AVERAGED
+from spotwise.evaluation.averages import AVERAGED_COLUMNS
 from spotwise.evaluation.score_files import read_scores
 from spotwise.reporting.figures import style
 from spotwise.reporting.figures.expression_maps import choose_genes, draw_expression_maps
@@ -17,7 +17,7 @@ from spotwise.runtime.job import job
 
 with job(snakemake.log[0]):
     files, params, output = snakemake.input, snakemake.params, snakemake.output
-    tables = (read_scores([path], [*AVERAGED, *DRAWN], params.drawn) for path in files.scores)
+    tables = (read_scores([path], [*AVERAGED_COLUMNS, *DRAWN], params.drawn) for path in files.scores)
     scores = pd.concat(table[table["sample"].eq(snakemake.wildcards.sample)] for table in tables)
     looks = style.predictor_looks(params.predictors, params.drawn)
     draw_profiles(scores, looks, output.profiles_pdf, output.profiles_png)

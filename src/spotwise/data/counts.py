@@ -59,7 +59,7 @@ def clean_counts(
     min_counts
         Minimum counts of a spot, without control features.
     outside
-        ``refuse`` raises an error for spots whose centre lies off the slide, ``drop`` drops up to a tenth of the spots,
+        ``error`` raises an error for spots whose centre lies off the slide, ``drop`` drops up to a tenth of the spots,
         as HEST's own code does.
 
     Returns

@@ -176,7 +176,6 @@ def assemble_fold(
     genes: Sequence[str],
     markers: Sequence[str],
     validation_fraction: float,
-    seed: int = 0,
 ) -> Fold:
     """Join the slides of a fold on its panel and assign a role to every spot.
 
@@ -188,8 +187,8 @@ def assemble_fold(
         All slides of ``plan`` and their patients, by sample id.
     genes, markers
         The panel, and the marker genes in it.
-    validation_fraction, seed
-        Share of spots held out unless validation is a whole slide, and seed of their random choice.
+    validation_fraction
+        Share of spots held out unless validation is a whole slide, the same spots for every seed.
 
     Raises
     ------
@@ -202,7 +201,7 @@ def assemble_fold(
         role = np.full(len(slide.barcode), TEST, dtype=object)
         if sample in plan.train:
             role[:] = TRAIN
-            role[_validation_spots(plan, sample, slide, validation_fraction, seed)] = VAL
+            role[_validation_spots(plan, sample, slide, validation_fraction)] = VAL
         parts.append(
             {
                 "expression": _on_panel(slide, genes, sample, may_lack=sample in plan.test),
@@ -240,12 +239,12 @@ def _on_panel(slide: SlideSpots, genes: Sequence[str], sample: str, may_lack: bo
     return expression
 
 
-def _validation_spots(plan: FoldPlan, sample: str, slide: SlideSpots, fraction: float, seed: int) -> np.ndarray:
-    """Choose the spots of a training slide that are held out for choosing the checkpoint."""
+def _validation_spots(plan: FoldPlan, sample: str, slide: SlideSpots, fraction: float) -> np.ndarray:
+    """Choose the validation spots of a training slide, the same for every seed."""
     n = len(slide.barcode)
     if plan.validation == "spots":
-        number = [seed, plan.fold, plan.train.index(sample)]
-        return np.random.default_rng(number).permutation(n)[: round(fraction * n)]
+        entropy = [0, plan.fold, plan.train.index(sample)]
+        return np.random.default_rng(entropy).permutation(n)[: round(fraction * n)]
     if sample != plan.validation_slide:
         return np.empty(0, dtype=np.int64)
     if plan.validation == "slide":

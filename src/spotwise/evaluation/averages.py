@@ -18,7 +18,7 @@ ROW_KEYS = [*SECTION, "predictor"]
 RUN_FACTS = ["n_folds", "n_seeds", "k", "k_used_min"]
 MARKER_FACTS = ["markers_found", "markers_listed", "markers_missing"]
 # columns of the scores that averages are made of
-AVERAGED = (
+AVERAGED_COLUMNS = (
     *FILE_KEYS,
     *("method", "kind", "k", "k_used", "note", "gene", "pcc"),
     *("rank_mean", "rank_var", "is_marker", "is_measured", "is_constant"),
@@ -29,7 +29,7 @@ GENE_COUNTS = ["n_constant", "n_genes"]
 def read_listed(
     paths: Iterable[str | os.PathLike],
     top: Sequence[int],
-    columns: Sequence[str] = AVERAGED,
+    columns: Sequence[str] = AVERAGED_COLUMNS,
     genes: Sequence[str] = (),
     predictors: Sequence[str] | None = None,
 ) -> pd.DataFrame:
@@ -126,7 +126,7 @@ def read_averages(
     means, genes = [], []
     read: dict[tuple[str, ...], object] = {}
     for path in paths:
-        scores = read_scores([path], AVERAGED)
+        scores = read_scores([path], AVERAGED_COLUMNS)
         for key in scores[ROW_KEYS].drop_duplicates().itertuples(index=False, name=None):
             if key in read:
                 found = f"scores of {', '.join(key)}, as in {read[key]}"
@@ -143,28 +143,28 @@ def mean_columns(sets: Iterable[str]) -> list[str]:
     return [*sets, *(f"{name}_sd_{over}" for name in sets for over in ("folds", "seeds"))]
 
 
-def over_runs(files: pd.DataFrame, keys: list[str], columns: list[str]) -> pd.DataFrame:
+def over_runs(scores: pd.DataFrame, keys: list[str], columns: list[str]) -> pd.DataFrame:
     """Average ``columns`` over slides, then folds, then seeds, with spreads as in `mean_table`.
 
-    ``files`` has a row per prediction file (and gene, for instance), with fold, seed and the ``keys`` to group by. NaN
+    ``scores`` has a row per prediction file (and gene, for instance), with fold, seed and the ``keys`` to group by. NaN
     are left out.
     """
-    folds = files.groupby([*keys, "fold", "seed"])[columns].mean()
-    over_seeds = folds.groupby([*keys, "fold"]).mean()
-    over_folds = folds.groupby([*keys, "seed"]).mean()
+    runs = scores.groupby([*keys, "fold", "seed"])[columns].mean()
+    fold_means = runs.groupby([*keys, "fold"]).mean()
+    seed_means = runs.groupby([*keys, "seed"]).mean()
     parts = [
-        over_folds.groupby(keys).mean(),
-        over_seeds.groupby(keys).std(ddof=1).add_suffix("_sd_folds"),
-        over_folds.groupby(keys).std(ddof=1).add_suffix("_sd_seeds"),
+        seed_means.groupby(keys).mean(),
+        fold_means.groupby(keys).std(ddof=1).add_suffix("_sd_folds"),
+        seed_means.groupby(keys).std(ddof=1).add_suffix("_sd_seeds"),
     ]
     return pd.concat(parts, axis=1)
 
 
 def slide_means(scores: pd.DataFrame, top: Sequence[int]) -> pd.DataFrame:
     """Average each gene set's PCC per prediction file, with gene counts."""
-    files = scores.groupby(FILE_KEYS)
+    by_file = scores.groupby(FILE_KEYS)
     means = {name: scores[mask].groupby(FILE_KEYS)["pcc"].mean() for name, mask in gene_sets(scores, top).items()}
-    counts = {"n_constant": files["is_constant"].sum(), "n_genes": files["is_measured"].sum()}
+    counts = {"n_constant": by_file["is_constant"].sum(), "n_genes": by_file["is_measured"].sum()}
     return pd.DataFrame({**means, **counts}).reset_index()
 
 

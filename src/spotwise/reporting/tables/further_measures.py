@@ -104,13 +104,13 @@ def measure_table(scores: pd.DataFrame, slide_scores: pd.DataFrame, top: int) ->
     """
     listed = scores[gene_sets(scores, [top])[f"HVG_top{top}"]]
     genes = listed.groupby(FILE_KEYS)
-    files = genes[list(GENE_MEASURES)].mean()
+    measures = genes[list(GENE_MEASURES)].mean()
     weighted = listed.assign(explained=listed["explained_variance"] * listed["observed_var"]).groupby(FILE_KEYS)
-    files["explained_variance"] = weighted["explained"].sum() / weighted["observed_var"].sum()
-    files["n_genes"] = scores.groupby(FILE_KEYS)["is_measured"].sum()
-    files = files.join(slide_scores.set_index(FILE_KEYS)[list(SLIDE_METRICS)]).reset_index()
+    measures["explained_variance"] = weighted["explained"].sum() / weighted["observed_var"].sum()
+    measures["n_genes"] = scores.groupby(FILE_KEYS)["is_measured"].sum()
+    measures = measures.join(slide_scores.set_index(FILE_KEYS)[list(SLIDE_METRICS)]).reset_index()
     facts = run_facts(scores).assign(n_slides=scores.groupby(ROW_KEYS)["sample"].nunique())
-    table = over_runs(files, ROW_KEYS, [*MEASURES, "n_genes"]).join(facts).reset_index()
+    table = over_runs(measures, ROW_KEYS, [*MEASURES, "n_genes"]).join(facts).reset_index()
     return table[[*ROW_KEYS, "kind", *mean_columns(MEASURES), "n_genes", "n_slides", *RUN_FACTS, "note"]]
 
 

@@ -32,7 +32,7 @@ DESCRIBED = ["reading", "reconstruction_loss", "masked_fraction", "reconstructio
 # options of CTransPath that define the network with published weights
 NETWORK = ("image_size", "embed_dim", "depths", "heads")
 
-AVERAGED = (
+AVERAGING = (
     "Pearson correlation per gene across the spots of a test slide, averaged over the genes of the set, then slides, "
     "folds and seeds; ± is the standard deviation over folds. HEG and HVG: the measured panel genes with the highest "
     "mean and the highest variance"
@@ -235,14 +235,14 @@ def _over_cohorts(rows: pd.DataFrame, sets: Sequence[str]) -> pd.DataFrame:
 
 def page1(table: pd.DataFrame) -> Page:
     """Lay out `table1`."""
-    legend = (f"{AVERAGED}; marker: the cohort's marker genes that were measured. ", *CONSTANT)
+    legend = (f"{AVERAGING}; marker: the cohort's marker genes that were measured. ", *CONSTANT)
     return _page("table1", "gene expression predicted from H&E", legend, table, {"predictor": "Predictor"})
 
 
 def page2(table: pd.DataFrame) -> Page:
     """Lay out `table2`."""
     legend = (
-        f"{AVERAGED}. K: the number of retrieved spots that retrieval methods average for this list. ",
+        f"{AVERAGING}. K: the number of retrieved spots that retrieval methods average for this list. ",
         *CONSTANT,
     )
     nothing = "No longer gene lists are configured (evaluation.extended)."
@@ -252,7 +252,7 @@ def page2(table: pd.DataFrame) -> Page:
 def page4(table: pd.DataFrame) -> Page:
     """Lay out `table4`."""
     legend = (
-        f"{AVERAGED}. Encoder: which, and whether it was trained here from scratch, fine-tuned from published weights "
+        f"{AVERAGING}. Encoder: which, and whether it was trained here from scratch, fine-tuned from published weights "
         "or left frozen; CMRCNet stands with its largest K. ",
         *CONSTANT,
     )
@@ -267,7 +267,7 @@ def page4(table: pd.DataFrame) -> Page:
 def page5(table: pd.DataFrame) -> Page:
     """Lay out the means over cohorts of `table5`, with remarks on each cohort."""
     legend = (
-        f"{AVERAGED}; marker: the cohort's marker genes that were measured. Means over cohorts; ± is the root mean "
+        f"{AVERAGING}; marker: the cohort's marker genes that were measured. Means over cohorts; ± is the root mean "
         "square of the cohorts' spreads. Masked: fraction of the values set to zero. In the released code of CMRCNet "
         "mask_prob is the fraction kept, so the paper's rows 0.3 and 0.7 may be swapped. Otherwise: further "
         "differences from the first CMRCNet of the run. ",
