@@ -4,7 +4,7 @@
 rule noise_ceiling:
     input:
         counts="<results>/samples/{sample}/counts.h5ad",
-        patches=plan.patches,
+        patches=plan.sample_patches,
     output:
         ceiling="<results>/samples/{sample}/ceiling.tsv",
     log:
@@ -41,7 +41,7 @@ rule score:
     resources:
         mem_mb=times_attempt(4000),
     params:
-        predictions=plan.predictions,
+        files=plan.predictions,  # inside that folder
         top=config["evaluation"]["top"],
         code=plan.code("score"),
     message:
@@ -76,7 +76,7 @@ use rule score as score_retrieval with:
     resources:
         mem_mb=times_attempt(8000),
     params:
-        predictions=plan.predictions,
+        files=plan.predictions,  # inside that folder
         seeds=plan.seeds,
         top=config["evaluation"]["top"],
         code=plan.code("score"),
@@ -84,12 +84,12 @@ use rule score as score_retrieval with:
 
 rule fingerprint_sample:
     input:
-        data="<data>/st/{sample}.h5ad",
+        raw_counts="<data>/st/{sample}.h5ad",
         metadata="<data>/metadata/{sample}.json",
-        image=lambda wildcards: plan.slide_to_cut(wildcards) or plan.patches(wildcards),
-        record=lambda wildcards: plan.downloaded([wildcards.sample]),
+        image=lambda wildcards: plan.slide_to_cut(wildcards) or plan.sample_patches(wildcards),
+        manifest=lambda wildcards: plan.downloaded([wildcards.sample]),
         counts="<results>/samples/{sample}/counts.h5ad",
-        patches=plan.patches,
+        patches=plan.sample_patches,
         thumbnail="<results>/samples/{sample}/thumbnail.png",
     output:
         fingerprint="<results>/samples/{sample}/fingerprint.json",

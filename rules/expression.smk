@@ -6,7 +6,7 @@ rule prepare_expression:
         counts="<data>/st/{sample}.h5ad",
         metadata=plan.metadata,
         slide=plan.slide_to_cut,
-        record=lambda wildcards: plan.downloaded([wildcards.sample]),
+        manifest=lambda wildcards: plan.downloaded([wildcards.sample]),
     output:
         counts="<results>/samples/{sample}/counts.h5ad",
         lognorm="<results>/samples/{sample}/lognorm.h5ad",

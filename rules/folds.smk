@@ -5,7 +5,7 @@ rule assemble_fold:
     input:
         counts=collect("<results>/samples/{sample}/counts.h5ad", sample=plan.fold_samples),
         lognorm=collect("<results>/samples/{sample}/lognorm.h5ad", sample=plan.fold_samples),
-        patches=plan.patches,
+        patches=plan.fold_patches,
     output:
         markers="<results>/folds/{cohort}/{protocol}/fold{fold}/markers.tsv",
         fold="<results>/folds/{cohort}/{protocol}/fold{fold}/fold.h5",

@@ -27,8 +27,8 @@ rule extract_patches:
 
 rule embed_patches:
     input:
-        patches=plan.patches,
-        checkpoint=plan.checkpoint,
+        patches=plan.sample_patches,
+        encoder_weights=plan.encoder_weights,
     output:
         embedding="<results>/embeddings/{encoder}/{sample}.h5",
     log:

@@ -18,7 +18,7 @@ rule predict:
             file=plan.training_fold,
             allow_missing=True,
         ),
-        patches=plan.patches,
+        patches=plan.cohort_patches,
         embeddings=collect(
             "<results>/embeddings/{encoder}/{sample}.h5", encoder=plan.encoder, sample=plan.embedded_samples
         ),
@@ -51,6 +51,7 @@ rule predict:
         "../workflow_scripts/predict.py"
 
 
+# Methods on frozen features need no torch; the patches are there for the others
 use rule predict as predict_frozen with:
     log:
         "<results>/logs/predict_frozen/{cohort}/{protocol}/{method}.log",

@@ -120,6 +120,7 @@ rule costs:
         mem_mb=times_attempt(2000),
     params:
         models=list(plan.models.values()),
+        # No input: the times that Snakemake noted, which a run of an older workflow may lack
         benchmarks=[f"{plan.results}/benchmarks/{model}.tsv" for model in plan.timed_models],
         embeddings=plan.embedding_benchmarks,
         methods=list(config["methods"]),

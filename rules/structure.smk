@@ -38,7 +38,7 @@ use rule train as train_structure with:
         fold=f"{STRUCTURE}/inputs/{{scope}}.h5",
         patches=structure.scope_patches,
         embeddings=[],
-        checkpoint=plan.checkpoint,
+        encoder_weights=plan.encoder_weights,
     output:
         weights=f"{STRUCTURE}/models/{{method}}/{{scope}}/seed{{seed}}/weights.safetensors",
         model=f"{STRUCTURE}/models/{{method}}/{{scope}}/seed{{seed}}/model.json",
@@ -62,10 +62,12 @@ use rule train as train_structure with:
         "Train {wildcards.method} on {wildcards.scope} ({wildcards.cohort}), seed {wildcards.seed}"
 
 
+# A retrieval method's model and fold lie in <results>/models and <results>/folds, where the slide is tested; a clustering
+# method's in <results>/structure
 rule embed_joint:
     input:
         fold=structure.fold,
-        patches=plan.patches,
+        patches=plan.sample_patches,
         model=structure.model_files,
     output:
         space=SPACE,
@@ -98,7 +100,7 @@ rule embed_joint:
 rule derive_spaces:
     input:
         lognorm="<results>/samples/{sample}/lognorm.h5ad",
-        patches=plan.patches if plan.has_images else [],
+        patches=plan.sample_patches if plan.has_images else [],
         features=(
             f"<results>/embeddings/{structure.settings.get('encoder')}/{{sample}}.h5"
             if structure.needs_embedding
@@ -284,7 +286,7 @@ rule draw_structure:
         thumbnail="<results>/samples/{sample}/thumbnail.png" if plan.has_images else [],
         metadata=plan.metadata,
         labels=structure.labels_of_cohort,
-        cohort=collect("<results>/samples/{sample}/lognorm.h5ad", sample=structure.cohort_slides),
+        lognorms=collect("<results>/samples/{sample}/lognorm.h5ad", sample=structure.cohort_slides),
     output:
         **figure(
             "domains",
@@ -338,7 +340,7 @@ rule draw_cohort_umap:
         umap=f"{STRUCTURE}/umap.tsv",
         domains=collect(f"{STRUCTURE}/{{sample}}/domains.parquet", sample=structure.cohort_slides, allow_missing=True),
         labels=structure.labels_of_cohort,
-        cohort=collect("<results>/samples/{sample}/lognorm.h5ad", sample=structure.cohort_slides),
+        lognorms=collect("<results>/samples/{sample}/lognorm.h5ad", sample=structure.cohort_slides),
     output:
         **figure(
             "umap",
@@ -378,7 +380,7 @@ rule structure_page:
         spaces=structure.slide_spaces,
         figures=[f"{FIGURES_OF_STRUCTURE}/{{sample}}_{name}.png" for name in ("domains", "umap", "variable_genes")],
         labels=structure.labels_of_cohort,
-        cohort=collect("<results>/samples/{sample}/lognorm.h5ad", sample=structure.cohort_slides),
+        lognorms=collect("<results>/samples/{sample}/lognorm.h5ad", sample=structure.cohort_slides),
     output:
         page=report(
             f"{STRUCTURE}/{{sample}}/page.html",

@@ -14,7 +14,7 @@ rule train:
         embeddings=collect(
             "<results>/embeddings/{encoder}/{sample}.h5", encoder=plan.encoder, sample=plan.embedded_samples
         ),
-        checkpoint=plan.checkpoint,
+        encoder_weights=plan.encoder_weights,
     output:
         weights=f"{MODEL}/weights.safetensors",
         model=f"{MODEL}/model.json",

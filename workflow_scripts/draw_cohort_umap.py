@@ -10,7 +10,7 @@ from spotwise.structure.structure_tables import read_structure_table
 
 with job(snakemake.log[0]):
     files, params = snakemake.input, snakemake.params
-    labels = labels_of_slides(params.slides, files.cohort, files.labels, params.column, params.unknown)
+    labels = labels_of_slides(params.slides, files.lognorms, files.labels, params.column, params.unknown)
     domains = {
         sample: domains_in(pd.read_parquet(path), params.space, params.seed)
         for sample, path in zip(params.slides, files.domains, strict=True)
@@ -22,6 +22,6 @@ with job(snakemake.log[0]):
         classes_of(labels.values()),
         params.space,
         snakemake.wildcards.cohort,
-        snakemake.output.pdf,
-        snakemake.output.png,
+        snakemake.output.umap_pdf,
+        snakemake.output.umap_png,
     )

@@ -16,7 +16,7 @@ with job(snakemake.log[0]):
     files, params, output = snakemake.input, snakemake.params, snakemake.output
     sample, reference = snakemake.wildcards.sample, params.spaces[0]
     heading = f"{sample} ({snakemake.wildcards.cohort})"
-    labels = labels_of_slides(params.slides, files.cohort, files.labels, params.column, params.unknown)
+    labels = labels_of_slides(params.slides, files.lognorms, files.labels, params.column, params.unknown)
     classes, own = classes_of(labels.values()), labels.get(sample)
     table = pd.read_parquet(files.domains)
     domains = domains_in(table, reference, params.seed)

@@ -8,7 +8,7 @@ from spotwise.runtime.job import job
 
 with job(snakemake.log[0]) as logger:
     found = fingerprint(
-        [snakemake.input.data, snakemake.input.metadata, snakemake.input.image],
+        [snakemake.input.raw_counts, snakemake.input.metadata, snakemake.input.image],
         snakemake.input.thumbnail,
         anndata.read_h5ad(snakemake.input.counts),
         snakemake.input.patches,

@@ -31,7 +31,7 @@ def sweep():
 
 with job(snakemake.log[0]):
     scores, slides = [], []
-    for path in snakemake.params.predictions:
+    for path in snakemake.params.files:
         prediction = read_prediction(path)
         scores.append(score_prediction(prediction))
         slides.append(slide_scores(prediction, scores[-1], snakemake.params.top))

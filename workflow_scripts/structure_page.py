@@ -16,7 +16,7 @@ from spotwise.structure.structure_tables import read_structure_table
 with job(snakemake.log[0]):
     files, params = snakemake.input, snakemake.params
     sample = snakemake.wildcards.sample
-    labels = labels_of_slides(params.slides, files.cohort, files.labels, params.column, params.unknown)
+    labels = labels_of_slides(params.slides, files.lognorms, files.labels, params.column, params.unknown)
     domains = domains_in(pd.read_parquet(files.domains), next(iter(params.kinds)), params.seed)
     slide = StructureResults(
         cohort=snakemake.wildcards.cohort,

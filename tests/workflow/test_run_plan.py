@@ -26,7 +26,7 @@ def test_a_slide_or_a_patient_is_left_out(plan):
     assert plan.training_samples(fold) == ["A1", "A2"]
     assert plan.fold_samples(fold) == ["A1", "A2", "B1"]
     assert plan.fold_patients(fold) == {"A1": "a", "A2": "a", "B1": "b"}
-    assert plan.patches(fold) == [f"results/r/samples/{sample}/patches.h5" for sample in ("A1", "A2", "B1")]
+    assert plan.fold_patches(fold) == [f"results/r/samples/{sample}/patches.h5" for sample in ("A1", "A2", "B1")]
 
 
 def test_a_method_has_a_predictor_for_each_k_and_matching(plan):

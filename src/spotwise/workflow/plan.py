@@ -1,6 +1,7 @@
 """The plan of a run: samples, folds, methods and predictors, and the lists that rules cannot write down themselves.
 
-Rules show paths as literals and ask :class:`Plan` for the names in them. Functions whose argument is ``w`` take
+Rules show paths as literals and ask :class:`Plan` for the names in them, or for a path that depends on the
+configuration. Functions whose argument is ``w`` take
 Snakemake's wildcards, or any object with the same attributes.
 """
 
@@ -146,11 +147,17 @@ class Plan:
             for sample in samples
         ]
 
-    def patches(self, w: Wildcards) -> str | list[str]:
-        """Return the patches of a sample, of a fold's slides or of a cohort."""
-        if w.get("sample"):
-            return self.patches_of([w.sample])[0]
-        return self.patches_of(self.fold_samples(w) if w.get("fold") else self.samples_of[w.cohort])
+    def sample_patches(self, w: Wildcards) -> str:
+        """Return the patches of a sample."""
+        return self.patches_of([w.sample])[0]
+
+    def fold_patches(self, w: Wildcards) -> list[str]:
+        """Return the patches of a fold's slides."""
+        return self.patches_of(self.fold_samples(w))
+
+    def cohort_patches(self, w: Wildcards) -> list[str]:
+        """Return the patches of a cohort."""
+        return self.patches_of(self.samples_of[w.cohort])
 
     def slide(self, w: Wildcards) -> str:
         """Return the slide of a sample."""
@@ -256,7 +263,7 @@ class Plan:
         """Return how a method is trained."""
         return self.decisive_training | self.config["methods"][w.method]["training"]
 
-    def checkpoint(self, w: Wildcards) -> str | list:
+    def encoder_weights(self, w: Wildcards) -> str | list:
         """Return the local file with the weights of a frozen encoder, or that a method's encoder starts from."""
         if w.get("encoder"):
             return self.config["encoders"][w.encoder]["checkpoint"] or []
