@@ -52,15 +52,9 @@ def baseline_space(name: str, slide: SlideSpots, seed: int, features: str | Path
     """Compute one of `BASELINE_SPACES` for one slide.
 
     ``Expression`` is the PCA (`COMPONENTS`) of the log-normalised `VARIABLE_GENES` most variable genes,
-    ``SmoothedExpression`` that of the same genes after `smooth`, ``Image`` the PCA of the frozen encoder's features.
-    ``Concatenation`` holds ``Image`` beside ``Expression`` with the same total variance.
-
-    Parameters
-    ----------
-    seed
-        Recorded in the space; a baseline does not depend on it.
-    features
-        ``embeddings/{encoder}/{sample}.h5``, for baselines with an image.
+    ``SmoothedExpression`` that of the same genes after `smooth`, ``Image`` the PCA of ``features``, a slide's file of
+    frozen features. ``Concatenation`` holds ``Image`` beside ``Expression`` with the same total variance. The seed is
+    recorded, and a baseline does not depend on it.
     """
     pretrained = None
     with threadpool_limits(1):  # the number of threads decides the last bits

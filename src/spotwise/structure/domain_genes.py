@@ -17,10 +17,9 @@ COLUMNS = {"names": "gene", "logfoldchanges": "log2_fold_change", "scores": "sco
 def domain_genes(
     expression: sparse.spmatrix | np.ndarray, genes: Sequence[str], domains: np.ndarray, source: object
 ) -> pd.DataFrame:
-    """Test every gene in every domain against all other spots.
+    """Test every gene in every domain against all other spots by scanpy's rank-sum test.
 
-    This is scanpy's Wilcoxon rank-sum test with correction for ties. `variable_genes.CIRCULAR` applies to domains of a
-    space made of expression.
+    Ties are corrected for. `variable_genes.CIRCULAR` applies to domains of a space made of expression.
 
     Parameters
     ----------

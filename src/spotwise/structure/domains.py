@@ -33,22 +33,19 @@ PAS_OTHERS = 6
 def domains_of_slide(
     runs: Sequence[tuple[object, Space, int]], spatial: np.ndarray, labels: np.ndarray, n_domains: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Find the domains of one slide in several spaces, and score them.
+    """Find the domains of one slide in several spaces and their halves, and score them.
 
     Parameters
     ----------
     runs
-        File of each space, for error messages, its contents, and the seed of the clusterings. The halves of a model's
-        space are scored as well (`Space.parts`).
+        File of each space, for error messages, its contents, and the seed of the clusterings.
     spatial, labels
         Centres and labels of the spots of the first space, see `score_domains`.
 
     Returns
     -------
-    domains
-        The rows of `find_domains` of every space and half.
-    scores
-        A row per space, seed, clustering and refinement, with what `score_domains` returns.
+    domains, scores
+        The rows of `find_domains`, and a row of `score_domains` per space, seed, clustering and refinement.
 
     Raises
     ------
@@ -76,14 +73,7 @@ def domains_of_slide(
 def find_domains(space: Space, spatial: np.ndarray, n_domains: int, seed: int, source: object) -> pd.DataFrame:
     """Find the domains of one slide in one space by both clusterings, raw and refined.
 
-    Parameters
-    ----------
-    spatial
-        (N, 2) spot centres, any unit.
-    seed
-        Seed of k-means and Leiden.
-    source
-        File of the space, for error messages.
+    ``spatial`` are (N, 2) spot centres, any unit; ``seed`` is that of k-means and Leiden; errors name ``source``.
 
     Returns
     -------
@@ -191,12 +181,7 @@ def score_domains(
 ) -> dict[str, float | int]:
     """Score domains (N,) against labels, in their space and on the slide.
 
-    Parameters
-    ----------
-    embedding, spatial
-        (N, D) the space of the domains, and (N, 2) the spot centres.
-    labels
-        (N,) str, `UNLABELLED` without a label.
+    ``embedding`` (N, D) is the space of the domains; ``labels`` (N,) are `UNLABELLED` without a label.
 
     Returns
     -------

@@ -39,17 +39,10 @@ def umap(embedding: np.ndarray) -> np.ndarray:
 
 
 def organise(spaces: Mapping[str, Space]) -> pd.DataFrame:
-    """Lay out the spots of a space's slides in one plane.
+    """Lay out the spots of a space's slides (sample -> space) in one plane.
 
-    Parameters
-    ----------
-    spaces
-        Sample -> space. Several samples require one model that embedded them all, as other spaces have no common axes.
-
-    Returns
-    -------
-    DataFrame
-        ``sample``, ``barcode``, ``umap1``, ``umap2``; slides and spots keep their order.
+    Several slides require one model that embedded them all, as other spaces have no common axes. The table has
+    ``sample``, ``barcode``, ``umap1`` and ``umap2`` in the order of slides and spots.
     """
     plane = umap(np.concatenate([space.embedding for space in spaces.values()]))
     return pd.DataFrame(

@@ -15,20 +15,11 @@ from spotwise.runtime import hdf5
 
 @dataclass(frozen=True)
 class Space:
-    """An embedding of the spots of one slide.
+    """An embedding (N, D) float32 of the spots ``barcode`` (N,) of one slide.
 
-    Attributes
-    ----------
-    embedding
-        (N, D) float32.
-    barcode
-        (N,) str as object, the spots.
-    name, seed
-        Name of the space, and seed of its training; the first seed of the run for a baseline.
-    halves
-        Numbers of columns from the image and from the expression, if a model embeds them separately.
-    pretrained
-        Whether the image encoder had its published weights; ``None`` without an image.
+    ``seed`` is that of the training, for a baseline the first of the run. ``halves`` are the numbers of columns from
+    the image and from the expression, if a model embeds them separately. ``pretrained`` says whether the image encoder
+    had its published weights, and is ``None`` without an image.
     """
 
     embedding: np.ndarray

@@ -105,14 +105,8 @@ def moran_null(expression: np.ndarray, adjacent: sparse.csr_array) -> scipy.stat
 
     I is a sum of products over pairs of adjacent spots. Its powers are sums over two and three pairs, classified by the
     spots that they share: each class is counted on the array, and has the expectation of a product of powers of the
-    values of distinct spots (`_distinct_products`).
-
-    Parameters
-    ----------
-    expression
-        Spots x genes (N, G), finite, none constant.
-    adjacent
-        (N, N) symmetric, 1.0 for adjacent spots, nothing on the diagonal.
+    values of distinct spots (`_distinct_products`). No gene of ``expression`` (N, G) is constant; ``adjacent`` is as
+    from `adjacency`.
     """
     values = expression - expression.mean(axis=0)
     values /= np.linalg.norm(values, axis=0)
@@ -172,11 +166,8 @@ def _distinct_products(values: np.ndarray) -> Callable[..., np.ndarray]:
 def gene_agreement(spatial: pd.DataFrame, of_domains: pd.DataFrame) -> dict[str, float | int | None]:
     """Compare spatially variable genes with those that separate domains.
 
-    Parameters
-    ----------
-    spatial, of_domains
-        From `spatially_variable_genes` and, of the same genes, `domain_genes.domain_genes`. A gene with q <
-        `SIGNIFICANT` in any domain separates the domains.
+    The tables are those of `spatially_variable_genes` and, of the same genes, `domain_genes.domain_genes`. A gene with
+    q < `SIGNIFICANT` in any domain separates the domains.
 
     Returns
     -------
@@ -186,11 +177,6 @@ def gene_agreement(spatial: pd.DataFrame, of_domains: pd.DataFrame) -> dict[str,
         one list for genes on the other, with 1/2 added to each count (Haldane) so that it is finite; ``fisher_p``, the
         probability of so large an overlap of independent lists; ``spearman`` between I and the gene's largest absolute
         score in a domain. ``None`` where a number is undefined.
-
-    Raises
-    ------
-    ValueError
-        The two tables hold different genes.
     """
     strongest = of_domains.assign(score=of_domains["score"].abs()).groupby("gene").agg({"score": "max", "q": "min"})
     if set(strongest.index) != set(spatial["gene"]):
