@@ -32,14 +32,8 @@ def embed_fold(
 ) -> tuple[Embeddings, Embeddings]:
     """Embed the expression of all training spots and the patches of all test spots of a fold.
 
-    Parameters
-    ----------
-    model
-        Folder of a trained retrieval method.
-    fold, patches
-        The fold of the training, and ``patches.h5`` of its test slides by sample.
-    device, threads
-        As in training.
+    ``model`` is the folder of a retrieval method that was trained on ``fold``, and ``patches`` are files of the test
+    slides by sample.
 
     Returns
     -------
@@ -67,19 +61,13 @@ def embed_patches(
 
     Parameters
     ----------
-    patches
-        ``patches.h5``.
-    encoder
-        Name of the encoder, see :func:`spotwise.models.encoders.frozen_encoder`.
-    pretrained
-        ``no``, ``if_available`` or ``required``. Without weights the encoder is random, from seed 0.
+    encoder, pretrained, checkpoint
+        As in :func:`spotwise.models.encoders.frozen_encoder`. Without weights the encoder is random, from seed 0.
     device, threads
         As in training.
     output
         HDF5: ``embedding`` (N, D) float32 and ``barcode``, row by row as in ``patches``; attributes ``encoder`` and
         ``pretrained``.
-    checkpoint
-        A local file to take the encoder's published weights from, ``""`` for none.
     """
     read_patches_index(patches)  # refuses a malformed file before the encoder is downloaded
     on = devices.choose(device)

@@ -57,23 +57,19 @@ def predict_test_slides(
     predictors
         ``name``, ``k`` and ``matching`` (``average`` or ``weighted``) of each predictor. Only retrieval methods have
         more than one, and only they read ``k`` and ``matching``.
-    method
-        Name of the method's configuration entry.
-    seed
-        Seed to note in the predictions.
+    method, seed
+        Configuration entry and seed to note in the predictions.
     device, threads
         As in training.
-    output
-        Folder for ``{predictor}/{sample}.h5ad``.
-    bank, queries
-        Output files for the embeddings of a retrieval method, ``.safetensors``.
+    output, bank, queries
+        Folder for ``{predictor}/{sample}.h5ad``, and files for the embeddings of a retrieval method, ``.safetensors``.
 
     Raises
     ------
     InputError
-        When there is no model in the folder, or the fold has another panel.
+        There is no model in the folder, or the fold has another panel.
     SetupError
-        When the frozen encoder had other weights in training than for a test slide, or there is no GPU.
+        The frozen encoder had other weights in training than for a test slide, or there is no GPU.
     """
     description = read_description(model)
     truth, training = read_fold(fold), read_fold(training_fold)
@@ -85,61 +81,28 @@ def predict_test_slides(
     else:
         predictions = _by_retrieval(model, training, patches, predictors, device, threads, bank, queries)
     for predictor, sample, predicted, top_k, used in predictions:
-        write_prediction(
-            output / predictor / f"{sample}.h5ad",
-            truth,
-            sample,
-            predicted,
-            {
-                "predictor": predictor,
-                "method": method,
-                "kind": "method",
-                "k": top_k,
-                "k_used": used,
-                "seed": seed,
-                "note": description.note,
-            },
-        )
+        made = {"predictor": predictor, "method": method, "kind": "method", "k": top_k, "k_used": used}
+        made |= {"seed": seed, "note": description.note}
+        write_prediction(output / predictor / f"{sample}.h5ad", truth, sample, predicted, made)
 
 
 def predict_by_controls(
     fold: Path, ceilings: Mapping[str, Path], controls: Sequence[str], seed: int, output: Path
 ) -> None:
-    """Predict every test slide of a fold by every control.
+    """Predict every test slide of a fold by every control, by registry key.
 
-    Parameters
-    ----------
-    fold
-        ``fold.h5``.
-    ceilings
-        ``ceiling.tsv`` of the test slides by sample, for the control ``NoiseCeiling``; otherwise empty.
-    controls
-        Registry keys.
-    seed
-        Seed of the random controls.
-    output
-        Folder for ``{control}/{sample}.h5ad``.
+    ``ceilings`` are ``ceiling.tsv`` of the test slides by sample, for the control ``NoiseCeiling``, otherwise empty.
+    Files are ``{control}/{sample}.h5ad`` below ``output``.
     """
     content = read_fold(fold)
     for sample in _tested(content):
         ceiling = read_ceiling(ceilings[sample], content.genes) if ceilings else None
         for name in controls:
             control = load(name)()
-            write_prediction(
-                output / name / f"{sample}.h5ad",
-                content,
-                sample,
-                control.predict(content, sample, seed, ceiling),
-                {
-                    "predictor": name,
-                    "method": name,
-                    "kind": "control",
-                    "k": 0,
-                    "k_used": 0,
-                    "seed": seed,
-                    "note": control.note(content, sample),
-                },
-            )
+            predicted = control.predict(content, sample, seed, ceiling)
+            made = {"predictor": name, "method": name, "kind": "control", "k": 0, "k_used": 0}
+            made |= {"seed": seed, "note": control.note(content, sample)}
+            write_prediction(output / name / f"{sample}.h5ad", content, sample, predicted, made)
 
 
 def read_ceiling(path: str | Path, genes: Sequence[str]) -> np.ndarray:
@@ -198,11 +161,7 @@ def _by_regression(
 
 
 def _by_frozen(
-    model: Path,
-    fold: Fold,
-    embeddings: Mapping[str, Path],
-    predictors: Sequence[Mapping[str, object]],
-    threads: int,
+    model: Path, fold: Fold, embeddings: Mapping[str, Path], predictors: Sequence[Mapping[str, object]], threads: int
 ) -> Iterator[Prediction]:
     loaded = load_model(model)
     fitted = loaded.description.fitted

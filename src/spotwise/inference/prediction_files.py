@@ -36,40 +36,22 @@ def evaluated_genes(fold: Fold, sample: str) -> pd.DataFrame:
 def write_prediction(
     path: str | Path, fold: Fold, sample: str, predicted: np.ndarray, provenance: dict[str, object]
 ) -> None:
-    """Write a prediction ``.h5ad``.
+    """Write a prediction ``.h5ad`` of one test slide.
 
-    Parameters
-    ----------
-    path
-        Output file.
-    fold
-        The fold, with the truth of its test slide.
-    sample
-        The test slide.
-    predicted
-        (N, G) float32 log-normalised expression of its spots, in the order of ``fold``.
-    provenance
-        Fields of `constants.RUN_FIELDS` that ``fold`` and ``sample`` do not give, such as predictor and seed.
+    ``predicted`` (N, G) is log-normalised expression of the slide's spots in the order of ``fold``. ``provenance``
+    holds the fields of `constants.RUN_FIELDS` that ``fold`` and ``sample`` do not give, such as predictor and seed.
     """
     rows = fold.rows(TEST, sample=sample)
     if predicted.shape != (len(rows), len(fold.genes)):
         raise ValueError(f"{predicted.shape} predicted for {len(rows)} spots of {sample} and {len(fold.genes)} genes")
-    observed = fold.expression[rows]
+    of_fold = {"cohort": fold.cohort, "protocol": fold.protocol, "fold": fold.fold}
     content = anndata.AnnData(
         X=predicted.astype(np.float32),
         obs=pd.DataFrame(index=pd.Index(fold.barcode[rows], name="barcode")),
         var=evaluated_genes(fold, sample),
         obsm={SPATIAL: fold.spatial[rows]},
-        layers={OBSERVED: observed},
-        uns={
-            PROVENANCE: {
-                "cohort": fold.cohort,
-                "protocol": fold.protocol,
-                "fold": fold.fold,
-                "sample": sample,
-                **provenance,
-            }
-        },
+        layers={OBSERVED: fold.expression[rows]},
+        uns={PROVENANCE: {**of_fold, "sample": sample, **provenance}},
     )
     write_anndata(path, content, "gzip")
 
@@ -123,12 +105,7 @@ def check_prediction(prediction: anndata.AnnData, source: object) -> None:
 
 
 def read_slide(paths: Mapping[str, str | os.PathLike]) -> dict[str, anndata.AnnData]:
-    """Read several predictors' predictions of one slide, with spots and genes in the order of the first.
-
-    Parameters
-    ----------
-    paths
-        Predictor -> prediction file; same test slide, same fold, so the same spots and panel.
+    """Read several predictors' files of one slide, with spots and genes in the order of the first.
 
     Raises
     ------

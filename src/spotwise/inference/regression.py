@@ -10,7 +10,7 @@ import torch
 
 from spotwise.constants import TEST
 from spotwise.data.folds import Fold
-from spotwise.inference.trained_models import TrainedModel, load_model
+from spotwise.inference.trained_models import load_model
 from spotwise.runtime import devices
 from spotwise.training.dataset import Spots
 
@@ -26,7 +26,7 @@ def predict_slides(
     device: str,
     threads: int,
 ) -> dict[str, np.ndarray]:
-    """Predict test slides, whose measured expression is not read.
+    """Predict expression (N, G) float32 of test slides by sample, without reading what was measured.
 
     Parameters
     ----------
@@ -38,44 +38,28 @@ def predict_slides(
         Embedded patches of the fold's slides by sample, for methods that use the features of a frozen encoder.
     device, threads
         As in training.
-
-    Returns
-    -------
-    dict
-        Expression (N, G) float32 by sample.
     """
     on = devices.choose(device)
     devices.make_deterministic(threads)
     loaded = load_model(model, on)
     loaded.check_encoder(embeddings)
-    return {
-        sample: _predict_slide(loaded, fold, sample, path, embeddings, on, scratch=model)
-        for sample, path in patches.items()
-    }
-
-
-def _predict_slide(
-    model: TrainedModel,
-    fold: Fold,
-    sample: str,
-    patches: Path,
-    embeddings: Mapping[str, Path],
-    device: torch.device,
-    scratch: Path,
-) -> np.ndarray:
-    spots = Spots(
-        fold,
-        fold.rows(TEST, sample=sample),
-        {sample: patches},
-        device,
-        context=model.method.options.context,
-        observed=False,
-        exemplar_rows=fold.bank,
-        embeddings=embeddings,
-        scratch=scratch,
-    )
-    predicted = np.full((len(spots), len(fold.genes)), np.nan, dtype=np.float32)
-    with torch.inference_mode():
-        for index in spots.fixed_batches(AT_ONCE):
-            predicted[index.numpy()] = model.method.predict(spots.batch(index)).float().cpu().numpy()
-    return predicted
+    predictions = {}
+    for sample, path in patches.items():
+        spots = Spots(
+            fold,
+            fold.rows(TEST, sample=sample),
+            {sample: path},
+            on,
+            context=loaded.method.options.context,
+            observed=False,
+            exemplar_rows=fold.bank,
+            embeddings=embeddings,
+            scratch=model,
+        )
+        predicted = np.full((len(spots), len(fold.genes)), np.nan, dtype=np.float32)
+        with torch.inference_mode():
+            for index in spots.fixed_batches(AT_ONCE):
+                predicted[index.numpy()] = loaded.method.predict(spots.batch(index)).float().cpu().numpy()
+        predictions[sample] = predicted
+        del spots  # frees the patches before those of the next slide are read
+    return predictions

@@ -22,14 +22,8 @@ from spotwise.runtime.files import atomic
 class Embeddings:
     """Embedded spots, of a bank or of queries.
 
-    Attributes
-    ----------
-    unit
-        (M, D) float32, L2-normalised.
-    length
-        (M,) float32, what the rows were divided by.
-    row
-        (M,) int64 rows of ``fold.h5``.
+    ``unit`` (M, D) float32 are L2-normalised rows, ``length`` (M,) float32 what they were divided by, and ``row`` (M,)
+    int64 the rows of ``fold.h5``.
     """
 
     unit: np.ndarray
@@ -62,23 +56,12 @@ def read_embeddings(path: str | Path) -> Embeddings:
 
 
 def distance_weights(queries: Embeddings, bank: Embeddings, matches: np.ndarray) -> np.ndarray:
-    """Compute the weights of BLEEP's ``weighted`` matching.
+    """Compute the weights (Q, k) of the ``matches`` (Q, k) in BLEEP's ``weighted`` matching.
 
     As in its inference notebook: exp(-(d - d_top + 1)) with d the squared distances of the embeddings before they are
     normalised, and d_top that of the match with the best cosine, which need not be the nearest. With layer-normalised
-    embeddings of 256 dimensions the distances are so large that one match takes nearly all of the weight.
-
-    Parameters
-    ----------
-    queries, bank
-        Q and M embedded spots.
-    matches
-        (Q, k) rows of the bank.
-
-    Returns
-    -------
-    ndarray
-        (Q, k) float32 that sum to 1 over each query's matches.
+    embeddings of 256 dimensions the distances are so large that one match takes nearly all of the weight. Weights are
+    float32 and sum to 1.
     """
     cosine = np.einsum("qd,qkd->qk", queries.unit, bank.unit[matches]).astype(np.float64)
     own, other = queries.length[:, None].astype(np.float64), bank.length[matches].astype(np.float64)
@@ -96,16 +79,12 @@ def retrieve(
 
     Parameters
     ----------
-    queries, bank
-        Q and M embedded spots.
     expression
         (M, G) log-normalised expression of the bank's spots.
     top_k
         Spots to average; a smaller bank is used whole.
     weighted
         Whether to weight matches by :func:`distance_weights`.
-    threads
-        Number of threads.
 
     Returns
     -------

@@ -38,17 +38,12 @@ class TrainedModel:
     weights: Mapping[str, np.ndarray] | None = None
 
     def check_encoder(self, embeddings: Mapping[str, Path]) -> None:
-        """Check that the features of slides come from the encoder weights of the training.
-
-        Parameters
-        ----------
-        embeddings
-            Embedded patches by sample.
+        """Check that the features of slides, by sample, come from the encoder weights of the training.
 
         Raises
         ------
         SetupError
-            When the encoder had its published weights in training but not for a slide, or the other way round.
+            The encoder had its published weights in training but not for a slide, or the other way round.
         """
         for sample, path in embeddings.items():
             if pretrained({sample: path}) != self.description.pretrained:
@@ -58,7 +53,7 @@ class TrainedModel:
 
 
 def load_model(folder: str | Path, device: str | torch.device = "cpu") -> TrainedModel:
-    """Load a trained model from its folder.
+    """Load a trained model of any kind from its folder, without a download.
 
     Parameters
     ----------
@@ -67,15 +62,10 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> Traine
     device
         Where a network is put.
 
-    Returns
-    -------
-    TrainedModel
-        Of any kind. Nothing is downloaded: all weights come from the folder.
-
     Raises
     ------
     InputError
-        When the folder holds no trained model, or that of another version.
+        The folder holds no trained model, or that of another version.
 
     Examples
     --------
