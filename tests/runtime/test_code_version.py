@@ -204,3 +204,10 @@ for x in y:
         '{}'
 """
     assert hash_of(nested.format("a", "b")) == hash_of(nested.format("c", "d"))
+
+
+def test_a_new_entry_of_the_registry_changes_no_hash_but_its_code_does(hash_of):
+    registry = 'REGISTRY: Mapping[str, Entry] = {"Ridge": Entry("frozen")}\n\n\ndef load(name):\n    return name\n'
+    longer = registry.replace("}", ', "Mine": Entry("regression")}')
+    assert hash_of(registry) == hash_of(longer)
+    assert hash_of(registry) != hash_of(registry.replace("return name", "return name + name"))
