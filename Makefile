@@ -1,4 +1,4 @@
-# make demo   the whole pipeline on a generated cohort: five to nine minutes on two cores, no data, GPU or account needed
+# make demo   the whole pipeline on a generated cohort: four to six minutes on two cores, no data, GPU or account needed
 # make test   the tests, except those that take minutes
 # make test-long  those: slides without signal on which all must score 0, kills, full disks, determinism, large slides
 # make test-pythons  the demo and the tests on the oldest and newest Python found (PYTHONS="python3.11 python3.13"), tables compared
@@ -33,7 +33,7 @@ demo: .venv/installed
 	$(BIN)/snakemake $(DEMO)
 	@test -f results/demo/report.zip && test -z "$$(find results/demo/tables results/demo/figures -newer results/demo/report.zip)" || \
 		$(BIN)/snakemake $(DEMO) --quiet all --report results/demo/report.zip
-	@PYTHONPATH=src $(BIN)/python -m spotwise.reporting.tables results/demo/tables/table1.csv
+	@$(BIN)/python -m spotwise.reporting.tables results/demo/tables/table1.csv
 	@echo
 	@echo "Tables:   results/demo/tables/ (table1.md first, then leaks.md)"
 	@echo "Figures:  results/demo/figures/"
