@@ -29,9 +29,7 @@ MAX_LISTED = 50
 LARGEST_COUNT = 2**24  # float32 represents every whole number up to this one
 ERROR, DROP = "error", "drop"  # values of `expression.outside`
 MAX_OUTSIDE_SHARE = 0.1  # of the spots may be dropped; more off the slide mean a wrong scale
-# qc.json warns above these shares
-DROPPED_SPOTS_WARNING = 0.2
-CONTROL_COUNTS_WARNING = 0.05
+DROPPED_SPOTS_WARNING, CONTROL_COUNTS_WARNING = 0.2, 0.05  # shares above which qc.json warns
 
 
 def clean_counts(
@@ -59,8 +57,8 @@ def clean_counts(
     min_counts
         Minimum counts of a spot, without control features.
     outside
-        ``error`` raises an error for spots whose centre lies off the slide, ``drop`` drops up to a tenth of the spots,
-        as HEST's own code does.
+        ``error`` refuses spots whose centre lies off the slide, ``drop`` drops up to a tenth of all spots, as HEST's
+        own code does.
 
     Returns
     -------

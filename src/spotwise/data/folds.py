@@ -123,7 +123,7 @@ def spots_with_patches(lognorm: AnnData, patches: str | Path, genes: Sequence[st
     Raises
     ------
     InputError
-        A patch belongs to no spot or does not contain its spot, or fewer than two spots have a patch.
+        A patch belongs to no spot, has another size or does not contain its spot, or fewer than two spots have one.
     """
     barcodes, coords, attrs = read_patches_index(Path(patches))
     with h5py.File(patches) as file:
@@ -250,8 +250,7 @@ def _validation_spots(plan: FoldPlan, sample: str, slide: SlideSpots, fraction: 
     if plan.validation == "slide":
         return np.arange(n)
     # A block at one end of the longer side of the tissue, so that few of its spots have a neighbour in training
-    extent = np.ptp(slide.spatial, axis=0)
-    along = slide.spatial[:, int(np.argmax(extent))]
+    along = slide.spatial[:, np.ptp(slide.spatial, axis=0).argmax()]
     return np.argsort(-along, kind="stable")[: round(fraction * n)]
 
 

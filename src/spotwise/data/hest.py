@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -48,19 +49,12 @@ def sample_files(root: str | Path, sample: str) -> SampleFiles:
 
 
 def read_metadata(path: str | Path) -> dict:
-    """Read ``metadata/{sample}.json``.
-
-    Raises
-    ------
-    InputError
-        The file is missing, is not a JSON object, or its id differs from its name.
-    """
+    """Read ``metadata/{sample}.json``, or raise an `InputError` if it is no JSON object with the sample's id."""
     path = Path(path)
     if not path.is_file():
         raise InputError(path, "metadata", "no such file", "the sample's metadata as JSON")
     try:
-        # HEST's index has a byte order mark, which files made from it inherit
-        content = path.read_text(encoding="utf-8-sig")
+        content = path.read_text(encoding="utf-8-sig")  # HEST's index and files made from it have a byte order mark
         metadata = json.loads(content, object_pairs_hook=partial(_each_once, path))
     except UnicodeDecodeError as error:
         raise InputError(path, f"byte {error.start}", "a byte that is not UTF-8", "JSON in UTF-8") from None
@@ -77,9 +71,8 @@ def read_metadata(path: str | Path) -> dict:
 
 def _each_once(path: Path, pairs: Sequence[tuple[str, object]]) -> dict:
     """Build a JSON object and refuse repeated keys, of which Python would keep the last."""
-    keys = [key for key, _ in pairs]
-    for key in keys:
-        if keys.count(key) > 1:
+    for key, times in Counter(key for key, _ in pairs).items():
+        if times > 1:
             raise InputError(path, key, "a repeated key", "each key once")
     return dict(pairs)
 

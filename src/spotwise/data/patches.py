@@ -85,10 +85,9 @@ def extract_patches(
     with open_slide(slide) as opened:
         inside = ((corners + source_px > 0) & (corners < opened.dimensions)).all(axis=1)
         if not inside.any():
-            raise InputError(
-                slide, "spot centres", f"all {len(inside)} patches outside {opened.dimensions} px", "pixels of level 0"
-            )
-        dropped = [str(barcode) for barcode in barcodes[~inside]]
+            found = f"all {len(inside)} patches outside {opened.dimensions} px"
+            raise InputError(slide, "spot centres", found, "pixels of level 0")
+        dropped = barcodes[~inside].tolist()
         if dropped:
             logger.warning("%s: %d patches lie wholly outside the slide: %s", slide, len(dropped), ", ".join(dropped))
         corners = corners[inside]
@@ -99,10 +98,9 @@ def extract_patches(
 
         with _regions(slide, opened, level, squares) as region, hdf5.create(output) as file:
             images = _create_datasets(file, corners, barcodes[inside])
+            attrs = {"patch_size_src": source_px, "patch_size_target": PATCH_PX, "downsample": downsample}
             for dataset in (images, file[COORDS]):
-                dataset.attrs.update(
-                    patch_size_src=source_px, patch_size_target=PATCH_PX, downsample=downsample, pixel_size=um_per_px
-                )
+                dataset.attrs.update(attrs, pixel_size=um_per_px)
 
             def cut(rows: np.ndarray) -> None:
                 for row in rows:
@@ -110,17 +108,8 @@ def extract_patches(
 
             with ThreadPoolExecutor(threads) as pool:
                 list(pool.map(cut, _runs(corners, source_px, threads)))
-    return {
-        "n_patches": len(corners),
-        "dropped_outside_slide": dropped,
-        "um_per_px": um_per_px,
-        "patch_um": source_px * um_per_px,
-        "patch_size_src": source_px,
-        "patch_size_target": PATCH_PX,
-        "level": level,
-        "level_downsample": level_downsample,
-        "filter": RESAMPLING.name.lower(),
-    }
+    cut_from = {"level": level, "level_downsample": level_downsample, "pixel_size": um_per_px}
+    return {"n_patches": len(corners), "dropped_outside_slide": dropped, **attrs, **cut_from}
 
 
 def _create_datasets(file: h5py.File, corners: np.ndarray, barcodes: np.ndarray) -> h5py.Dataset:
@@ -142,7 +131,7 @@ def _create_datasets(file: h5py.File, corners: np.ndarray, barcodes: np.ndarray)
 
 
 def _runs(corners: np.ndarray, source_px: int, threads: int) -> list[np.ndarray]:
-    """Divide the rows of ``corners`` into runs of adjacent patches: bands of one patch's height, left to right."""
+    """Divide the rows of ``corners`` into runs along bands of one patch's height."""
     order = np.lexsort((corners[:, 0], corners[:, 1] // source_px))
     n_runs = max(math.ceil(len(order) / _PATCHES_PER_RUN), _RUNS_PER_THREAD * threads)
     return np.array_split(order, n_runs)
@@ -206,12 +195,8 @@ def _regions(path: Path, slide: openslide.OpenSlide, level: int, squares: Sequen
 def read_patches_index(path: Path) -> tuple[np.ndarray, np.ndarray | None, dict[str, object]]:
     """Check a patch file of HEST's layout and return all but its pixels.
 
-    Older HEST files (before August 2024) have 256 px images and neither ``coords`` nor attributes; they are accepted.
-
-    Parameters
-    ----------
-    path
-        HDF5 file with ``img`` uint8 (N, height, width, 3) and ``barcode`` (N,) or (N, 1), bytes or str.
+    The file has ``img`` uint8 (N, height, width, 3) and ``barcode`` (N,) or (N, 1), bytes or str. Older files of HEST
+    (before August 2024) have 256 px images and neither ``coords`` nor attributes; they are accepted.
 
     Returns
     -------

@@ -158,13 +158,7 @@ def scale_warning(centres: np.ndarray, um_per_px: float, metadata: Mapping[str, 
 
 
 def write_thumbnail(slide: Path, output_png: Path, longest_edge: int = 1000) -> None:
-    """Write the whole slide as an RGB PNG of at most ``longest_edge`` pixels.
-
-    Raises
-    ------
-    InputError
-        The slide cannot be read, or has no pyramid and is too large to shrink.
-    """
+    """Write the whole slide as an RGB PNG, or raise an `InputError` if it has no pyramid and is too large to shrink."""
     with open_slide(slide) as opened:
         image = _shrink(opened, slide, longest_edge)
     with atomic(output_png) as temporary:
