@@ -40,7 +40,7 @@ def clean_counts(
     source: object,
     outside: str = ERROR,
 ) -> tuple[AnnData, dict]:
-    """Check the counts of one slide and keep genes and spots fit for analysis.
+    """Check the counts of one slide and keep its genes and spots.
 
     Unnamed features and control features are dropped, then spots with fewer than ``min_counts`` counts. Features with
     the same symbol are summed: they annotate one gene (10x references hold a few) and share its reads. HEST's files
@@ -180,7 +180,7 @@ def _checked_spatial(adata: AnnData, source: object) -> np.ndarray:
 def _on_slide(
     spatial: np.ndarray, slide_size: tuple[int, int] | None, barcodes: pd.Index, outside: str, source: object
 ) -> np.ndarray:
-    """Return which spot centres lie on the slide (N,), and raise unless the others may be dropped."""
+    """Return which spots lie on the slide (N,), if the others may be dropped."""
     size = np.array(slide_size or (np.inf, np.inf))
     inside = ((spatial >= 0) & (spatial < size)).all(axis=1)
     n_outside = int((~inside).sum())
@@ -232,7 +232,7 @@ def _classify_features(adata: AnnData, source: object) -> _Features:
 
 
 def _check_symbols(names: np.ndarray, adata: AnnData, source: object) -> None:
-    """Refuse unprintable names and annotations by Ensembl id; genes without a symbol may keep their id."""
+    """Refuse unprintable names, and Ensembl ids in the majority of genes."""
     for name in names:
         if not name.isprintable():
             raise InputError(source, "var index", repr(name), "names without control characters")
@@ -246,7 +246,7 @@ def _check_symbols(names: np.ndarray, adata: AnnData, source: object) -> None:
 
 
 def _sum_features(counts: sparse.csr_matrix, features: _Features) -> sparse.csr_matrix:
-    """Sum the columns (N, F) of each gene: CSR float32 (N, G) without stored zeros."""
+    """Sum the columns of each gene, CSR float32 (N, G) without stored zeros."""
     columns = np.flatnonzero(features.gene >= 0)
     ones = np.ones(len(columns), dtype=np.float32)
     shape = counts.shape[1], len(features.genes)

@@ -11,7 +11,7 @@ TOKEN_VARIABLE = "HF_TOKEN"
 
 
 def token_from_environment() -> str:
-    """Return the token in ``HF_TOKEN``, the only place where one is looked for.
+    """Return the token in ``HF_TOKEN``, the only place that is read.
 
     Raises a `SetupError` that never contains it if it is missing or malformed.
     """

@@ -20,7 +20,7 @@ def feature_width(embedding: Path) -> int:
 
 
 def spot_features(embedding: str | Path, barcodes: Sequence[str]) -> np.ndarray:
-    """Read the features (n, D) of spots of one slide, or raise an `InputError` if a spot has none."""
+    """Read features (n, D) of one slide, or raise `InputError` for spots without."""
     with h5py.File(embedding) as file:
         row_of = {barcode: row for row, barcode in enumerate(file[BARCODES].asstr()[:].ravel())}
         features = file["embedding"][:]
@@ -32,7 +32,7 @@ def spot_features(embedding: str | Path, barcodes: Sequence[str]) -> np.ndarray:
 
 
 def features_of(fold: Fold, rows: np.ndarray, embeddings: Mapping[str, Path]) -> np.ndarray:
-    """Read the features (n, D) float32 of the spots at ``rows`` of a fold, from their slides' embedded patches."""
+    """Read the features (n, D) float32 of the spots at ``rows``."""
     samples = fold.sample[rows]
     by_slide = [np.flatnonzero(samples == sample) for sample in dict.fromkeys(samples)]
     features = [spot_features(embeddings[samples[at[0]]], fold.barcode[rows[at]]) for at in by_slide]

@@ -104,7 +104,7 @@ def picture_hashes(image: Image.Image) -> list[str] | None:
 
 
 def _middle_of_tissue(image: Image.Image) -> tuple[float, float, float, float] | None:
-    """Find the box (left, top, right, bottom) between `BOX_QUANTILES` of the tissue, in pixels."""
+    """Find the box around `BOX_QUANTILES` of the tissue (left, top, right, bottom)."""
     width, height = image.size
     size = (DENSITY_EDGE, max(1, round(DENSITY_EDGE * height / width)))
     pixels = np.asarray(image.convert("RGB").resize(size, Image.Resampling.BOX), dtype=np.float64)
@@ -119,7 +119,7 @@ def _middle_of_tissue(image: Image.Image) -> tuple[float, float, float, float] |
 
 
 def _between_quantiles(weight: np.ndarray) -> np.ndarray:
-    """Locate `BOX_QUANTILES` of the weight per cell (N,), in cells from the start."""
+    """Locate `BOX_QUANTILES` of the weight per cell (N,), in cells."""
     cumulative = np.concatenate([[0.0], np.cumsum(weight)]) / weight.sum()
     return np.interp(BOX_QUANTILES, cumulative, np.arange(len(cumulative)))
 
@@ -131,7 +131,7 @@ def _difference_hash(grey: np.ndarray) -> str:
 
 
 def picture_distance(first: Sequence[str], second: Sequence[str]) -> float:
-    """Return the smallest share of differing bits over the symmetries of the second picture.
+    """Return the smallest share of differing bits over all symmetries.
 
     It is 0 for the same picture and about 0.4 to 0.5 for different ones, both as :func:`picture_hashes` returns them.
     """
@@ -139,7 +139,7 @@ def picture_distance(first: Sequence[str], second: Sequence[str]) -> float:
 
 
 def spot_sketch(counts: csr_matrix, genes: Sequence[str]) -> list[str]:
-    """Return the `SKETCH` smallest hashes of the spots of a slide, from its counts (N, G).
+    """Return the `SKETCH` smallest hashes of spots, from counts (N, G).
 
     The sketches of two slides suffice to estimate their share of common spots. The hash of a spot is the sum over genes
     of its counts times a number derived from the gene's name, modulo 2**64: the order of spots and genes, barcodes, and
@@ -153,14 +153,14 @@ def spot_sketch(counts: csr_matrix, genes: Sequence[str]) -> list[str]:
 
 
 def shared_spots(first: Sequence[str], second: Sequence[str]) -> float:
-    """Estimate the Jaccard index of the spots of two slides from their sketches."""
+    """Estimate the Jaccard index of two slides' spots from their sketches."""
     union = sorted({*first, *second})[:SKETCH]
     both = {*first} & {*second}
     return sum(spot in both for spot in union) / max(len(union), 1)
 
 
 def tissue_shares(patches: str | Path, rows: np.ndarray) -> np.ndarray:
-    """Compute the share (N,) of each patch that shows tissue, for ascending rows of ``patches.h5``.
+    """Compute the share of tissue (N,) in patches at ascending ``rows``.
 
     Tissue is a block of `BLOCK_PX` pixels with a grey-value SD of at least `FLAT_SD`: structure instead of colour, as
     in Bug, Feuerhake & Merhof (BVM 2015), because glass may be stained, and fat and loose stroma are hardly darker.

@@ -62,7 +62,7 @@ class Fold:
     fold: int
 
     def rows(self, *roles: str, sample: str | None = None) -> np.ndarray:
-        """Find the rows of the spots with one of ``roles``, optionally of one slide, ascending."""
+        """Find the ascending rows of spots with one of ``roles``."""
         chosen = np.isin(self.role, roles)
         if sample is not None:
             chosen &= self.sample == sample
@@ -70,11 +70,11 @@ class Fold:
 
     @property
     def bank(self) -> np.ndarray:
-        """Find the rows that may be retrieved, validation spots included as in the released inference."""
+        """Find the rows that may be retrieved, with those for validation as released."""
         return self.rows(TRAIN, VAL)
 
     def owner(self) -> np.ndarray:
-        """Return the group (N,) of each spot for cross-validation within the training spots.
+        """Return the group (N,) of each spot for cross-validation within training.
 
         It is the patient under the patient protocol if there are several, otherwise the slide.
         """
@@ -82,7 +82,7 @@ class Fold:
         return self.patient if self.protocol == PATIENT and several else self.sample
 
     def reference(self, sample: str) -> tuple[np.ndarray, np.ndarray]:
-        """Compute mean and variance per gene, (G,) float64, of the slides that choose the evaluation genes.
+        """Compute mean and variance (G,) float64 that choose the evaluation genes.
 
         Under the paper protocol this is the test slide itself, as in the released code. Under the patient protocol it
         is the training slides with equal weights, and the variance within slides, so that batch effects do not count.
@@ -95,7 +95,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class SlideSpots:
-    """The N spots of one slide that have a patch, with F genes.
+    """The N spots with a patch of one slide, with F genes.
 
     ``expression`` is (N, F) log-normalised, dense or CSR; ``genes`` (F,); the rest as in :class:`Fold`.
     """
@@ -154,7 +154,7 @@ def spots_with_patches(lognorm: AnnData, patches: str | Path, genes: Sequence[st
 
 
 def check_one_species(counts: Mapping[str, str | Path]) -> None:
-    """Raise an `InputError` unless all slides (sample -> ``counts.h5ad``) with a known species share it."""
+    """Raise `InputError` if slides (sample -> ``counts.h5ad``) differ in a known species."""
     known: dict[str, str] = {}
     for sample, path in counts.items():
         with h5py.File(path) as file:
@@ -177,7 +177,7 @@ def assemble_fold(
     markers: Sequence[str],
     validation_fraction: float,
 ) -> Fold:
-    """Join the slides of a fold on its panel and assign a role to every spot.
+    """Join the slides of a fold and assign a role to every spot.
 
     Parameters
     ----------
@@ -227,7 +227,7 @@ def assemble_fold(
 
 
 def _on_panel(slide: SlideSpots, genes: Sequence[str], sample: str, may_lack: bool) -> np.ndarray:
-    """Select the expression (N, G) float32 of the panel, NaN for genes that the slide does not measure."""
+    """Select the panel's expression (N, G) float32, NaN for genes not measured."""
     column = pd.Index(slide.genes).get_indexer(genes)
     measured = column >= 0
     if not (measured.all() or may_lack):

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def _single_threaded() -> Iterator[None]:
-    """Run scanpy's compiled loops on one thread, so that sums do not depend on the number of cores."""
+    """Run compiled loops on one thread, so that sums do not vary."""
     import numba  # slow to import, like scanpy below: not for jobs that only read what was normalised
 
     threads = numba.get_num_threads()
@@ -52,7 +52,7 @@ def _normalise_in_place(counts: AnnData, target_sum: float | None) -> None:
 
 
 def depth_target(counts: sparse.spmatrix | np.ndarray, target_sum: float | None) -> float:
-    """Return ``target_sum``, or the median depth of the slide (N, G) if it is None.
+    """Return ``target_sum``, by default the median depth of the slide (N, G).
 
     Spots without counts do not enter the median. scanpy's default includes them for CSR but not for dense matrices.
     """
@@ -65,7 +65,7 @@ def depth_target(counts: sparse.spmatrix | np.ndarray, target_sum: float | None)
 def select_genes(
     slides: Mapping[str, AnnData], n_top: int, markers: Sequence[str], target_sum: float | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Choose the gene panel of a fold from each slide's highly variable genes.
+    """Choose the gene panel from each slide's highly variable genes.
 
     As in the released code: restrict the slides to the genes that all of them measure; on each slide normalise over
     these genes, take log1p and choose the ``n_top`` genes of highest normalised dispersion (Satija et al., Nat

@@ -24,7 +24,7 @@ SPOTS_PER_CLUSTER, MAX_CLUSTERS = 30, 100
 
 
 def harmonise(fold: Fold, seed: int = 0) -> Fold:
-    """Correct the expression of the training spots of a fold for their slides.
+    """Correct the expression of a fold's training spots for their slides.
 
     As in BLEEP's released preprocessing, Harmony runs on the log-normalised matrix of the panel itself, not on its
     principal components, and each slide is a batch. Unlike there, the test slide keeps its measured expression: it is

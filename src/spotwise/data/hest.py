@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from PIL import Image
 
 SLIDE_SUFFIXES = (".tif", ".tiff", ".svs", ".ndpi", ".scn", ".mrxs", ".svslide", ".bif", ".vms", ".dcm", ".czi")
-XENIUM_BIN_UM = 100.0  # side of HEST's pseudo-Visium bins
+XENIUM_BIN_UM = 100.0  # side of HEST's pseudo-Visium bins, for which it leaves spot_diameter blank
 
 
 @dataclass(frozen=True)
 class SampleFiles:
-    """Paths of one sample's files below a folder or repository in HEST's layout."""
+    """Paths of a sample's files in HEST's layout."""
 
     counts: Path
     patches: Path
@@ -37,7 +37,7 @@ class SampleFiles:
 
 
 def sample_files(root: str | Path, sample: str) -> SampleFiles:
-    """Locate the files of a sample below ``root``, where its slide may have a vendor's format instead of ``.tif``."""
+    """Locate a sample's files, with its slide in any of `SLIDE_SUFFIXES`."""
     root = Path(root)
     slides = [root / "wsis" / f"{sample}{suffix}" for suffix in SLIDE_SUFFIXES]
     return SampleFiles(
@@ -49,7 +49,7 @@ def sample_files(root: str | Path, sample: str) -> SampleFiles:
 
 
 def read_metadata(path: str | Path) -> dict:
-    """Read ``metadata/{sample}.json``, or raise an `InputError` if it is no JSON object with the sample's id."""
+    """Read ``metadata/{sample}.json``, or raise `InputError` if it is invalid."""
     path = Path(path)
     if not path.is_file():
         raise InputError(path, "metadata", "no such file", "the sample's metadata as JSON")
@@ -70,7 +70,7 @@ def read_metadata(path: str | Path) -> dict:
 
 
 def _each_once(path: Path, pairs: Sequence[tuple[str, object]]) -> dict:
-    """Build a JSON object and refuse repeated keys, of which Python would keep the last."""
+    """Refuse repeated keys, of which Python would keep the last."""
     for key, times in Counter(key for key, _ in pairs).items():
         if times > 1:
             raise InputError(path, key, "a repeated key", "each key once")
@@ -78,7 +78,7 @@ def _each_once(path: Path, pairs: Sequence[tuple[str, object]]) -> dict:
 
 
 def read_counts(path: str | Path) -> AnnData:
-    """Read ``st/{sample}.h5ad`` whole; :func:`spotwise.data.counts.clean_counts` checks its values.
+    """Read ``st/{sample}.h5ad`` whole, without a check of its values.
 
     Raises
     ------
@@ -117,7 +117,7 @@ def read_counts(path: str | Path) -> AnnData:
 
 
 def require_local(root: str | Path, samples: Sequence[str], images: str) -> None:
-    """Raise an `InputError` unless a folder in HEST's layout has the files that a run needs.
+    """Raise `InputError` unless a local folder has a run's files.
 
     ``images`` is ``patches``, ``slides``, ``auto`` for either, or ``none`` for counts alone, without metadata.
     """
@@ -131,7 +131,7 @@ def require_local(root: str | Path, samples: Sequence[str], images: str) -> None
 
 
 def slide_size(metadata: Mapping[str, object], source: object) -> tuple[int, int]:
-    """Read width and height of level 0 in pixels, or raise an `InputError` if either is no positive number."""
+    """Read width and height of level 0, or raise `InputError`."""
     size = []
     for key in ("fullres_px_width", "fullres_px_height"):
         value = metadata.get(key)
@@ -142,7 +142,7 @@ def slide_size(metadata: Mapping[str, object], source: object) -> tuple[int, int
 
 
 def species_of(metadata: Mapping[str, object], source: object) -> str:
-    """Read the species from the metadata, "" if there is none, or raise an `InputError` if it is not text."""
+    """Read the species, "" if there is none, or raise `InputError`."""
     species = metadata.get("species")
     if species is None or species != species:  # a blank CSV cell reaches the JSON as NaN
         return ""
@@ -152,14 +152,14 @@ def species_of(metadata: Mapping[str, object], source: object) -> str:
 
 
 def spot_diameter_um(metadata: Mapping[str, object]) -> float:
-    """Read the diameter of a spot in micrometres, 100 um for the pseudo-spots of Xenium, where HEST leaves it blank."""
+    """Read the diameter of a spot in micrometres, by default `XENIUM_BIN_UM`."""
     value = metadata.get("spot_diameter")
     known = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
     return float(value) if known else XENIUM_BIN_UM
 
 
 def thumbnail(adata: AnnData) -> Image.Image | None:
-    """Return the thumbnail of the slide that HEST keeps in ``uns["spatial"]``, if there is one."""
+    """Return the slide's thumbnail in ``uns["spatial"]``, if there is one."""
     from PIL import Image  # not needed to locate files
 
     libraries = adata.uns.get(SPATIAL, {})

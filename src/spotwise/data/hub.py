@@ -77,7 +77,7 @@ class RemoteFile:
     size: int
 
     def matches(self, file: Path) -> bool:
-        """Return whether a local file has the size and hash on the hub."""
+        """Return whether a local file has this size and hash."""
         return file.is_file() and file.stat().st_size == self.size and content_hash(file, self.etag) == self.etag
 
 
@@ -149,7 +149,7 @@ def _known_records(root: Path, manifest: Path) -> dict[str, dict]:
 
 
 def _fetch(hub: Hub, paths: Sequence[str], root: Path, staging: Path) -> dict[str, dict]:
-    """Bring files that no manifest lists into place and return their records by path."""
+    """Bring unlisted files into place and return their records by path."""
     remote = [hub.remote_file(path, root / path) for path in paths]
     missing = [file for file in remote if not file.matches(root / file.path)]
     for file in missing:
@@ -177,7 +177,7 @@ def _require_space(root: Path, files: Sequence[RemoteFile]) -> None:
 
 
 def content_hash(path: Path, etag: str) -> str:
-    """Hash a file as the hub did: small ones as git's blobs (sha1), large ones by sha256."""
+    """Hash a file as the hub does, as git's blob (sha1) if small."""
     if len(etag) != 40:
         return sha256(path)
     content = path.read_bytes()
@@ -195,7 +195,7 @@ class Hub:
     policy: RetryPolicy
 
     def remote_file(self, path: str, local: Path) -> RemoteFile:
-        """Ask for the hash and size of a file, to be compared with a local one."""
+        """Ask for the hash and size of a file."""
         url = hf_hub_url(self.repo, path, repo_type="dataset", revision=self.revision, endpoint=self.endpoint)
         timeout = constants.HF_HUB_ETAG_TIMEOUT
         try:
@@ -238,7 +238,7 @@ class Hub:
         return self.endpoint or constants.ENDPOINT
 
     def _retry(self, path: str, request: Callable, *args: Any, **kwargs: Any) -> Any:
-        """Repeat a request while its fault may pass, and raise the error to show if it does not."""
+        """Repeat a request while its fault may pass, or explain the fault."""
         policy = self.policy
         backoff = tenacity.wait_exponential(policy.first_wait, max=policy.longest_wait)
 
@@ -302,7 +302,7 @@ def _status(error: BaseException) -> int | None:
 
 
 def _requested_pause(error: BaseException) -> float:
-    """Return the seconds that the hub asks to wait, 0 if it does not."""
+    """Return the seconds that the hub asks to wait, or 0."""
     headers = getattr(getattr(error, "response", None), "headers", {})
     after = headers.get("Retry-After", "").strip()
     limit = parse_ratelimit_headers(headers)
@@ -311,7 +311,7 @@ def _requested_pause(error: BaseException) -> float:
 
 
 def _fault(error: BaseException) -> tuple[str, bool]:
-    """Describe a fault in a few words, none of them the hub's, and say whether it may pass."""
+    """Describe a fault without the hub's words, and whether it may pass."""
     status, name = _status(error), type(error).__name__
     if status is not None:
         return f"status {status}", status in (408, 429) or status >= 500

@@ -25,7 +25,7 @@ def manifest_path(root: str | Path, revision: str, sample: str) -> Path:
 
 
 def read_manifest(path: str | Path) -> list[dict]:
-    """Read a manifest, or raise an `InputError` if it is missing or damaged.
+    """Read a manifest, or raise `InputError` if it is missing or damaged.
 
     Per file it has ``path`` below the data folder, ``size`` in bytes, ``sha256``, ``etag`` (the hash that the hub
     states), ``commit`` and ``modified_ns`` (time of change in ns).
@@ -59,10 +59,10 @@ def new_record(root: Path, path: str, etag: str, commit: str) -> dict:
 
 
 def difference(path: Path, record: Mapping, by_hash: bool = False) -> tuple[str, str, str] | None:
-    """Compare a file with its record by size and time, and by content if the time differs or ``by_hash``.
+    """Compare a file with its record by size, time and, ``by_hash``, content.
 
-    Returns field, found and expected; ``None`` if the file is unchanged. A file of another time but the recorded
-    content, as after a copy, gets its time back, so that it is read only once.
+    Returns field, found and expected; ``None`` if the file is unchanged. The content is also read if the time differs:
+    a file of the recorded content, as after a copy, then gets its time back and is read only once.
     """
     remedy = "as downloaded: delete the file to download it again"
     if not path.is_file():
@@ -79,7 +79,7 @@ def difference(path: Path, record: Mapping, by_hash: bool = False) -> tuple[str,
 
 
 def check(root: str | Path, manifest: str | Path, by_hash: bool = False) -> list[dict]:
-    """Check the files in a data folder against a manifest and return it.
+    """Check files in a data folder against a manifest and return it.
 
     With ``by_hash``, every file is read and a missing one is refused. Otherwise a missing file passes, as a run
     downloads it again.
@@ -98,7 +98,7 @@ def check(root: str | Path, manifest: str | Path, by_hash: bool = False) -> list
 
 
 def require(root: str | Path, revision: str, files: Mapping[str, Sequence[str]]) -> None:
-    """Check before a run that its files (paths by sample) are unchanged or can be downloaded.
+    """Check before a run that its files (by sample) can be used.
 
     Raises
     ------

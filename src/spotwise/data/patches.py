@@ -48,7 +48,7 @@ def extract_patches(
     output: Path,
     threads: int = 1,
 ) -> dict[str, object]:
-    """Cut one square patch around every spot and write them in HEST's patch schema.
+    """Cut a square patch around every spot and write HEST's patch schema.
 
     A patch of `PATCH_PX` pixels of `PATCH_UM_PER_PX` covers a whole number of level-0 pixels from an integer corner, so
     its centre lies within half a pixel of the spot's. It is read from the coarsest level that still resolves the target
@@ -131,7 +131,7 @@ def _create_datasets(file: h5py.File, corners: np.ndarray, barcodes: np.ndarray)
 
 
 def _runs(corners: np.ndarray, source_px: int, threads: int) -> list[np.ndarray]:
-    """Divide the rows of ``corners`` into runs along bands of one patch's height."""
+    """Divide rows of ``corners`` into runs along bands of a patch's height."""
     order = np.lexsort((corners[:, 0], corners[:, 1] // source_px))
     n_runs = max(math.ceil(len(order) / _PATCHES_PER_RUN), _RUNS_PER_THREAD * threads)
     return np.array_split(order, n_runs)
@@ -146,7 +146,7 @@ class _Square(NamedTuple):
 
 
 def _squares(corners: np.ndarray, source_px: int, downsample: float) -> list[_Square]:
-    """Compute the square to read for each patch of ``source_px`` level-0 pixels from its corner."""
+    """Compute the square to read for each patch from its corner."""
     starts, size = corners / downsample, source_px / downsample
     # the kernel reaches beyond the patch; without this rim its edge pixels would be filtered differently
     rim = math.ceil(_KERNEL_RADIUS * max(1.0, size / PATCH_PX))
@@ -177,7 +177,7 @@ def _read_patch(region: Region, square: _Square) -> np.ndarray:
 
 @contextmanager
 def _regions(path: Path, slide: openslide.OpenSlide, level: int, squares: Sequence[_Square]) -> Iterator[Region]:
-    """Yield a reader of the squares of a level: from its tiles if these give the same pixels, or by OpenSlide."""
+    """Yield a reader of a level, from its tiles where pixels are the same."""
     tiles = TiffTiles.of_level(path, slide, level)
     if tiles is None:
         yield lambda location, n_px: np.asarray(on_white(slide.read_region(location, level, (n_px, n_px))))
@@ -193,7 +193,7 @@ def _regions(path: Path, slide: openslide.OpenSlide, level: int, squares: Sequen
 
 
 def read_patches_index(path: Path) -> tuple[np.ndarray, np.ndarray | None, dict[str, object]]:
-    """Check a patch file of HEST's layout and return all but its pixels.
+    """Check a patch file of HEST's layout and return its index.
 
     The file has ``img`` uint8 (N, height, width, 3) and ``barcode`` (N,) or (N, 1), bytes or str. Older files of HEST
     (before August 2024) have 256 px images and neither ``coords`` nor attributes; they are accepted.
@@ -298,7 +298,7 @@ def check_centres(
 
 
 def match_patches(patch_barcodes: Sequence[str], obs_names: Sequence[str], source: object) -> np.ndarray:
-    """Find the row of each spot's patch by its unique barcode, -1 for a spot without a patch.
+    """Find each spot's patch by its barcode, -1 if it has none.
 
     Raises
     ------

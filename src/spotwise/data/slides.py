@@ -53,7 +53,7 @@ def open_slide(path: Path) -> Iterator[openslide.OpenSlide]:
 
 
 def on_white(region: Image.Image) -> Image.Image:
-    """Convert RGBA to RGB on white; OpenSlide leaves missing pixels transparent."""
+    """Convert RGBA to RGB on white, for pixels that OpenSlide leaves transparent."""
     alpha = region.getchannel("A")
     if alpha.getextrema()[0] == 255:
         return region.convert("RGB")
@@ -132,9 +132,9 @@ def _is_placeholder(size: float) -> bool:
 
 
 def check_slide_size(slide: Path, expected: tuple[int, int], source: object) -> None:
-    """Raise an `InputError` unless a slide has the size (width, height) in its metadata, to 1 %.
+    """Raise `InputError` unless a slide has the size in its metadata.
 
-    Otherwise the spot coordinates are pixels of another image.
+    A size (width, height) that differs by more than 1 % means that the spot centres are pixels of another image.
     """
     with open_slide(slide) as opened:
         size = opened.dimensions
@@ -144,7 +144,7 @@ def check_slide_size(slide: Path, expected: tuple[int, int], source: object) -> 
 
 
 def scale_warning(centres: np.ndarray, um_per_px: float, metadata: Mapping[str, object]) -> str | None:
-    """Describe a disagreement between the pitch of the spots and the metadata, if there is one.
+    """Describe a disagreement of the spots' pitch with the metadata, if any.
 
     Centres are (N, 2) in level-0 pixels. ``inter_spot_dist`` in the metadata may be absent or not a number.
     """
@@ -158,7 +158,7 @@ def scale_warning(centres: np.ndarray, um_per_px: float, metadata: Mapping[str, 
 
 
 def write_thumbnail(slide: Path, output_png: Path, longest_edge: int = 1000) -> None:
-    """Write the whole slide as an RGB PNG, or raise an `InputError` if it has no pyramid and is too large to shrink."""
+    """Write a slide as PNG, or raise `InputError` if it cannot be shrunk."""
     with open_slide(slide) as opened:
         image = _shrink(opened, slide, longest_edge)
     with atomic(output_png) as temporary:
@@ -166,7 +166,7 @@ def write_thumbnail(slide: Path, output_png: Path, longest_edge: int = 1000) -> 
 
 
 def _shrink(opened: openslide.OpenSlide, slide: Path, longest_edge: int) -> Image.Image:
-    """Shrink a slide by strips; OpenSlide's thumbnail loads a level, which without a pyramid is the whole slide."""
+    """Shrink a slide by strips, without loading a whole level as OpenSlide would."""
     downsample = max(opened.dimensions) / longest_edge
     level = opened.get_best_level_for_downsample(max(downsample, 1.0))
     width, height = opened.level_dimensions[level]

@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 
 def spot_pitch(spatial: np.ndarray) -> float:
-    """Compute the median distance from a spot to its nearest spot, in the unit of the centres (N, 2).
+    """Compute the median distance from a spot to its nearest spot.
 
-    It is infinite for a single spot, and 0 if most spots coincide with another.
+    It has the unit of the centres (N, 2), is infinite for one spot, and 0 if most spots coincide with another.
     """
     distances, _ = scipy.spatial.KDTree(spatial).query(spatial, k=[2])
     return float(np.median(distances))
 
 
 def array_positions(adata: AnnData) -> np.ndarray:
-    """Return row and column of each spot on the array of its slide, from 0, (N, 2) int64.
+    """Return row and column (N, 2) int64 of each spot, from 0.
 
     Taken from ``obs["array_row"]`` and ``obs["array_col"]`` if these are numbers, otherwise from the spot centres in
     units of the pitch.

@@ -78,7 +78,7 @@ def draw_counts(
 def sample_features(
     cohort_seed: int, genes: pd.Index, duplicate_symbol: bool, missing_gene: bool
 ) -> tuple[list[str], list[int]]:
-    """Name the features of a sample and the columns of `draw_counts` that hold them."""
+    """Name a sample's features and their columns in :func:`draw_counts`."""
     names = [*genes, *CONTROL_FEATURES]
     invented = [column for column, name in enumerate(genes) if name.startswith("DEMO")]
     missing, twice, second = random_stream(cohort_seed, "defects").choice(invented, 3, replace=False)

@@ -29,7 +29,7 @@ class Stain:
 
 @dataclass(frozen=True)
 class _Morphology:
-    """Appearance of a domain: background stains, density, half axes and stain of its nuclei."""
+    """Background stains of a domain, and density, half axes and stain of nuclei."""
 
     eosin: float
     haematoxylin: float
@@ -71,7 +71,7 @@ def patient_stain(cohort_seed: int, patient: str) -> Stain:
 
 
 def paint_slide(rng: np.random.Generator, tissue: Tissue, stain: Stain, size: CohortSize) -> Image.Image:
-    """Paint a square RGB slide at level 0 as two layers of stain, coloured by the law of Beer and Lambert."""
+    """Paint a square RGB slide in two stains by Beer and Lambert's law."""
     edge_px = round(extent_um(size) / stain.um_per_px)
     brush = _Brush(rng, tissue, stain.um_per_px)
     eosin, haematoxylin = (brush.background(layer, edge_px) for layer in ("eosin", "haematoxylin"))
@@ -96,7 +96,7 @@ def _grain(rng: np.random.Generator, edge_px: int) -> Image.Image:
 
 
 class _Brush:
-    """Paint the structures of a tissue, laid out in micrometres, on stain layers in pixels."""
+    """Paint tissue, laid out in micrometres, on stain layers in pixels."""
 
     def __init__(self, rng: np.random.Generator, tissue: Tissue, um_per_px: float):
         self.rng = rng
@@ -105,7 +105,7 @@ class _Brush:
         self.px = 1 / um_per_px
 
     def background(self, stain: str, edge_px: int) -> Image.Image:
-        """Start a layer with the mean stain of each domain, faded at the outline of the tissue."""
+        """Start a layer with each domain's mean stain, faded at the outline."""
         level = np.array([getattr(_MORPHOLOGY[domain], stain) for domain in DOMAINS])[self.tissue.domain]
         coarse = gaussian_filter(np.where(self.tissue.mask, level, 0.0), 0.7) * _OD
         extent = min(edge_px / self.cell_px, len(coarse))  # the last cell may reach beyond the slide
@@ -114,7 +114,7 @@ class _Brush:
         )
 
     def _scatter(self, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Choose cells with ``probability``: row, column, and a random point (x, y) in pixels in each."""
+        """Choose cells (row, column), and a point (x, y) in pixels in each."""
         row, column = np.nonzero(self.rng.random(probability.shape) < probability * self.tissue.mask)
         shift = self.rng.random((2, len(row)))
         return row, column, (column + shift[0]) * self.cell_px, (row + shift[1]) * self.cell_px
@@ -135,7 +135,7 @@ class _Brush:
             draw.line(line, fill=stain, width=width)
 
     def glands(self, eosin: Image.Image, haematoxylin: Image.Image) -> np.ndarray:
-        """Draw glands, epithelium around an empty lumen, and return a mask of the cells they cover."""
+        """Draw epithelium around empty lumens, and return a mask of covered cells."""
         covered = np.zeros_like(self.tissue.mask)
         home = self.tissue.mask & (self.tissue.domain == DOMAINS.index("gland"))
         draw_eosin, draw_haematoxylin = ImageDraw.Draw(eosin), ImageDraw.Draw(haematoxylin)
@@ -157,7 +157,7 @@ class _Brush:
         return covered
 
     def _gland_centres(self) -> np.ndarray:
-        """Place (n, 2) centres (x, y) in micrometres on a jittered square lattice over the slide."""
+        """Place centres (n, 2) in micrometres on a jittered square lattice."""
         n = math.ceil(len(self.tissue.mask) * CELL_UM / _GLAND_SPACING_UM)
         lattice = (np.indices((n, n)).reshape(2, -1).T + 0.5) * _GLAND_SPACING_UM
         return lattice + self.rng.normal(0, 10.0, lattice.shape)
@@ -174,7 +174,7 @@ class _Brush:
         self._ellipses(draw, centre_x * self.px, centre_y * self.px, *half, angle, self.rng.uniform(0.85, 1.2, n))
 
     def nuclei(self, haematoxylin: Image.Image, covered: np.ndarray) -> None:
-        """Draw the nuclei of every domain outside glands, denser where cellularity is high."""
+        """Draw nuclei outside glands, denser where cellularity is high."""
         draw = ImageDraw.Draw(haematoxylin)
         crowding = np.exp(_CELLULARITY_EFFECT * self.tissue.cellularity)
         for index, domain in enumerate(DOMAINS):
@@ -193,7 +193,7 @@ class _Brush:
         self, draw: ImageDraw.ImageDraw, x: np.ndarray, y: np.ndarray, long_um: np.ndarray, short_um: np.ndarray,
         angle: np.ndarray, stain: np.ndarray,
     ) -> None:  # fmt: skip
-        """Draw ellipses, rotated by ``angle``, as polygons; centres in pixels, half axes in micrometres."""
+        """Draw rotated ellipses with centres in pixels and half axes in micrometres."""
         turn = np.linspace(0, 2 * np.pi, 12, endpoint=False)
         along, across = long_um[:, None] * self.px * np.cos(turn), short_um[:, None] * self.px * np.sin(turn)
         cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]
@@ -204,7 +204,7 @@ class _Brush:
 
 
 def write_pyramid(path: Path, image: Image.Image, um_per_px: float) -> None:
-    """Write an image as a tiled JPEG TIFF with halved levels, whose pixel size OpenSlide reads."""
+    """Write an image as a tiled JPEG TIFF with halved levels."""
     levels = [image]
     while len(levels) < 3 or max(levels[-1].size) > 2 * TILE_PX:
         levels.append(levels[-1].reduce(2))

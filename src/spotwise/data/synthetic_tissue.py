@@ -30,7 +30,7 @@ MIN_GRID = 4
 
 @dataclass(frozen=True)
 class CohortSize:
-    """Size of a generated cohort, by default about 200 spots on a slide of 3,700 px."""
+    """Size of a cohort, by default about 200 spots on 3,700 px."""
 
     grid: int = 15  # spots per row and column of the square array; most of those off the tissue are left out
     pitch_um: float = 125.0  # between spot centres
@@ -47,7 +47,7 @@ class CohortSize:
 
 @dataclass(frozen=True)
 class Tissue:
-    """Tissue of a slide on a grid of `CELL_UM` micrometres, each array (rows, columns)."""
+    """Tissue on a grid of `CELL_UM` micrometres, each array (rows, columns)."""
 
     mask: np.ndarray  # bool, True on tissue
     domain: np.ndarray  # int, index into `DOMAINS`
@@ -56,12 +56,12 @@ class Tissue:
 
 
 def random_stream(cohort_seed: int, *purpose: str) -> np.random.Generator:
-    """Create an independent stream per purpose, so that a change to one part of a sample leaves the others alone."""
+    """Create a stream per purpose, so that parts of a sample change independently."""
     return np.random.default_rng([cohort_seed, *(zlib.crc32(word.encode()) for word in purpose)])
 
 
 def _smooth_field(rng: np.random.Generator, edge: int, scale_um: float) -> np.ndarray:
-    """Draw a smooth random field (edge, edge) of mean 0 and standard deviation 1."""
+    """Draw a smooth field (edge, edge) of mean 0 and standard deviation 1."""
     field = gaussian_filter(rng.normal(size=(edge, edge)), scale_um / CELL_UM, mode="wrap")
     return (field - field.mean()) / field.std()
 
@@ -87,7 +87,7 @@ def lay_out_tissue(rng: np.random.Generator, size: CohortSize) -> Tissue:
 
 
 def place_spots(rng: np.random.Generator, tissue: Tissue, size: CohortSize) -> pd.DataFrame:
-    """Place the spots that lie on tissue, and a few that do not.
+    """Place the spots on tissue, and a few that are not.
 
     The index is ``RRRxCCC``. Columns are ``array_row``, ``array_col``, ``x_um``, ``y_um``, ``in_tissue``, the fraction
     of the spot in each domain, ``cellularity``, and ``domain``, the most frequent.
@@ -116,5 +116,5 @@ def place_spots(rng: np.random.Generator, tissue: Tissue, size: CohortSize) -> p
 
 
 def n_defective(size: CohortSize) -> int:
-    """Return the number of spots off the tissue in a sample, and of failed spots on it."""
+    """Return the number of spots off the tissue, and of failed spots."""
     return max(1, size.grid**2 // 60)

@@ -25,7 +25,7 @@ _PLAIN_COLOURS = {("JPEG", "RGB"), ("JPEG", "YCBCR"), *((name, "RGB") for name i
 
 
 class TiffTiles:
-    """Decode the tiles of one level of a plain TIFF, and cache each until its last expected use."""
+    """Decode tiles of one level, and cache each until its last expected use."""
 
     def __init__(self, page: tifffile.TiffPage):
         self.width, self.height = page.imagewidth, page.imagelength
@@ -40,7 +40,7 @@ class TiffTiles:
 
     @classmethod
     def of_level(cls, path: Path, slide: openslide.OpenSlide, level: int) -> TiffTiles | None:
-        """Open the tiles of a level, or return ``None`` if OpenSlide does more than lay tiles side by side.
+        """Open a level, or return ``None`` if OpenSlide does not just join tiles.
 
         It does so in scanners' own formats, and shifts levels of a fractional downsample by parts of a pixel.
         """
@@ -58,7 +58,7 @@ class TiffTiles:
         return None
 
     def expect(self, regions: Iterable[tuple[int, int, int]]) -> None:
-        """Announce the regions (x, y, n_px) to be read: each tile is cached until its last region is read.
+        """Announce the regions (x, y, n_px) to be read, which tiles are cached for.
 
         Tiles that were not announced, or do not fit into `TILE_CACHE_BYTES`, are decoded again for each region.
         """
@@ -66,7 +66,7 @@ class TiffTiles:
             self.pending.update(index for index, _, _ in self._touched(*region))
 
     def region(self, file: int, x: int, y: int, n_px: int) -> np.ndarray:
-        """Read the RGB square (n_px, n_px, 3) from the corner (x, y), white beyond the level."""
+        """Read an RGB square from its corner (x, y), white beyond the level."""
         pixels = np.empty((n_px, n_px, 3), dtype=np.uint8)
         if not (0 <= x <= self.width - n_px and 0 <= y <= self.height - n_px):
             pixels.fill(255)
@@ -77,7 +77,7 @@ class TiffTiles:
         return pixels
 
     def _touched(self, x: int, y: int, n_px: int) -> Iterator[tuple[int, tuple[int, int, int], tuple[int, int, int]]]:
-        """Yield each tile in a square: index, and along x and y (first, last, start of the tile)."""
+        """Yield index of each tile in a square, and (first, last, start) per axis."""
         columns, rows = (
             _along(max(corner, 0), min(corner + n_px, size), edge)
             for corner, size, edge in zip((x, y), (self.width, self.height), self.edge, strict=True)
@@ -98,7 +98,7 @@ class TiffTiles:
             return self._cached(index, tile)
 
     def _cached(self, index: int, tile: np.ndarray) -> np.ndarray:
-        """Return the tile, and cache it while regions are pending, or free it."""
+        """Return the tile and cache it while regions are pending."""
         if self.pending[index] > 0:
             self.cache[index] = tile
             if len(self.cache) > self.max_cached:
@@ -109,7 +109,7 @@ class TiffTiles:
 
 
 def _along(first: int, last: int, edge: int) -> list[tuple[int, tuple[int, int, int]]]:
-    """List the tiles between two pixels of one axis: number, and (first, last, start of the tile)."""
+    """List tiles between two pixels of an axis with (first, last, start)."""
     return [
         (tile, (max(first, tile * edge), min(last, (tile + 1) * edge), tile * edge))
         for tile in range(first // edge, -(-last // edge))

@@ -32,7 +32,7 @@ class Source(NamedTuple):
 
 @cache
 def code_version(script: str, *modules: str) -> str:
-    """Hash the code of all package modules that a script of ``workflow_scripts/`` imports, to 16 hexadecimal digits.
+    """Hash the package modules that a script imports to 16 hexadecimal digits.
 
     ``modules`` are dotted names of those that the script imports by name at run time, such as that of a method.
     """

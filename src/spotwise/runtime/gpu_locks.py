@@ -36,7 +36,7 @@ _lock: FileLock | None = None  # of this process, released when it ends
 
 
 def allocate() -> str | None:
-    """Lock a GPU for the rest of this process and hide the others from CUDA.
+    """Lock a GPU for this process and hide the others from CUDA.
 
     Waits until one of the GPUs in ``CUDA_VISIBLE_DEVICES``, through which SLURM assigns them to jobs, is free. Returns
     the new value of the variable, ``None`` where no GPU is visible. Call it before anything initialises CUDA.

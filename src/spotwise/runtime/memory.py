@@ -28,7 +28,7 @@ def free_host(
     control_groups: Path = Path("/sys/fs/cgroup"),
     environment: Mapping[str, str] = os.environ,
 ) -> Free:
-    """Return the tightest limit on this process's memory; file cache, which the kernel reclaims, counts as free."""
+    """Return the tightest limit on memory, with reclaimable file cache as free."""
     limits = [Free(_kib(proc / "meminfo")["MemAvailable"], "the machine's memory")]
     limits += _of_control_groups(proc, control_groups)
     limits += _of_slurm(proc, environment)

@@ -30,7 +30,7 @@ REDACTED_TOKEN = "<token>"
 
 @dataclass(frozen=True)
 class RunFiles:
-    """Files of a finished run; the mappings are by sample."""
+    """Files of a finished run, some of them by sample."""
 
     results: Path  # folder of the run, with benchmarks/ and models/
     tables: Sequence[str | Path]
