@@ -60,16 +60,8 @@ def mean_table(
 ) -> pd.DataFrame:
     """Average the scores into one row per cohort, protocol and predictor.
 
-    Parameters
-    ----------
-    scores
-        One row per gene and prediction file, `score_files.SCORE_COLUMNS`.
-    top
-        Sizes of the HEG and HVG lists.
-    cohorts, predictors
-        Display order, see `in_order`.
-    markers
-        Cohort -> configured marker genes, to list those that are missing from every panel.
+    ``scores`` has a row per gene and prediction file, `score_files.SCORE_COLUMNS`; ``cohorts`` and ``predictors`` are
+    in display order; ``markers`` are the configured ones by cohort, to list those that are missing from every panel.
 
     Returns
     -------

@@ -48,17 +48,10 @@ MOST_NAMES = 10
 class Finding:
     """One row of the audit.
 
-    Attributes
-    ----------
-    cohort, protocol, fold
-        What was checked; `ALL` where the check covers several.
-    status
-        `CLEAN`, `BY_DESIGN` (a leak that the protocol prescribes), `LEAK`, `WARNING`, or `NOT_CHECKED`.
-    n
-        Number of patients, spots, genes, or pairs of slides found, 0 where the status is clean, except for up to
-        `OFF_TISSUE_WARNING` of a slide's spots off the tissue.
-    detail
-        Their names, or the reason why nothing was checked.
+    ``cohort``, ``protocol`` and ``fold`` say what was checked, `ALL` where the check covers several. ``n`` is the
+    number of patients, spots, genes, or pairs of slides found. It is 0 where the status is clean, except for up to
+    `OFF_TISSUE_WARNING` of a slide's spots off the tissue. ``detail`` names them, or the reason why nothing was
+    checked.
     """
 
     cohort: str

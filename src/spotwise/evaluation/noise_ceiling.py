@@ -39,8 +39,8 @@ def noise_ceiling(
         comparable with those of the measurement.
     spots
         Barcodes of the spots to correlate, which are the scored spots; all by default.
-    repeats, seed
-        Number of splits to average over, and their seed.
+    repeats
+        Number of splits to average over.
 
     Returns
     -------

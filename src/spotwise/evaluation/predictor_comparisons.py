@@ -53,16 +53,10 @@ class Block:
 
 
 def mean_intervals(scores: pd.DataFrame, sets: Mapping[str, pd.Series], draws: int) -> pd.DataFrame:
-    """Average every predictor's scores as in Table 1, with confidence intervals.
+    """Average every predictor's scores as in Table 1, with confidence intervals from bootstrap ``draws``.
 
-    Parameters
-    ----------
-    scores
-        One row per gene and prediction file with `COMPARED_COLUMNS`; results keep their order.
-    sets
-        Name -> boolean mask over the rows, as from `gene_sets.gene_sets`.
-    draws
-        Number of bootstrap draws.
+    ``scores`` has a row per gene and prediction file with `COMPARED_COLUMNS`, and ``sets`` are as from
+    `gene_sets.gene_sets`. Results keep the order of the rows.
 
     Returns
     -------
@@ -197,11 +191,8 @@ def _interval(name: str, values: np.ndarray, half: np.ndarray, limit: float) -> 
 
 
 def _counts(blocks: Sequence[Block]) -> dict[str, int]:
-    indices = [block.cells.index for block in blocks]
-    return {
-        "n_genes": sum(index.unique("gene").size for index in indices),
-        "n_units": sum(index.unique("fold").size for index in indices),
-    }
+    levels = {"n_genes": "gene", "n_units": "fold"}
+    return {n: sum(block.cells.index.unique(level).size for block in blocks) for n, level in levels.items()}
 
 
 def _seed_sd(blocks: Sequence[Block], first: np.ndarray, second: np.ndarray | None = None) -> np.ndarray:

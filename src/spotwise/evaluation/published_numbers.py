@@ -92,13 +92,8 @@ def _long_ablations(table: pd.DataFrame) -> pd.DataFrame:
     settings = ["reconstruction_loss", "mask_rate", "reconstructed_modality"]
     model = [", ".join(filter(None, row)) for row in table[settings].itertuples(index=False, name=None)]
     table = table.drop(columns=settings).assign(dataset=ALL_COHORTS, model=model)
-    return (
-        table.set_index(["dataset", "model", "top_k"])
-        .rename_axis(columns="gene_set")
-        .stack()
-        .rename("pcc")
-        .reset_index()
-    )
+    long = table.set_index(["dataset", "model", "top_k"]).rename_axis(columns="gene_set").stack()
+    return long.rename("pcc").reset_index()
 
 
 def _reading(table: int, model: str, k: int) -> tuple[str, str, str]:

@@ -17,21 +17,14 @@ if TYPE_CHECKING:
 
 
 def slide_scores(prediction: AnnData, scores: pd.DataFrame, top: int) -> dict[str, object]:
-    """Score what one prediction preserves of a slide as a whole.
-
-    Parameters
-    ----------
-    prediction, scores
-        As returned by `prediction_files.read_prediction`, and by `scores.score_prediction` for it.
-    top
-        Size of the HEG and HVG lists.
+    """Score what one prediction preserves of a slide as a whole, beside its `scores.score_prediction`.
 
     Returns
     -------
     dict
         `score_files.SLIDE_SCORE_COLUMNS`. ``correlation_*``: `similarity` of the gene-gene correlations on the lists of
-        the scores. ``mean_*`` and ``var_*``: least squares of the predicted on the observed mean and variance, over the
-        measured genes. `hvg_recovery`; ``hvg_chance`` is the expected recovery of a random list.
+        ``top`` genes. ``mean_*`` and ``var_*``: least squares of the predicted on the observed mean and variance, over
+        the measured genes. `hvg_recovery`; ``hvg_chance`` is the expected recovery of a random list.
     """
     measured = scores[scores["is_measured"]]
     row = {name: scores[name].iloc[0] for name in (*FILE_KEYS, "method", "kind")}

@@ -25,14 +25,9 @@ K1, K2 = 0.01, 0.03
 
 def spatial_metrics(predicted: np.ndarray, observed: np.ndarray, spatial: np.ndarray) -> pd.DataFrame:
     """Compute `score_files.SPATIAL_METRICS` of every gene of one slide, a row per gene."""
-    adjacent = adjacency(spatial)
-    return pd.DataFrame(
-        {
-            "ssim": ssim_per_gene(predicted, observed, gaussian_window(spatial)),
-            "moran_observed": morans_i(observed, adjacent),
-            "moran_predicted": morans_i(predicted, adjacent),
-        }
-    )
+    ssim = ssim_per_gene(predicted, observed, gaussian_window(spatial))
+    moran_observed, moran_predicted = (morans_i(values, adjacency(spatial)) for values in (observed, predicted))
+    return pd.DataFrame({"ssim": ssim, "moran_observed": moran_observed, "moran_predicted": moran_predicted})
 
 
 def _positive_pitch(spatial: np.ndarray) -> float:
@@ -60,9 +55,8 @@ def gaussian_window(spatial: np.ndarray) -> sparse.csr_array:
     weight.
     """
     pitch = _positive_pitch(spatial)
-    pairs = scipy.spatial.KDTree(spatial).query_pairs(
-        WINDOW_HALF_WIDTH_PITCHES * pitch, p=np.inf, output_type="ndarray"
-    )
+    reach = WINDOW_HALF_WIDTH_PITCHES * pitch
+    pairs = scipy.spatial.KDTree(spatial).query_pairs(reach, p=np.inf, output_type="ndarray")
     distance = np.linalg.norm(spatial[pairs[:, 0]] - spatial[pairs[:, 1]], axis=1) / pitch
     weights = _symmetric(len(spatial), pairs, np.exp(-((distance / WINDOW_SIGMA_PITCHES) ** 2) / 2))
     weights += sparse.eye_array(len(spatial))

@@ -27,17 +27,8 @@ def top_k_values(bank: int) -> list[int]:
 def sweep_fold(fold: Fold, bank_fold: Fold, bank: Embeddings, queries: Embeddings, top: int) -> pd.DataFrame:
     """Score every test slide of a fold for every K.
 
-    The results equal those of `retrieval.retrieve` and `scores.score_prediction` for each K.
-
-    Parameters
-    ----------
-    fold, bank_fold
-        The fold with truth and ranks of its test slides, and the fold whose expression is retrieved: the same, or the
-        one corrected by Harmony.
-    bank, queries
-        Embedded training expression and test patches.
-    top
-        Size of the HEG and HVG lists.
+    The results equal those of `retrieval.retrieve` and `scores.score_prediction` for each K. The expression of
+    ``bank_fold`` is retrieved: that of ``fold``, or corrected by Harmony.
 
     Returns
     -------

@@ -53,19 +53,11 @@ def collect_job_costs(
     benchmarks: Sequence[str | os.PathLike],
     embeddings: Mapping[str, Sequence[str | os.PathLike]],
 ) -> pd.DataFrame:
-    """Collect the cost of every training, fit and embedding of a run.
+    """Collect the cost of every training, fit and embedding of a run, a row per job.
 
-    Parameters
-    ----------
-    methods, summaries, benchmarks
-        For each model: its method, its summary and the benchmark of its job (`model_cost`).
-    embeddings
-        Encoder -> the benchmark of each slide's embedding, whose device is not recorded.
-
-    Returns
-    -------
-    DataFrame
-        One row per job: name (method or encoder), step, seconds, device, peak_gpu_gib (NaN without a GPU).
+    Models have a method, a summary and the benchmark of their job each. ``embeddings`` are the benchmarks of an
+    encoder's slides, whose device is not recorded. Columns are name (method or encoder), step, seconds, device and
+    peak_gpu_gib (NaN without a GPU).
 
     Raises
     ------

@@ -57,17 +57,9 @@ def embed_patches(
 ) -> None:
     """Embed the patches of a slide with a frozen encoder.
 
-    Patches are resized where the encoder requires another size.
-
-    Parameters
-    ----------
-    encoder, pretrained, checkpoint
-        As in :func:`spotwise.models.encoders.frozen_encoder`. Without weights the encoder is random, from seed 0.
-    device, threads
-        As in training.
-    output
-        HDF5: ``embedding`` (N, D) float32 and ``barcode``, row by row as in ``patches``; attributes ``encoder`` and
-        ``pretrained``.
+    Patches are resized where the encoder requires another size. Without weights the encoder is random, from seed 0. The
+    HDF5 file holds ``embedding`` (N, D) float32 and ``barcode``, row by row as in ``patches``, and the attributes
+    ``encoder`` and ``pretrained``.
     """
     read_patches_index(patches)  # refuses a malformed file before the encoder is downloaded
     on = devices.choose(device)

@@ -44,8 +44,6 @@ def predict_test_slides(
 
     Parameters
     ----------
-    model
-        Folder of the trained model.
     fold, training_fold
         ``fold.h5`` with the truth of the test slides, and the fold that the model was trained on, which differs where
         expression was corrected for batch effects.
@@ -59,8 +57,6 @@ def predict_test_slides(
         more than one, and only they read ``k`` and ``matching``.
     method, seed
         Configuration entry and seed to note in the predictions.
-    device, threads
-        As in training.
     output, bank, queries
         Folder for ``{predictor}/{sample}.h5ad``, and files for the embeddings of a retrieval method, ``.safetensors``.
 

@@ -119,13 +119,11 @@ def read_slide(paths: Mapping[str, str | os.PathLike]) -> dict[str, anndata.AnnD
         found, expected = prediction.uns[PROVENANCE]["sample"], first.uns[PROVENANCE]["sample"]
         if found != expected:
             raise InputError(path, "sample", found, f"{expected}, the slide of the other predictions")
-        for axis, names, others in (
-            ("spots", prediction.obs_names, first.obs_names),
-            ("genes", prediction.var_names, first.var_names),
-        ):
+        axes = {"spots": (prediction.obs_names, first.obs_names), "genes": (prediction.var_names, first.var_names)}
+        for axis, (names, others) in axes.items():
             if set(names) != set(others):
                 expected = f"the {len(others)} {axis} of the other predictions"
                 raise InputError(path, axis, f"{len(names)} {axis}", expected)
-        same = prediction.obs_names.equals(first.obs_names) and prediction.var_names.equals(first.var_names)
+        same = all(names.equals(others) for names, others in axes.values())
         slide[predictor] = prediction if same else prediction[first.obs_names, first.var_names]
     return slide

@@ -28,16 +28,9 @@ def predict_slides(
 ) -> dict[str, np.ndarray]:
     """Predict expression (N, G) float32 of test slides by sample, without reading what was measured.
 
-    Parameters
-    ----------
-    model
-        Folder of a trained regression method.
-    fold, patches
-        The fold of the training, and ``patches.h5`` of its test slides by sample.
-    embeddings
-        Embedded patches of the fold's slides by sample, for methods that use the features of a frozen encoder.
-    device, threads
-        As in training.
+    ``model`` is the folder of a regression method that was trained on ``fold``. ``patches`` are files of the test
+    slides by sample, and ``embeddings`` those of the fold's slides, for methods that use the features of a frozen
+    encoder.
     """
     on = devices.choose(device)
     devices.make_deterministic(threads)

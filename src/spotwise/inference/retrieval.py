@@ -77,14 +77,8 @@ def retrieve(
 ) -> tuple[np.ndarray, int]:
     """Predict the expression of queries by the mean of their ``top_k`` nearest bank spots.
 
-    Parameters
-    ----------
-    expression
-        (M, G) log-normalised expression of the bank's spots.
-    top_k
-        Spots to average; a smaller bank is used whole.
-    weighted
-        Whether to weight matches by :func:`distance_weights`.
+    ``expression`` (M, G) is that of the bank's spots, log-normalised. A smaller bank is used whole. Matches are
+    optionally weighted by :func:`distance_weights`.
 
     Returns
     -------

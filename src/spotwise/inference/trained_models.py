@@ -23,14 +23,8 @@ if TYPE_CHECKING:
 class TrainedModel:
     """A trained model and its description.
 
-    Attributes
-    ----------
-    description
-        What it is, which genes it predicts, and how its images are prepared.
-    method
-        The network, in evaluation mode; for a frozen method, the object that predicts from ``weights``.
-    weights
-        Arrays by name of a frozen method; ``None`` for a network, which holds its own.
+    ``method`` is the network in evaluation mode, or for a frozen method the object that predicts from ``weights``,
+    which are arrays by name. A network holds its own.
     """
 
     description: ModelDescription
