@@ -159,12 +159,11 @@ def check_one_species(counts: Mapping[str, str | Path]) -> None:
     for sample, path in counts.items():
         with h5py.File(path) as file:
             species = file["uns"][SPECIES].asstr()[()]
-        for other in known:
-            if species and species != known[other]:
-                expected = f"{known[other]!r}, as of {other}"
-                raise InputError(f"metadata of {sample}", "species", repr(species), expected)
         if species:
-            known[sample] = species
+            known.setdefault(species, sample)
+    if len(known) > 1:
+        (usual, of), (species, sample), *_ = known.items()
+        raise InputError(f"metadata of {sample}", "species", repr(species), f"{usual!r}, as of {of}")
 
 
 def assemble_fold(
