@@ -1,12 +1,12 @@
 """Claims about the README and the documentation: commands work, files exist, numbers are those of the runs."""
 
 import importlib.util
+import os
 import re
 import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
-from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -68,42 +68,35 @@ BLOCKS = blocks()
 SHELL = [block for block in BLOCKS if block.language == "sh"]
 
 
-@cache
-def run(*command: str) -> subprocess.CompletedProcess:
-    """Run a command in the repository, once for all pages that print it."""
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+# The address of the repository is the reader's
+NOT_CHECKED = [["git", "clone"], ["cd", "spotwise"]]
 
 
-def expect_success(*command: str) -> None:
-    done = run(*command)
+def runnable(program: str) -> list[tuple[str, ...]]:
+    """List the commands of a program that pages print without needs, each once."""
+    commands = [tuple(words) for block in SHELL if not block.needs for words in block.commands if words[0] == program]
+    return list(dict.fromkeys(commands))
+
+
+PLANS = [words[1:] for words in runnable(".venv/bin/snakemake")]
+WHOLE_PAPER = ("--dry-run", "--quiet", "rules")
+PYTHON = [words[1:] for words in runnable(".venv/bin/python")]
+PYTEST = [words[2:] for words in PYTHON if words[:2] == ("-m", "pytest")]
+
+
+def expect_success(*command: str) -> str:
+    """Run a command in the repository with its own code, and return what it prints."""
+    code = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": code})
     assert done.returncode == 0, f"{shlex.join(command)}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+    return done.stdout
 
 
-def check_make(words: list[str]) -> None:
-    """Check that a target exists, and that CI runs those that run everything."""
-    target = words[1]
-    expect_success("make", "--dry-run", target)
-    if target in RUN_BY_CI:
-        assert re.search(rf"^make {target}$", (ROOT / ".ci/run").read_text(), flags=re.MULTILINE)
-
-
-def check_snakemake(words: list[str]) -> None:
-    """Check that the run can be planned."""
-    options = [word for word in words[1:] if word != "--dry-run"]
-    expect_success(sys.executable, "-m", "snakemake", *options, "--dry-run", "--quiet", "all")
-
-
-def check_python(words: list[str]) -> None:
-    """Run the command of a module, or collect tests."""
-    if words[1:3] == ["-m", "pytest"]:
-        expect_success(sys.executable, "-m", "pytest", "--collect-only", "-q", *words[3:])
-    else:
-        expect_success(sys.executable, *words[1:])
-
-
-CHECKS = {"make": check_make, ".venv/bin/snakemake": check_snakemake, ".venv/bin/python": check_python}
-# Not checked: the address of the repository is the reader's
-TAKEN_AS_READ = [["git", "clone"], ["cd", "spotwise"]]
+def plan(*options: str) -> str:
+    """Plan a run, whatever an earlier run has left behind, and return the number of jobs of each rule."""
+    kept = [option for option in options if option != "--dry-run"]
+    quiet = [] if "--quiet" in kept else ["--quiet", "rules"]
+    return expect_success(sys.executable, "-m", "snakemake", *kept, "--dry-run", "--rerun-incomplete", *quiet)
 
 
 def test_every_block_says_its_language():
@@ -118,12 +111,49 @@ def test_only_shell_blocks_have_needs_and_all_are_known():
         assert not unknown, f"{block}: {unknown}"
 
 
-@pytest.mark.parametrize("block", [block for block in SHELL if not block.needs], ids=str)
-def test_commands_of_a_page_run(block):
-    for words in block.commands:
-        if words[:2] not in TAKEN_AS_READ:
-            assert words[0] in CHECKS, f"{block}: no test knows how to check {shlex.join(words)!r}"
-            CHECKS[words[0]](words)
+def test_every_command_without_needs_is_checked():
+    checked = {".venv/bin/snakemake", ".venv/bin/python", "make"}
+    for block in SHELL:
+        for words in block.commands if not block.needs else []:
+            assert words[0] in checked or words[:2] in NOT_CHECKED, f"{block}: {shlex.join(words)}"
+
+
+def test_targets_of_make_exist_and_ci_makes_those_that_run_everything():
+    targets = sorted({words[1] for block in SHELL for words in block.commands if words[0] == "make"})
+    # whatever the state of the environment, nothing is installed
+    expect_success("make", "--dry-run", "--old-file", ".venv/installed", *targets)
+    made = re.findall(r"^make (\S+)$", (ROOT / ".ci/run").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert not RUN_BY_CI.intersection(targets).difference(made)
+
+
+@pytest.mark.parametrize("options", [options for options in PLANS if options != WHOLE_PAPER], ids=shlex.join)
+def test_runs_of_the_pages_can_be_planned(options):
+    plan(*options)
+
+
+def test_every_cohort_of_the_paper_can_be_planned():
+    assert WHOLE_PAPER in PLANS
+    plan(*WHOLE_PAPER, "--config", "seeds=[0]", "protocols=[patient]")
+
+
+@pytest.mark.long
+def test_the_whole_paper_has_the_number_of_jobs_that_the_page_says():
+    (jobs,) = re.findall(r"the paper has ([\d,]+) jobs", (ROOT / "docs/performance.md").read_text(encoding="utf-8"))
+    assert re.search(r"^total +(\d+)$", plan(*WHOLE_PAPER), flags=re.MULTILINE)[1] == jobs.replace(",", "")
+
+
+@pytest.mark.parametrize("words", [words for words in PYTHON if words[2:] not in PYTEST], ids=shlex.join)
+def test_modules_of_the_pages_run(words):
+    expect_success(sys.executable, *words)
+
+
+def test_tests_of_the_pages_can_be_collected():
+    files = {word for words in PYTEST for word in words if word.startswith("tests/")}
+    collected = expect_success(sys.executable, "-m", "pytest", "--collect-only", "--quiet", *sorted(files))
+    assert files == {line.partition("::")[0] for line in collected.splitlines() if "::" in line}
+    long = [words for words in PYTEST if words[-2:] == ("-m", "long")]
+    assert long
+    assert all("pytest.mark.long" in (ROOT / words[1]).read_text(encoding="utf-8") for words in long)
 
 
 @pytest.mark.parametrize("block", [block for block in SHELL if block.needs], ids=str)
@@ -134,8 +164,6 @@ def test_commands_that_cannot_run_here_name_what_exists(block):
                 assert importlib.util.find_spec(word), f"{block}: no module {word}"
             if before in ("--configfile", "--workflow-profile") and word not in ("my-config.yaml", "profiles/mine"):
                 assert (ROOT / word).exists(), f"{block}: {word}"
-        if words[0] == "make":
-            expect_success("make", "--dry-run", words[1])
 
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "yaml"], ids=str)
