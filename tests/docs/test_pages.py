@@ -153,7 +153,7 @@ def test_tests_of_the_pages_can_be_collected():
     assert files == {line.partition("::")[0] for line in collected.splitlines() if "::" in line}
     long = [words for words in PYTEST if words[-2:] == ("-m", "long")]
     assert long
-    assert all("pytest.mark.long" in (ROOT / words[1]).read_text(encoding="utf-8") for words in long)
+    assert all("pytest.mark.long" in (ROOT / words[0]).read_text(encoding="utf-8") for words in long)
 
 
 @pytest.mark.parametrize("block", [block for block in SHELL if block.needs], ids=str)
