@@ -476,7 +476,7 @@ CONFIGS = {
     ),
     "unknown option": (
         config("methods.CMRCNet.options", {"depth": 3}),
-        "config.yaml: methods.CMRCNet.options: depth: f",
+        "config.yaml: methods.CMRCNet.options.depth: found an unknown key, expected one of ",
     ),
     "text for a number": (
         config("training.epochs", "60"),
@@ -491,7 +491,7 @@ CONFIGS = {
     "infinite": (config("expression.target_sum", float("inf")), "config.yaml: expression.target_sum: found inf"),
     "NaN for an option": (
         config("methods.CMRCNet.options", {"temperature": float("nan")}),
-        "config.yaml: methods.CMRCNet.options: temperature: found nan, expected a value of type float",
+        "config.yaml: methods.CMRCNet.options.temperature: found nan, expected a number above 0",
     ),
     "seed beyond 32 bits": (
         config("seeds", [2**70]),
@@ -503,7 +503,7 @@ CONFIGS = {
         config("data.root", "{sample}"),
         "config.yaml: data.root: found '{sample}'",
     ),
-    "empty root": (config("data.root", ""), "config.yaml: data.root: found '', expected folder in HEST's layout"),
+    "empty root": (config("data.root", ""), "config.yaml: data.root: found '', expected a path without braces"),
     "encoder that climbs": (
         config("encoders", {"../x": {"timm": "resnet18"}}),
         "config.yaml: encoders: found '../x'",
@@ -513,7 +513,7 @@ CONFIGS = {
         "config.yaml: methods: found '../x'",
     ),
     "no method": (config("methods", {}), "config.yaml: methods: found nothing"),
-    "no cohorts": (config("cohorts", None), "config.yaml: cohorts: found nothing, expected the cohorts to run"),
+    "no cohorts": (config("cohorts", None), "config.yaml: cohorts: found nothing, expected cohorts to run"),
     "two patients needed": (
         both(config("protocols", ["patient"]), two_sheets("S1\tc\tq")),
         "config.yaml: cohorts.c.protocols: found the patient protocol with one patient (q), expected at least two pat",
@@ -552,7 +552,7 @@ LABELS = {
     ),
     "marker that YAML reads as false": (
         config("cohorts.c.markers", yaml.safe_load("[NO]")),
-        "config.yaml: cohorts.c.markers.0: found False, expected string (a gene symbol, without blanks)",
+        "config.yaml: cohorts.c.markers.0: found False, expected a gene symbol without blanks",
     ),
     "markup for a marker": (
         config("cohorts.c.markers", ["<b>"]),
