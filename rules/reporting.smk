@@ -73,6 +73,7 @@ rule paper_vs_ours:
     input:
         scores=ALL_SCORES,
         published=collect(f"{BASE / 'resources' / 'paper'}/table{{number}}.csv", number=range(1, 6)),
+        readings=str(BASE / "resources" / "paper" / "readings.csv"),
     output:
         csv="<results>/tables/paper_vs_ours.csv",
         markdown="<results>/tables/paper_vs_ours.md",

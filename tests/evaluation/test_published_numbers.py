@@ -226,7 +226,7 @@ def test_ambiguous_rows_have_a_remark():
 
 
 def test_another_folder_is_read(tmp_path):
-    for path in FOLDER.glob("table*.csv"):
+    for path in FOLDER.glob("*.csv"):
         (tmp_path / path.name).write_text(
             path.read_text(encoding="utf-8").replace("0.2067", "0.9999"), encoding="utf-8"
         )
