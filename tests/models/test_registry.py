@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from spotwise.models.encoder_names import CTRANSPATH, REPOSITORIES, is_pathology
 from spotwise.models.pathology import PATHOLOGY, published
 from spotwise.models.registry import REGISTRY, load, options_class, resolved_options
 
+ROOT = Path(__file__).parents[2]
 WITH_OPTIONS = [name for name, entry in REGISTRY.items() if entry.kind != "control"]
 
 VERBS = {
@@ -32,6 +34,14 @@ def test_the_registry_names_classes_with_the_verbs_of_their_kind(name):
         own = getattr(load(name), verb)
         assert callable(own)
         assert own is not getattr(Method, verb, None), f"{name} leaves {verb} to the base class"
+
+
+def test_the_import_contract_names_every_method_but_the_one_that_is_an_encoder_too():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = {contract["name"]: contract for contract in project["tool"]["importlinter"]["contracts"]}
+    named = contracts["Methods do not import each other"]["modules"]
+    registered = {f"spotwise.models.{entry.module}" for entry in REGISTRY.values()}
+    assert set(named) == registered - {"spotwise.models.ctranspath"}
 
 
 def test_options_are_checked_without_importing_their_method():

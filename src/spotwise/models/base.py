@@ -20,10 +20,13 @@ class Method(nn.Module):
 
     Attributes
     ----------
+    options : Options
+        The method's options, set by the constructor of the subclass.
     pretrained_loaded : bool or None
         Whether the image encoder started from published weights; ``None`` where none were published.
     """
 
+    options: Options
     pretrained_loaded: bool | None = None
 
     @property
@@ -54,7 +57,8 @@ class Method(nn.Module):
         batch
             B spots.
         mask_generator
-            Generator of the masks, on the batch's device; makes validation deterministic.
+            For methods that mask their input. ``None`` in training; in validation a generator on the batch's device
+            with a fixed seed, so that epochs are compared on the same masks.
 
         Returns
         -------
@@ -88,6 +92,14 @@ class Method(nn.Module):
             for name, value in self.loss(batch, mask_generator).items():
                 means[name] = means.get(name, 0.0) + value.item() * len(batch.images) / n_spots
         return means
+
+    def embed_images(self, images: Tensor) -> Tensor:
+        """Embed images (B, 3, H, W) as (B, D)."""
+        raise NotImplementedError
+
+    def embed_expression(self, expression: Tensor) -> Tensor:
+        """Embed expression (B, G) as (B, D)."""
+        raise NotImplementedError
 
     def predict(self, batch: Batch) -> Tensor:
         """Predict the expression (B, G) of spots whose ``batch.expression`` is ``None``."""
