@@ -23,7 +23,7 @@ SETTINGS = {
 SPOTS_PER_CLUSTER, MAX_CLUSTERS = 30, 100
 
 
-def harmonise(fold: Fold, seed: int = 0) -> Fold:
+def harmonise(fold: Fold) -> Fold:
     """Correct the expression of a fold's training spots for their slides.
 
     As in BLEEP's released preprocessing, Harmony runs on the log-normalised matrix of the panel itself, not on its
@@ -41,7 +41,7 @@ def harmonise(fold: Fold, seed: int = 0) -> Fold:
         {"slide": slide},
         "slide",
         nclust=int(np.clip(round(len(rows) / SPOTS_PER_CLUSTER), 1, MAX_CLUSTERS)),
-        random_state=seed,
+        random_state=0,
         ncores=1,
         verbose=False,
         **SETTINGS,
