@@ -77,16 +77,6 @@ def embedded(fold, tmp_path):
 
 
 @pytest.fixture
-def kept(monkeypatch):
-    """Figures in place of their files."""
-    from spotwise.reporting.figures import style
-
-    figures = []
-    monkeypatch.setattr(style, "save", lambda fig, pdf, png: figures.append(fig))
-    return figures
-
-
-@pytest.fixture
 def no_hub(monkeypatch):
     """Fail a test that asks for published weights."""
     import timm

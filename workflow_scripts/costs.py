@@ -10,4 +10,5 @@ with job(snakemake.log[0]):
     costs = collect_job_costs(params.models, snakemake.input.summaries, params.benchmarks, params.embeddings)
     write_costs(costs, output.jobs)
     write_costs(cost_table(costs), output.csv)
-    draw_training_costs(costs, style.method_looks(params.methods), output.costs_pdf, output.costs_png)
+    figure = draw_training_costs(costs, style.method_looks(params.methods))
+    style.save(figure, output.costs_pdf, output.costs_png)

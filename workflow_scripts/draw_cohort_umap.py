@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from spotwise.reporting.figures import style
 from spotwise.reporting.figures.domain_map import classes_of, domains_in
 from spotwise.reporting.figures.umap_plot import draw_cohort_umap
 from spotwise.runtime.job import job
@@ -15,13 +16,12 @@ with job(snakemake.log[0]):
         sample: domains_in(pd.read_parquet(path), params.space, params.seed)
         for sample, path in zip(params.slides, files.domains, strict=True)
     }
-    draw_cohort_umap(
+    figure = draw_cohort_umap(
         read_structure_table(files.umap),
         domains,
         labels,
         classes_of(labels.values()),
         params.space,
         snakemake.wildcards.cohort,
-        snakemake.output.umap_pdf,
-        snakemake.output.umap_png,
     )
+    style.save(figure, snakemake.output.umap_pdf, snakemake.output.umap_png)

@@ -12,17 +12,10 @@ with job(snakemake.log[0]):
     looks = style.predictor_looks(params.predictors, params.drawn)
     comparisons = read_comparisons(snakemake.input.comparisons)
     for protocol in params.protocols:
-        draw_overview(
-            scores[scores["protocol"].eq(protocol)],
-            comparisons,
-            looks,
-            params.reference,
-            params.top,
-            output[f"overview_{protocol}_pdf"],
-            output[f"overview_{protocol}_png"],
-            params.cohorts,
-        )
+        own = scores[scores["protocol"].eq(protocol)]
+        figure = draw_overview(own, comparisons, looks, params.reference, params.top, params.cohorts)
+        style.save(figure, output[f"overview_{protocol}_pdf"], output[f"overview_{protocol}_png"])
     if output.get("protocols_png"):
         in_both = scores.groupby("cohort")["protocol"].transform("nunique") == len(params.protocols)
-        files = output.protocols_pdf, output.protocols_png
-        draw_protocol_gap(scores[in_both], looks, params.top, *files, params.cohorts)
+        figure = draw_protocol_gap(scores[in_both], looks, params.top, params.cohorts)
+        style.save(figure, output.protocols_pdf, output.protocols_png)

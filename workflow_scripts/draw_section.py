@@ -13,15 +13,17 @@ from spotwise.runtime.job import job
 with job(snakemake.log[0]):
     params, output = snakemake.params, snakemake.output
     scores = read_listed(snakemake.input.scores, [params.top])
-    draw_boxplot(scores, style.predictor_looks(params.predictors), params.top, output.boxplot_pdf, output.boxplot_png)
+    figure = draw_boxplot(scores, style.predictor_looks(params.predictors), params.top)
+    style.save(figure, output.boxplot_pdf, output.boxplot_png)
     if output.get("ceiling_png"):
         shown = scores[scores["predictor"].isin([*params.drawn, "NoiseCeiling"])]
-        looks = style.predictor_looks(params.predictors, params.drawn)
-        draw_ceiling(shown, looks, params.top, output.ceiling_pdf, output.ceiling_png)
+        figure = draw_ceiling(shown, style.predictor_looks(params.predictors, params.drawn), params.top)
+        style.save(figure, output.ceiling_pdf, output.ceiling_png)
     looks = style.method_looks(params.methods)
     if output.get("curves_png"):
         histories = dict(zip(params.trainings, snakemake.input.histories, strict=True))
-        draw_learning_curves(histories, looks, output.curves_pdf, output.curves_png)
+        style.save(draw_learning_curves(histories, looks), output.curves_pdf, output.curves_png)
     if output.get("neighbours_png"):
         sweeps = pd.concat(map(pd.read_parquet, snakemake.input.sweeps), ignore_index=True)
-        draw_top_k_curves(sweeps, looks, params.top_k, params.top, output.neighbours_pdf, output.neighbours_png)
+        figure = draw_top_k_curves(sweeps, looks, params.top_k, params.top)
+        style.save(figure, output.neighbours_pdf, output.neighbours_png)

@@ -1,11 +1,7 @@
 """Draw the genes, gene-gene correlations and expression maps of one test slide."""
 
-import json
-from pathlib import Path
-
 import pandas as pd
 
-from spotwise.data import hest
 from spotwise.evaluation.averages import AVERAGED_COLUMNS
 from spotwise.evaluation.score_files import read_scores
 from spotwise.reporting.figures import style
@@ -20,18 +16,10 @@ with job(snakemake.log[0]):
     tables = (read_scores([path], [*AVERAGED_COLUMNS, *DRAWN], params.drawn) for path in files.scores)
     scores = pd.concat(table[table["sample"].eq(snakemake.wildcards.sample)] for table in tables)
     looks = style.predictor_looks(params.predictors, params.drawn)
-    draw_profiles(scores, looks, output.profiles_pdf, output.profiles_png)
-    draw_gene_bars(scores, looks, params.top, output.genes_pdf, output.genes_png)
+    style.save(draw_profiles(scores, looks), output.profiles_pdf, output.profiles_png)
+    style.save(draw_gene_bars(scores, looks, params.top), output.genes_pdf, output.genes_png)
     predictions = dict(zip(params.drawn, params.predictions, strict=True))
-    draw_gene_correlation(predictions, params.top, output.correlation_pdf, output.correlation_png)
-    metadata = hest.read_metadata(files.metadata)
-    draw_expression_maps(
-        predictions,
-        choose_genes(params.predictions[0], params.genes, 4),
-        files.thumbnail,
-        hest.slide_size(metadata, files.metadata),
-        json.loads(Path(files.qc).read_text(encoding="utf-8"))["um_per_px"],
-        hest.spot_diameter_um(metadata),
-        output.maps_pdf,
-        output.maps_png,
-    )
+    style.save(draw_gene_correlation(predictions, params.top), output.correlation_pdf, output.correlation_png)
+    genes = choose_genes(params.predictions[0], params.genes, 4)
+    figure = draw_expression_maps(predictions, genes, files.qc, files.thumbnail, files.metadata)
+    style.save(figure, output.maps_pdf, output.maps_png)

@@ -26,7 +26,6 @@ with job(snakemake.log[0]):
         domain_genes=read_structure_table(files.domain_genes),
         agreement=json.loads(Path(files.agreement).read_text(encoding="utf-8")),
         domains=domains,
-        labels=labels.get(sample),
         colours=colouring(domains, labels.get(sample), classes_of(labels.values())),
     )
     figures = dict(zip(("domains", "umap", "variable_genes"), files.figures, strict=True))

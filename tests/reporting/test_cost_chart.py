@@ -27,9 +27,9 @@ def jobs():
     )
 
 
-def test_every_timed_job_is_a_point_and_the_median_a_bar(jobs, kept):
-    draw_training_costs(jobs, style.method_looks(["CMRCNet", "Ridge"]), "f.pdf", "f.png")
-    (ax,) = kept[0].axes
+def test_every_timed_job_is_a_point_and_the_median_a_bar(jobs):
+    fig = draw_training_costs(jobs, style.method_looks(["CMRCNet", "Ridge"]))
+    (ax,) = fig.axes
     assert [label.get_text() for label in ax.get_yticklabels()] == [
         "CMRCNet",
         "Ridge, fit",
@@ -45,9 +45,9 @@ def test_every_timed_job_is_a_point_and_the_median_a_bar(jobs, kept):
         "2 jobs (1 timed), 0.00069 h, cpu",
         "2 jobs, 0.017 h",
     ]
-    assert misplaced(kept[0]) == []
+    assert misplaced(fig) == []
 
 
-def test_costs_without_any_time_are_drawn(jobs, kept):
-    draw_training_costs(jobs.assign(seconds=np.nan), style.method_looks(["CMRCNet", "Ridge"]), "f.pdf", "f.png")
-    assert kept[0].axes[0].texts[0].get_text() == "4 jobs (0 timed), –, GPU X; GPU Y"
+def test_costs_without_any_time_are_drawn(jobs):
+    fig = draw_training_costs(jobs.assign(seconds=np.nan), style.method_looks(["CMRCNet", "Ridge"]))
+    assert fig.axes[0].texts[0].get_text() == "4 jobs (0 timed), –, GPU X; GPU Y"

@@ -29,7 +29,6 @@ RUN = {
     "NoiseCeiling": ("NoiseCeiling", "control"),
 }
 LOOKS = style.predictor_looks(RUN)
-FILES = ("f.pdf", "f.png")
 
 
 def scores_of(**options):
@@ -116,34 +115,33 @@ def test_marks_say_whether_the_other_is_better_or_worse_than_the_reference():
 
 
 def draw_overview(scores, comparisons=NONE, looks=LOOKS, reference="CMRCNet-50", **options):
-    overview.draw_overview(scores, comparisons, looks, reference, 2, *FILES, **options)
+    return overview.draw_overview(scores, comparisons, looks, reference, 2, **options)
 
 
-def test_marks_are_in_the_row_of_their_predictor_and_a_worse_one_is_red(kept):
+def test_marks_are_in_the_row_of_their_predictor_and_a_worse_one_is_red():
     table = [comparison("CMRCNet-50", "BLEEP-50", 0.1, 0.003), comparison("CMRCNet-50", "Mine", -0.1, 0.03)]
     table += [comparison("CMRCNet-50", "TrainMean", 0.1, 0.2), comparison("CMRCNet-50", "NotDrawn", 0.1, 0.001)]
-    draw_overview(scores_of(), pd.DataFrame(table))
-    heg, hvg = kept[0].axes
+    fig = draw_overview(scores_of(), pd.DataFrame(table))
+    heg, hvg = fig.axes
     names = [label.get_text() for label in heg.get_yticklabels()]
     found = {names[text.get_position()[1]]: (text.get_text(), text.get_color()) for text in heg.texts}
     assert found == {"BLEEP-50": ("▼**", "#B2182B"), "Mine": ("▲*", "black")}
     assert not hvg.texts
 
 
-def test_no_box_runs_under_the_marks(kept):
-    draw_overview(scores_of(), pd.DataFrame([comparison("CMRCNet-50", "BLEEP-50", 0.1, 0.003)]))
-    (fig,) = kept
+def test_no_box_runs_under_the_marks():
+    fig = draw_overview(scores_of(), pd.DataFrame([comparison("CMRCNet-50", "BLEEP-50", 0.1, 0.003)]))
     fig.draw_without_rendering()
     ax = fig.axes[0]
     data = max(max(line.get_xdata()) for line in ax.lines if len(line.get_xdata()))
     assert ax.transData.transform((data, 0))[0] < ax.texts[0].get_window_extent().x0
 
 
-def test_boxes_average_a_gene_over_seeds_then_slides_then_folds(kept):
-    draw_overview(two_folds_two_seeds(), looks=style.predictor_looks(RUN, ["CMRCNet-50"]))
+def test_boxes_average_a_gene_over_seeds_then_slides_then_folds():
+    fig = draw_overview(two_folds_two_seeds(), looks=style.predictor_looks(RUN, ["CMRCNet-50"]))
     # A: S1 .3, S2 .6, so fold 0 .45; fold 1 .6. B: S1 .4, S2 .7, so .55; .6. C: S1 .5, S2 .4, so .45; .2
     expected = {"HEG": [0.525, 0.575], "HVG": [0.575, 0.325]}
-    for ax, pcc in zip(kept[0].axes, expected.values(), strict=True):
+    for ax, pcc in zip(fig.axes, expected.values(), strict=True):
         (median,) = (line for line in ax.lines if line.get_linewidth() == 1.0 and len(line.get_xdata()) == 2)
         assert median.get_xdata()[0] == pytest.approx(np.median(pcc))
         (mean,) = (line for line in ax.lines if line.get_marker() == "D")
@@ -154,10 +152,10 @@ def test_boxes_average_a_gene_over_seeds_then_slides_then_folds(kept):
         assert (band.get_y(), band.get_height()) == (-0.5, 1)
 
 
-def test_every_cohort_has_its_column_of_two_panels_in_the_order_of_the_config(kept):
+def test_every_cohort_has_its_column_of_two_panels_in_the_order_of_the_config():
     names = ["IDC", "READ", "COAD", "SKCM", "PSC", "LYMPH", "EXTRA"]
-    draw_overview(pd.concat([scores_of(cohort=name) for name in reversed(names)]), cohorts=names)
-    titles = np.array([ax.get_title() for ax in kept[0].axes if ax.get_visible()])
+    fig = draw_overview(pd.concat([scores_of(cohort=name) for name in reversed(names)]), cohorts=names)
+    titles = np.array([ax.get_title() for ax in fig.axes if ax.get_visible()])
     heg = [title.split("\n")[0] for title in titles if "HEG" in title]
     hvg = [title.split("\n")[0] for title in titles if "HVG" in title]
     assert heg == hvg == names
@@ -176,10 +174,10 @@ def one_slide(scores):
     return scores[scores["sample"].eq("S1")]
 
 
-def test_profiles_draw_each_measured_gene_at_its_means_over_seeds(kept):
+def test_profiles_draw_each_measured_gene_at_its_means_over_seeds():
     first = one_slide(scores_of())
     second = first.assign(seed=1, predicted_mean=first["predicted_mean"] + 1, predicted_var=first["predicted_var"] * 3)
-    profiles.draw_profiles(pd.concat([first, second]), LOOKS, *FILES)
+    fig = profiles.draw_profiles(pd.concat([first, second]), LOOKS)
     for row, (true, predicted, change) in enumerate(
         (
             ("observed_mean", "predicted_mean", lambda value: value + 0.5),
@@ -187,7 +185,7 @@ def test_profiles_draw_each_measured_gene_at_its_means_over_seeds(kept):
         )
     ):
         for place, name in enumerate(LOOKS):
-            ax = kept[0].axes[row * len(LOOKS) + place]
+            ax = fig.axes[row * len(LOOKS) + place]
             genes_drawn = first[first["predictor"].eq(name) & first["is_measured"]]
             points, identity = ax.lines
             np.testing.assert_allclose(points.get_xdata(), genes_drawn[true])
@@ -198,12 +196,12 @@ def test_profiles_draw_each_measured_gene_at_its_means_over_seeds(kept):
             assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
 
 
-def test_values_too_low_for_the_axes_lie_on_the_edge(kept):
+def test_values_too_low_for_the_axes_lie_on_the_edge():
     scores = genes_of("Mine", {f"G{i}": 0.1 for i in range(200)})
     scores["observed_mean"] = [*np.zeros(60), *np.geomspace(0.02, 3, 140)]
     scores["predicted_mean"] = [-1, 0, *np.geomspace(0.3, 5, 198)]
-    profiles.draw_profiles(scores, style.predictor_looks(RUN, ["Mine"]), *FILES)
-    ax = kept[0].axes[0]
+    fig = profiles.draw_profiles(scores, style.predictor_looks(RUN, ["Mine"]))
+    ax = fig.axes[0]
     points = ax.lines[0]
     assert ax.get_xlim() == pytest.approx((0.01, 7.5))
     assert ax.get_ylim() == pytest.approx((0.1, 7.5))
@@ -213,12 +211,12 @@ def test_values_too_low_for_the_axes_lie_on_the_edge(kept):
     assert ax.get_title() == f"Mine\nratio {expected:.2g}"
 
 
-def test_constant_predictions_alone_are_drawn_on_the_edge(kept):
+def test_constant_predictions_alone_are_drawn_on_the_edge():
     scores = genes_of("Mine", {f"G{i}": 0.0 for i in range(4)})
     scores["observed_mean"] = scores["observed_var"] = [0.2, 0.3, 0.5, 2.0]
     scores["predicted_mean"], scores["predicted_var"] = 0.4, 0.0
-    profiles.draw_profiles(scores, style.predictor_looks(RUN, ["Mine"]), *FILES)
-    mean, variance = kept[0].axes
+    fig = profiles.draw_profiles(scores, style.predictor_looks(RUN, ["Mine"]))
+    mean, variance = fig.axes
     np.testing.assert_allclose(mean.lines[0].get_ydata(), 0.4)
     np.testing.assert_allclose(variance.lines[0].get_ydata(), variance.get_ylim()[0])
 
@@ -226,24 +224,24 @@ def test_constant_predictions_alone_are_drawn_on_the_edge(kept):
 def test_a_figure_of_a_slide_refuses_two():
     for draw in (
         profiles.draw_profiles,
-        lambda scores, looks, *files: gene_bars.draw_gene_bars(scores, looks, 2, *files),
+        lambda scores, looks: gene_bars.draw_gene_bars(scores, looks, 2),
     ):
         with pytest.raises(ValueError, match="the figure shows one sample, but the scores hold 2"):
-            draw(scores_of(), LOOKS, *FILES)
+            draw(scores_of(), LOOKS)
 
 
 # --- Supplementary Figs. 4-6 ------------------------------------------------------------------------------------------
 
 
-def test_bars_are_the_genes_of_the_lists_by_rank_and_constant_ones_are_crossed(kept):
+def test_bars_are_the_genes_of_the_lists_by_rank_and_constant_ones_are_crossed():
     pcc = {"A": 0.3, "B": -0.2, "C": 0.0, "D": 0.5, "E": 0.9}
     files = [genes_of("CMRCNet-50", pcc, seed=seed, constant=["C"] if seed else []) for seed in (0, 1)]
     files[1]["pcc"] += 0.1
     files.append(genes_of("Mine", {gene: -value for gene, value in pcc.items()}))
     scores = pd.concat(files).assign(rank_mean=[3, 1, 2, 4, 5] * 3, rank_var=[1, 4, 5, 2, 3] * 3)
-    gene_bars.draw_gene_bars(scores, style.predictor_looks(RUN, ["Mine", "CMRCNet-50"]), 3, *FILES)
-    mine_heg, cmrcnet_heg, mine_hvg, cmrcnet_hvg = kept[0].axes
-    assert [ax.get_ylabel() for ax in kept[0].axes] == ["Mine", "CMRCNet-50"] * 2
+    fig = gene_bars.draw_gene_bars(scores, style.predictor_looks(RUN, ["Mine", "CMRCNet-50"]), 3)
+    mine_heg, cmrcnet_heg, mine_hvg, cmrcnet_hvg = fig.axes
+    assert [ax.get_ylabel() for ax in fig.axes] == ["Mine", "CMRCNet-50"] * 2
     for ax, names, values in (
         (mine_heg, None, [0.2, 0.0, -0.3]),
         (cmrcnet_heg, ["B", "C", "A"], [-0.15, 0.05, 0.35]),
@@ -253,15 +251,15 @@ def test_bars_are_the_genes_of_the_lists_by_rank_and_constant_ones_are_crossed(k
         assert [bar.get_height() for bar in ax.patches] == pytest.approx(values)
         if names:
             assert [label.get_text() for label in ax.get_xticklabels()] == names
-    crosses = [list(line.get_xdata()) for ax in kept[0].axes for line in ax.lines if line.get_marker() == "x"]
+    crosses = [list(line.get_xdata()) for ax in fig.axes for line in ax.lines if line.get_marker() == "x"]
     assert crosses == [[], [1], [], []]
 
 
-def test_a_bar_label_with_dollar_signs_is_no_mathematics(kept):
+def test_a_bar_label_with_dollar_signs_is_no_mathematics():
     scores = genes_of("Mine", {r"$\frac{$": 0.3, "B": 0.2}).assign(rank_mean=[1, 2], rank_var=[1, 2])
-    gene_bars.draw_gene_bars(scores, style.predictor_looks(RUN, ["Mine"]), 2, *FILES)
-    kept[0].draw_without_rendering()  # as mathematics it could not be drawn
-    assert [label.get_text() for label in kept[0].axes[0].get_xticklabels()] == [style.plain(r"$\frac{$"), "B"]
+    fig = gene_bars.draw_gene_bars(scores, style.predictor_looks(RUN, ["Mine"]), 2)
+    fig.draw_without_rendering()  # as mathematics it could not be drawn
+    assert [label.get_text() for label in fig.axes[0].get_xticklabels()] == [style.plain(r"$\frac{$"), "B"]
 
 
 # --- K ----------------------------------------------------------------------------------------------------------------
@@ -305,10 +303,10 @@ def test_curves_average_slides_then_seeds_then_folds_where_all_folds_are(sweeps)
     assert alone["k"].tolist() == [1, 50, 100, 120]
 
 
-def test_neighbour_curves_are_drawn_as_averaged_with_the_configured_k(sweeps, kept):
+def test_neighbour_curves_are_drawn_as_averaged_with_the_configured_k(sweeps):
     looks = style.method_looks(["BLEEP", "CMRCNet", "STNet"])
-    top_k_curve.draw_top_k_curves(sweeps, looks, [50, 500], 2, *FILES)
-    heg, hvg, marker = kept[0].subfigs[0].axes
+    fig = top_k_curve.draw_top_k_curves(sweeps, looks, [50, 500], 2)
+    heg, hvg, marker = fig.subfigs[0].axes
     assert [ax.get_title() for ax in (heg, hvg, marker)] == ["top 2 HEG", "top 2 HVG", "marker genes"]
     for ax, offset in ((heg, 0), (hvg, 0.1), (marker, 0.2)):
         curves_drawn = {line.get_label(): line for line in ax.lines if line.get_marker() != "None"}
@@ -320,17 +318,17 @@ def test_neighbour_curves_are_drawn_as_averaged_with_the_configured_k(sweeps, ke
         dotted = [line.get_xdata()[0] for line in ax.lines if line.get_color() == "0.35"]
         assert dotted == [50]  # 500 is more than any bank
         assert ax.get_xscale() == "log"
-    legend = kept[0].subfigs[0].legends[0]
+    legend = fig.subfigs[0].legends[0]
     assert [text.get_text() for text in legend.get_texts()] == ["BLEEP", "CMRCNet"]
 
 
-def test_many_methods_are_spread_over_rows_with_one_scale(sweeps, kept):
+def test_many_methods_are_spread_over_rows_with_one_scale(sweeps):
     names = [f"M{i}" for i in range(9)]
     many = pd.concat([sweeps.assign(method=name, HEG_top2=sweeps["HEG_top2"] * i) for i, name in enumerate(names)])
-    top_k_curve.draw_top_k_curves(many, style.method_looks(names), [50], 2, *FILES)
-    drawn = [[text.get_text() for text in part.legends[0].get_texts()] for part in kept[0].subfigs]
+    fig = top_k_curve.draw_top_k_curves(many, style.method_looks(names), [50], 2)
+    drawn = [[text.get_text() for text in part.legends[0].get_texts()] for part in fig.subfigs]
     assert drawn == [names[:3], names[3:6], names[6:]]
-    assert len({ax.get_ylim() for part in kept[0].subfigs for ax in part.axes}) == 1
+    assert len({ax.get_ylim() for part in fig.subfigs for ax in part.axes}) == 1
 
 
 # --- Protocols --------------------------------------------------------------------------------------------------------
@@ -364,21 +362,21 @@ def test_slides_and_cohorts_of_one_protocol_are_no_gap():
         protocol_gap.slide_gaps(pd.concat([scores, lonely, other]), 2), protocol_gap.slide_gaps(scores, 2)
     )
     with pytest.raises(ValueError, match="no cohort has slides that both protocols test"):
-        protocol_gap.draw_protocol_gap(other, LOOKS, 2, *FILES)
+        protocol_gap.draw_protocol_gap(other, LOOKS, 2)
 
 
 @pytest.mark.parametrize("cohorts", [["READ"], ["SKCM", "READ"]])
-def test_dumbbells_join_both_protocols(kept, cohorts):
+def test_dumbbells_join_both_protocols(cohorts):
     own = both_protocols()
     both = pd.concat(
         [own, own.assign(predictor="TrainMean", kind="control", pcc=own["pcc"].where(own["pcc"].isna(), 0))]
     )
-    protocol_gap.draw_protocol_gap(
-        pd.concat([both.assign(cohort=name) for name in cohorts]), LOOKS, 2, *FILES, cohorts=cohorts
+    fig = protocol_gap.draw_protocol_gap(
+        pd.concat([both.assign(cohort=name) for name in cohorts]), LOOKS, 2, cohorts=cohorts
     )
-    panels = {tuple(ax.get_title().split("\n")): ax for ax in kept[0].axes}
+    panels = {tuple(ax.get_title().split("\n")): ax for ax in fig.axes}
     assert set(panels) == {(name, kind) for name in cohorts for kind in ("top 2 HEG", "top 2 HVG", "marker genes")}
-    names = [label.get_text() for label in kept[0].axes[0].get_yticklabels()]
+    names = [label.get_text() for label in fig.axes[0].get_yticklabels()]
     assert names == ["Mine", "TrainMean"]
     for ax in panels.values():
         for empty, expected in ((False, {"Mine": 0.61, "TrainMean": 0}), (True, {"Mine": 0.21, "TrainMean": 0})):
@@ -392,15 +390,15 @@ def test_dumbbells_join_both_protocols(kept, cohorts):
         }
 
 
-def test_a_cohort_without_markers_has_a_panel_less(kept):
+def test_a_cohort_without_markers_has_a_panel_less():
     own = both_protocols()
     without = own.assign(cohort="SKCM", is_marker=False)
-    protocol_gap.draw_protocol_gap(pd.concat([own, without]), LOOKS, 2, *FILES)
-    titles = {ax.get_title() for ax in kept[0].axes if ax.get_visible()}
+    fig = protocol_gap.draw_protocol_gap(pd.concat([own, without]), LOOKS, 2)
+    titles = {ax.get_title() for ax in fig.axes if ax.get_visible()}
     both = {f"{cohort}\ntop 2 {kind}" for cohort in ("READ", "SKCM") for kind in ("HEG", "HVG")}
     assert titles == both | {"READ\nmarker genes"}
-    protocol_gap.draw_protocol_gap(without, LOOKS, 2, *FILES)
-    assert [ax.get_title() for ax in kept[1].axes if ax.get_visible()] == ["SKCM\ntop 2 HEG", "SKCM\ntop 2 HVG"]
+    fig = protocol_gap.draw_protocol_gap(without, LOOKS, 2)
+    assert [ax.get_title() for ax in fig.axes if ax.get_visible()] == ["SKCM\ntop 2 HEG", "SKCM\ntop 2 HVG"]
 
 
 # --- Noise ceiling ----------------------------------------------------------------------------------------------------
@@ -417,11 +415,11 @@ def test_the_share_of_the_ceiling_is_a_ratio_of_means_of_table_1():
     assert ceiling_scatter.ceiling_shares(none, 2).loc["CMRCNet-50"].isna().all()
 
 
-def test_each_gene_is_drawn_over_its_own_ceiling(kept):
+def test_each_gene_is_drawn_over_its_own_ceiling():
     scores = scores_of()
-    ceiling_scatter.draw_ceiling(scores, style.predictor_looks(RUN, ["Mine", "BLEEP-50"]), 2, *FILES)
+    fig = ceiling_scatter.draw_ceiling(scores, style.predictor_looks(RUN, ["Mine", "BLEEP-50"]), 2)
     mean = scores.groupby(["predictor", "gene"])["pcc"].mean()
-    for ax, name in zip(kept[0].axes, ("Mine", "BLEEP-50"), strict=True):
+    for ax, name in zip(fig.axes, ("Mine", "BLEEP-50"), strict=True):
         heg, hvg = (line for line in ax.lines if line.get_marker() == "o")
         for line, listed in ((heg, ["A", "B"]), (hvg, ["B", "C"])):
             np.testing.assert_allclose(line.get_xdata(), mean["NoiseCeiling"][listed])
@@ -438,33 +436,30 @@ def test_each_gene_is_drawn_over_its_own_ceiling(kept):
 def test_a_ceiling_figure_without_a_ceiling_is_refused():
     scores = scores_of()
     with pytest.raises(ValueError, match="no scores of NoiseCeiling"):
-        ceiling_scatter.draw_ceiling(scores[scores["predictor"].ne("NoiseCeiling")], LOOKS, 2, *FILES)
+        ceiling_scatter.draw_ceiling(scores[scores["predictor"].ne("NoiseCeiling")], LOOKS, 2)
 
 
 # --- All of them ------------------------------------------------------------------------------------------------------
 
 
-def draw_all(folder, sweeps):
-    """Every figure that is made of scores; their names."""
+def draw_all(sweeps):
+    """Every figure that is made of scores, by name."""
     scores = scores_of()
     both = pd.concat([scores, scores_of(protocol="patient")])
     looks, methods = LOOKS, style.method_looks(["CMRCNet", "BLEEP", "Mine"])
-    drawings = {
-        "boxplot": lambda *files: boxplot.draw_boxplot(scores, looks, 2, *files),
-        "overview": lambda *files: overview.draw_overview(scores, NONE, looks, "CMRCNet-50", 2, *files),
-        "profiles": lambda *files: profiles.draw_profiles(one_slide(scores), looks, *files),
-        "genes": lambda *files: gene_bars.draw_gene_bars(one_slide(scores), looks, 2, *files),
-        "neighbours": lambda *files: top_k_curve.draw_top_k_curves(sweeps, methods, [50], 2, *files),
-        "protocols": lambda *files: protocol_gap.draw_protocol_gap(both, looks, 2, *files),
-        "ceiling": lambda *files: ceiling_scatter.draw_ceiling(scores, looks, 2, *files),
+    return {
+        "boxplot": boxplot.draw_boxplot(scores, looks, 2),
+        "overview": overview.draw_overview(scores, NONE, looks, "CMRCNet-50", 2),
+        "profiles": profiles.draw_profiles(one_slide(scores), looks),
+        "genes": gene_bars.draw_gene_bars(one_slide(scores), looks, 2),
+        "neighbours": top_k_curve.draw_top_k_curves(sweeps, methods, [50], 2),
+        "protocols": protocol_gap.draw_protocol_gap(both, looks, 2),
+        "ceiling": ceiling_scatter.draw_ceiling(scores, looks, 2),
     }
-    for name, draw in drawings.items():
-        draw(folder / f"{name}.pdf", folder / f"{name}.png")
-    return list(drawings)
 
 
-def test_texts_are_legible_inside_the_page_and_apart(sweeps, kept, tmp_path):
-    for name, fig in zip(draw_all(tmp_path, sweeps), kept, strict=True):
+def test_texts_are_legible_inside_the_page_and_apart(sweeps):
+    for name, fig in draw_all(sweeps).items():
         assert fig.get_figwidth() <= style.PAGE_WIDTH + 1e-9, name
         assert min(text.get_fontsize() for text in fig.findobj(lambda one: hasattr(one, "get_fontsize"))) >= 6, name
         assert misplaced(fig) == [], name
@@ -472,8 +467,10 @@ def test_texts_are_legible_inside_the_page_and_apart(sweeps, kept, tmp_path):
 
 def test_the_same_scores_give_the_same_bytes(sweeps, tmp_path, monkeypatch):
     monkeypatch.setattr(style, "PNG_DPI", 60)
-    names = draw_all(tmp_path / "1", sweeps)
-    draw_all(tmp_path / "2", sweeps)
+    for again in "12":
+        names = draw_all(sweeps)
+        for name, fig in names.items():
+            style.save(fig, tmp_path / again / f"{name}.pdf", tmp_path / again / f"{name}.png")
     for name in names:
         for suffix in (".pdf", ".png"):
             one, two = ((tmp_path / again / name).with_suffix(suffix).read_bytes() for again in "12")
@@ -489,12 +486,11 @@ def colours(fig):
     return {to_hex(colour) for colour in found if np.shape(colour) in ((), (3,), (4,))}
 
 
-def test_a_method_has_one_colour_in_all_figures(sweeps, kept, tmp_path):
-    names = draw_all(tmp_path, sweeps)
+def test_a_method_has_one_colour_in_all_figures(sweeps, tmp_path):
     history = tmp_path / "history.tsv"
     pd.DataFrame({"epoch": [1, 2], "train_total": [2, 1], "val_total": [2, 1]}).to_csv(history, sep="\t", index=False)
-    learning_curves.draw_learning_curves({"CMRCNet/fold0": history}, style.method_looks(["Mine", "CMRCNet"]), *FILES)
-    for name, fig in zip([*names, "curves"], kept, strict=True):
+    curves = learning_curves.draw_learning_curves({"CMRCNet/fold0": history}, style.method_looks(["Mine", "CMRCNet"]))
+    for name, fig in (draw_all(sweeps) | {"curves": curves}).items():
         assert LOOKS["CMRCNet-50"].colour.lower() in colours(fig), name
         if name != "curves":
             assert LOOKS["BLEEP-50"].colour.lower() in colours(fig), name

@@ -1,5 +1,7 @@
 """Claims about the figures of one test slide and of learning curves, read back from what they draw."""
 
+import json
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -88,22 +90,22 @@ def test_clustering_brings_genes_of_a_block_together():
     assert (np.diff(group[order[:-1]]) != 0).sum() == 2
 
 
-def test_every_panel_has_the_order_of_the_truth(slide, kept, tmp_path):
+def test_every_panel_has_the_order_of_the_truth(slide):
     paths, _ = slide
-    gene_correlation.draw_gene_correlation(paths, 8, tmp_path / "c.pdf", tmp_path / "c.png")
+    fig = gene_correlation.draw_gene_correlation(paths, 8)
     read = read_slide(paths)
     first = read["Mine"]
     hvg = gene_ranks(first.var)["rank_var"]
     genes = np.flatnonzero(hvg.between(1, 8))
     order = genes[gene_correlation.cluster_order(gene_gene_correlation(first.layers["observed"][:, genes]))]
-    panels = [ax for ax in kept[0].axes if ax.get_title()][5:10]  # second row: HVG
+    panels = [ax for ax in fig.axes if ax.get_title()][5:10]  # second row: HVG
     assert [ax.get_title().split("\n")[0] for ax in panels] == ["Truth", *paths]
     for ax, values in zip(panels, [first.layers["observed"], *(p.X for p in read.values())], strict=True):
         expected = gene_gene_correlation(values[:, order])
         np.testing.assert_allclose(np.ma.filled(ax.collections[0].get_array(), np.nan), expected, atol=1e-9)
 
 
-def test_the_truth_has_similarity_1_and_shuffled_genes_about_0(slide, kept, tmp_path):
+def test_the_truth_has_similarity_1_and_shuffled_genes_about_0(slide, tmp_path):
     truth = read_prediction(slide[0]["Mine"])
     rng, paths = np.random.default_rng(3), {}
     measured = np.flatnonzero(truth.var["is_measured"])
@@ -113,29 +115,27 @@ def test_the_truth_has_similarity_1_and_shuffled_genes_about_0(slide, kept, tmp_
         other.X[:, measured] = truth.layers["observed"][:, order]
         paths[name] = tmp_path / f"{name}.h5ad"
         other.write_h5ad(paths[name])
-    gene_correlation.draw_gene_correlation(paths, 12, tmp_path / "c.pdf", tmp_path / "c.png")
-    titles = [ax.get_title().split("\n") for ax in kept[0].axes if ax.get_title()]
+    fig = gene_correlation.draw_gene_correlation(paths, 12)
+    titles = [ax.get_title().split("\n") for ax in fig.axes if ax.get_title()]
     r = {name: float(number.removeprefix("r = ").replace("−", "-")) for name, number in titles if name in paths}
     assert r.pop("Oracle") == 1
     assert abs(np.mean(list(r.values()))) < 0.1
 
 
-def test_a_predictor_without_variance_is_called_constant(slide, kept, tmp_path):
-    gene_correlation.draw_gene_correlation(
-        {"TrainMean": slide[0]["TrainMean"]}, 4, tmp_path / "c.pdf", tmp_path / "c.png"
-    )
-    panel = next(ax for ax in kept[0].axes if ax.get_title().startswith("TrainMean"))
+def test_a_predictor_without_variance_is_called_constant(slide):
+    fig = gene_correlation.draw_gene_correlation({"TrainMean": slide[0]["TrainMean"]}, 4)
+    panel = next(ax for ax in fig.axes if ax.get_title().startswith("TrainMean"))
     # float32 of one number: the same in every spot
     assert panel.get_title() == "TrainMean\nr = 0.00"
     assert [text.get_text() for text in panel.texts] == ["constant"]
 
 
-def test_boxes_hold_the_genes_of_the_lists_averaged_over_seeds(scores, kept, tmp_path):
+def test_boxes_hold_the_genes_of_the_lists_averaged_over_seeds(scores):
     again = scores.assign(seed=1, pcc=scores["pcc"] + 0.1)
     order = ["Mine", "TrainMean", "CMRCNet-500", "CMRCNet-50"]
     looks = style.predictor_looks(RUN, order)
-    boxplot.draw_boxplot(pd.concat([scores, again]), looks, 4, tmp_path / "b.pdf", tmp_path / "b.png")
-    heg, hvg = kept[0].axes
+    fig = boxplot.draw_boxplot(pd.concat([scores, again]), looks, 4)
+    heg, hvg = fig.axes
     assert heg.get_title() == "S1\nHEG, 4 genes"
     assert [label.get_text() for label in hvg.get_yticklabels()] == order
     drawn = (line for line in hvg.lines if line.get_linewidth() == 1.0 and len(line.get_xdata()) == 2)
@@ -145,39 +145,40 @@ def test_boxes_hold_the_genes_of_the_lists_averaged_over_seeds(scores, kept, tmp
     assert medians == pytest.approx(expected.to_dict())
 
 
-def test_a_box_plot_refuses_to_mix_protocols(scores, tmp_path):
+def test_a_box_plot_refuses_to_mix_protocols(scores):
     mixed = pd.concat([scores, scores.assign(protocol="patient")])
     with pytest.raises(ValueError, match="the figure shows one protocol, but the scores hold 2"):
-        boxplot.draw_boxplot(mixed, style.predictor_looks(RUN), 4, tmp_path / "b.pdf", tmp_path / "b.png")
+        boxplot.draw_boxplot(mixed, style.predictor_looks(RUN), 4)
 
 
 @pytest.mark.parametrize("n_slides", [2, 5])
-def test_every_slide_gets_its_pair_of_panels(scores, kept, tmp_path, n_slides):
+def test_every_slide_gets_its_pair_of_panels(scores, n_slides):
     many = pd.concat([scores.assign(sample=f"S{i}", fold=i) for i in range(n_slides)])
-    boxplot.draw_boxplot(
-        many, style.predictor_looks(RUN, ["Mine", "TrainMean"]), 4, tmp_path / "b.pdf", tmp_path / "b.png"
-    )
-    titles = [ax.get_title() for ax in kept[0].axes if ax.get_visible()]
+    fig = boxplot.draw_boxplot(many, style.predictor_looks(RUN, ["Mine", "TrainMean"]), 4)
+    titles = [ax.get_title() for ax in fig.axes if ax.get_visible()]
     assert sorted(titles) == sorted(f"S{i}\n{kind}, 4 genes" for i in range(n_slides) for kind in ("HEG", "HVG"))
-    named = [ax.get_title().split("\n")[1] for ax in kept[0].axes if ax.get_xlabel()]
+    named = [ax.get_title().split("\n")[1] for ax in fig.axes if ax.get_xlabel()]
     assert set(named) == {"HVG, 4 genes"}  # the axis is named under the lowest panels only
 
 
-def draw_maps(slide, folder, genes=("G1", "G2"), **paths):
-    expression_maps.draw_expression_maps(
-        paths or slide[0], genes, slide[1], (3000, 2600), 0.5, 55.0, folder / "m.pdf", folder / "m.png"
-    )
+def draw_maps(slide, genes=("G1", "G2"), **paths):
+    facts = {"qc": {"um_per_px": 0.5}}
+    facts["S1"] = {"id": "S1", "fullres_px_width": 3000, "fullres_px_height": 2600, "spot_diameter": 55.0}
+    for name, content in facts.items():
+        (slide[1].parent / f"{name}.json").write_text(json.dumps(content))
+    qc, metadata = (slide[1].parent / f"{name}.json" for name in facts)
+    return expression_maps.draw_expression_maps(paths or slide[0], genes, qc, slide[1], metadata)
 
 
-def test_a_gene_name_with_dollar_signs_is_no_mathematics(slide, kept, tmp_path):
+def test_a_gene_name_with_dollar_signs_is_no_mathematics(slide, tmp_path):
     paths = {predictor: tmp_path / path.name for predictor, path in slide[0].items()}
     for predictor, path in paths.items():
         content = ad.read_h5ad(slide[0][predictor])
         content.var_names = [r"$\frac{$", *content.var_names[1:]]
         content.write_h5ad(path)
-    draw_maps(slide, tmp_path, [r"$\frac{$"], **paths)
-    kept[0].draw_without_rendering()  # as mathematics it could not be drawn
-    assert panels_of(kept[0])[1].get_title() == style.plain(r"$\frac{$") + "\ntruth"
+    fig = draw_maps(slide, [r"$\frac{$"], **paths)
+    fig.draw_without_rendering()  # as mathematics it could not be drawn
+    assert panels_of(fig)[1].get_title() == style.plain(r"$\frac{$") + "\ntruth"
 
 
 def panels_of(fig):
@@ -185,9 +186,9 @@ def panels_of(fig):
     return [ax for ax in fig.axes if ax.images]
 
 
-def test_maps_draw_spots_at_true_size_in_one_scale_per_gene(slide, kept, tmp_path):
-    draw_maps(slide, tmp_path)
-    image, truth, *predictions = panels_of(kept[0])[:6]
+def test_maps_draw_spots_at_true_size_in_one_scale_per_gene(slide):
+    fig = draw_maps(slide)
+    image, truth, *predictions = panels_of(fig)[:6]
     assert not image.collections
     assert [ax.get_title().split("\n")[0] for ax in (image, truth, *predictions)] == ["H&E", "G1", *PREDICTORS]
     observed = read_prediction(slide[0]["Mine"])[:, "G1"].layers["observed"].ravel().astype(float)
@@ -205,18 +206,18 @@ def test_maps_draw_spots_at_true_size_in_one_scale_per_gene(slide, kept, tmp_pat
     assert truth.get_ylim()[0] > truth.get_ylim()[1]  # y runs down, as in the image
 
 
-def test_only_the_first_panel_shows_the_slide_in_full_colour(slide, kept, tmp_path):
-    draw_maps(slide, tmp_path)
-    image, *others = panels_of(kept[0])[:6]
+def test_only_the_first_panel_shows_the_slide_in_full_colour(slide):
+    fig = draw_maps(slide)
+    image, *others = panels_of(fig)[:6]
     stain = np.array([220, 160, 190]) / 255
     np.testing.assert_allclose(image.images[0].get_array()[50, 50], stain)
     for ax in others:
         np.testing.assert_allclose(ax.images[0].get_array()[50, 50], 1 - 0.45 * (1 - stain))
 
 
-def test_scale_bar_has_its_length(slide, kept, tmp_path):
-    draw_maps(slide, tmp_path, genes=("G1",))
-    truth = kept[0].axes[0]
+def test_scale_bar_has_its_length(slide):
+    fig = draw_maps(slide, genes=("G1",))
+    truth = fig.axes[0]
     bar, label = truth.lines[0], truth.texts[0].get_text()
     left, right = truth.get_xlim()
     microns = np.ptp(bar.get_xdata()) * (right - left) * 0.5
@@ -224,12 +225,12 @@ def test_scale_bar_has_its_length(slide, kept, tmp_path):
     assert microns == pytest.approx(200)
 
 
-def test_the_thumbnail_lies_where_the_slide_has_it(slide, kept, tmp_path):
+def test_the_thumbnail_lies_where_the_slide_has_it(slide, tmp_path):
     picture = np.full((260, 300, 3), 255, dtype=np.uint8)
     picture[100:110, 150:160] = 0  # level-0 pixels 1500-1600, 1000-1100
     Image.fromarray(picture).save(tmp_path / "thumbnail.png")
-    draw_maps((slide[0], tmp_path / "thumbnail.png"), tmp_path, genes=("G1",))
-    image = kept[0].axes[0].images[0]
+    fig = draw_maps((slide[0], tmp_path / "thumbnail.png"), genes=("G1",))
+    image = fig.axes[0].images[0]
     pixels, (x0, x1, y1, y0) = image.get_array(), image.get_extent()
     dark = np.argwhere(pixels[..., 0] < 1)
     x = x0 + (dark[:, 1] + 0.5) / pixels.shape[1] * (x1 - x0)
@@ -244,9 +245,9 @@ def test_wanted_genes_are_kept_and_filled_up_with_the_most_variable(slide):
     assert expression_maps.choose_genes(slide[0]["Mine"], ["G0", "G1"], 1) == ["G0", "G1"]
 
 
-def test_an_unmeasured_gene_is_refused(slide, tmp_path):
+def test_an_unmeasured_gene_is_refused(slide):
     with pytest.raises(InputError, match="found G5, expected genes of the panel"):
-        draw_maps(slide, tmp_path, genes=("G1", "G5"))
+        draw_maps(slide, genes=("G1", "G5"))
 
 
 def history(path, best, epochs=20):
@@ -256,53 +257,45 @@ def history(path, best, epochs=20):
     return path
 
 
-def test_learning_curves_mark_the_best_epoch_of_every_run(kept, tmp_path):
+def test_learning_curves_mark_the_best_epoch_of_every_run(tmp_path):
     histories = {f"{m}/fold{f}": history(tmp_path / f"{m}{f}.tsv", 5 + f) for m in ("CMRCNet", "Mine") for f in (0, 1)}
     looks = style.method_looks(["CMRCNet", "Mine"])
-    learning_curves.draw_learning_curves(histories, looks, tmp_path / "l.pdf", tmp_path / "l.png")
-    assert [ax.get_title() for ax in kept[0].axes] == ["CMRCNet, 2 runs", "Mine, 2 runs"]
-    for ax in kept[0].axes:
+    fig = learning_curves.draw_learning_curves(histories, looks)
+    assert [ax.get_title() for ax in fig.axes] == ["CMRCNet, 2 runs", "Mine, 2 runs"]
+    for ax in fig.axes:
         marked = [tuple(line.get_xydata()[0]) for line in ax.lines if line.get_marker() == "o"]
         assert marked == [(5, 1), (6, 1)]
     green = style.METHOD_COLOURS["CMRCNet"]
-    curves = [line for line in kept[0].axes[0].lines if line.get_marker() != "o"]
+    curves = [line for line in fig.axes[0].lines if line.get_marker() != "o"]
     assert [line.get_color() for line in curves] == [style.lighten(green, 0.35)] * 2 + [green] * 2
 
 
 def test_a_history_without_losses_is_refused(tmp_path):
     (tmp_path / "h.tsv").write_text("epoch\tlr\n0\t1\n")
     with pytest.raises(InputError, match=r"h\.tsv: columns: .*also train_total, val_total"):
-        learning_curves.draw_learning_curves(
-            {"CMRCNet": tmp_path / "h.tsv"}, style.method_looks(["CMRCNet"]), tmp_path / "l.pdf", tmp_path / "l.png"
-        )
+        learning_curves.draw_learning_curves({"CMRCNet": tmp_path / "h.tsv"}, style.method_looks(["CMRCNet"]))
 
 
 def test_the_same_input_gives_the_same_bytes(slide, scores, tmp_path):
     path = history(tmp_path / "history.tsv", 3)
     drawings = {
-        "box": lambda pdf, png: boxplot.draw_boxplot(scores, style.predictor_looks(RUN), 4, pdf, png),
-        "correlation": lambda pdf, png: gene_correlation.draw_gene_correlation(slide[0], 4, pdf, png),
-        "map": lambda pdf, png: expression_maps.draw_expression_maps(
-            slide[0], ["G1"], slide[1], (3000, 2600), 0.5, 55.0, pdf, png
-        ),
-        "curves": lambda pdf, png: learning_curves.draw_learning_curves(
-            {"CMRCNet": path}, style.method_looks(["CMRCNet"]), pdf, png
-        ),
+        "box": lambda: boxplot.draw_boxplot(scores, style.predictor_looks(RUN), 4),
+        "correlation": lambda: gene_correlation.draw_gene_correlation(slide[0], 4),
+        "map": lambda: draw_maps(slide, ["G1"]),
+        "curves": lambda: learning_curves.draw_learning_curves({"CMRCNet": path}, style.method_looks(["CMRCNet"])),
     }
     for name, draw in drawings.items():
         for again in ("1", "2"):
-            draw(tmp_path / f"{name}{again}.pdf", tmp_path / f"{name}{again}.png")
+            style.save(draw(), tmp_path / f"{name}{again}.pdf", tmp_path / f"{name}{again}.png")
         for suffix in (".pdf", ".png"):
             one, two = (tmp_path / f"{name}{again}{suffix}" for again in ("1", "2"))
             assert one.read_bytes() == two.read_bytes(), name
         assert b"CreationDate" not in (tmp_path / f"{name}1.pdf").read_bytes()
 
 
-def test_figures_are_as_wide_as_a_page_and_set_in_no_less_than_6_pt(slide, scores, kept, tmp_path):
-    boxplot.draw_boxplot(scores, style.predictor_looks(RUN), 4, tmp_path / "b.pdf", tmp_path / "b.png")
-    draw_maps(slide, tmp_path)
-    gene_correlation.draw_gene_correlation(slide[0], 4, tmp_path / "c.pdf", tmp_path / "c.png")
-    for fig in kept:
+def test_figures_are_as_wide_as_a_page_and_set_in_no_less_than_6_pt(slide, scores):
+    box = boxplot.draw_boxplot(scores, style.predictor_looks(RUN), 4)
+    for fig in (box, draw_maps(slide), gene_correlation.draw_gene_correlation(slide[0], 4)):
         assert fig.get_figwidth() * 25.4 == pytest.approx(180)
         assert min(text.get_fontsize() for text in fig.findobj(lambda artist: hasattr(artist, "get_fontsize"))) >= 6
         assert misplaced(fig) == []

@@ -122,17 +122,14 @@ def test_without_labels_domains_have_the_colours_of_the_reference():
 # --- Domain map
 
 
-def drawn_map(section, kept, labels, **changes):
+def drawn_map(section, labels, classes=CLASSES, spaces=madeup.SPACES, seed=0):
     scores = madeup.scores(n_labelled=0 if labels is None else 29)
-    arguments = {"spaces": madeup.SPACES, "seed": 0} | changes
-    domain_map.draw_domains(
-        section, madeup.domain_table(), scores, *arguments.values(), labels, CLASSES, "S1 (c)", "m.pdf", "m.png"
-    )
-    return kept[-1]
+    colours = colouring(madeup.domains(seed=seed), labels, classes)
+    return domain_map.draw_domains(section, madeup.domain_table(), scores, spaces, seed, colours, "S1 (c)")
 
 
-def test_a_panel_for_the_slide_the_labels_and_each_space_with_the_ari_of_its_scores(section, kept):
-    fig = drawn_map(section, kept, madeup.labels())
+def test_a_panel_for_the_slide_the_labels_and_each_space_with_the_ari_of_its_scores(section):
+    fig = drawn_map(section, madeup.labels())
     assert titles(fig) == [
         "H&E\n",
         "Labels\n3 classes",
@@ -140,7 +137,7 @@ def test_a_panel_for_the_slide_the_labels_and_each_space_with_the_ari_of_its_sco
         "Joint, refined\nARI = 0.52",
         "Expression\nARI = 0.25",
     ]
-    assert titles(drawn_map(section, kept, madeup.labels(), seed=1, spaces=["Joint"]))[2:] == [
+    assert titles(drawn_map(section, madeup.labels(), seed=1, spaces=["Joint"]))[2:] == [
         "Joint\nARI = 0.60",
         "Joint, refined\nARI = 0.62",
     ]
@@ -148,8 +145,8 @@ def test_a_panel_for_the_slide_the_labels_and_each_space_with_the_ari_of_its_sco
     assert misplaced(fig) == []
 
 
-def test_colours_follow_the_labels_and_not_the_numbers_of_the_domains(section, kept):
-    picture, labels, joint, refined, expression = drawn_map(section, kept, madeup.labels()).axes[:5]
+def test_colours_follow_the_labels_and_not_the_numbers_of_the_domains(section):
+    picture, labels, joint, refined, expression = drawn_map(section, madeup.labels()).axes[:5]
     of_class = domain_map.palette(CLASSES)
     expected = [of_class[name] for name in madeup.CLASSES[madeup.BAND]]
     assert colours_of(picture) is None
@@ -160,8 +157,8 @@ def test_colours_follow_the_labels_and_not_the_numbers_of_the_domains(section, k
     assert colours_of(expression) == [of_class["tumour" if spot else "stroma"] for spot in right]
 
 
-def test_spots_have_their_true_place_and_size(section, kept):
-    fig = drawn_map(section, kept, madeup.labels())
+def test_spots_have_their_true_place_and_size(section):
+    fig = drawn_map(section, madeup.labels())
     ax = fig.axes[2]
     np.testing.assert_array_equal(ax.collections[0].get_offsets(), section.centres)
     # 60 um at 0.5 um/px
@@ -174,8 +171,8 @@ def test_spots_have_their_true_place_and_size(section, kept):
     assert f"{length:.0f} µm" in [text.get_text() for text in fig.axes[0].texts]
 
 
-def test_a_slide_without_labels_shows_numbers_of_domains(section, kept):
-    fig = drawn_map(section, kept, None)
+def test_a_slide_without_labels_shows_numbers_of_domains(section):
+    fig = drawn_map(section, None)
     assert titles(fig) == [
         "H&E\n",
         "Joint\n3 domains",
@@ -184,11 +181,11 @@ def test_a_slide_without_labels_shows_numbers_of_domains(section, kept):
     ]
 
 
-def test_without_a_slide_spots_stand_on_white_at_half_their_distance(tmp_path, kept):
+def test_without_a_slide_spots_stand_on_white_at_half_their_distance(tmp_path):
     madeup.write_slide(tmp_path, um_per_px=None)
     section = spot_plot.read_section(tmp_path / "lognorm.h5ad", tmp_path / "qc.json", madeup.BARCODES)
     assert section.diameter == 100
-    fig = drawn_map(section, kept, madeup.labels())
+    fig = drawn_map(section, madeup.labels())
     assert "H&E\n" not in titles(fig)
     assert not fig.axes[0].lines  # no scale bar without a pixel size
     np.testing.assert_array_equal(fig.axes[0].images[0].get_array(), 1)
@@ -204,42 +201,20 @@ def test_a_section_is_read_in_the_order_of_the_barcodes(tmp_path):
         spot_plot.read_section(tmp_path / "lognorm.h5ad", tmp_path / "qc.json", ["0x1", "7x7"])
 
 
-def test_long_labels_break_into_as_many_columns_as_fit(section, kept):
+def test_long_labels_break_into_as_many_columns_as_fit(section):
     names = {name: f"immune : B/plasma cells, endothelium and {name}" for name in CLASSES}
     labels = madeup.labels().map(names)
-    domain_map.draw_domains(
-        section,
-        madeup.domain_table(),
-        madeup.scores(),
-        madeup.SPACES,
-        0,
-        labels,
-        sorted(names.values()),
-        "S1",
-        "m.pdf",
-        "m.png",
-    )
-    assert misplaced(kept[-1]) == []
+    assert misplaced(drawn_map(section, labels, sorted(names.values()))) == []
 
 
 # --- UMAP
 
 
-def test_the_umap_shows_domains_labels_and_genes_in_the_order_of_its_own_spots(kept):
+def test_the_umap_shows_domains_labels_and_genes_in_the_order_of_its_own_spots():
     plane = madeup.umap().sample(frac=1, random_state=1)
     own = madeup.domains()
-    umap_plot.draw_slide_umap(
-        plane,
-        own,
-        colouring(own, madeup.labels(), CLASSES),
-        True,
-        madeup.expression(),
-        "Joint",
-        "S1 (c)",
-        "u.pdf",
-        "u.png",
-    )
-    fig = kept[-1]
+    colours = colouring(own, madeup.labels(), CLASSES)
+    fig = umap_plot.draw_slide_umap(plane, own, colours, madeup.expression(), "Joint", "S1 (c)")
     by_domain, by_label, *genes = (ax for ax in fig.axes if ax.get_title())
     assert titles(fig) == ["Domains in Joint", "Labels", *madeup.GENES]
     of_class = domain_map.palette(CLASSES)
@@ -257,21 +232,19 @@ def test_the_umap_shows_domains_labels_and_genes_in_the_order_of_its_own_spots(k
     assert misplaced(fig) == []
 
 
-def test_a_slide_without_labels_and_genes_has_one_panel(kept):
+def test_a_slide_without_labels_and_genes_has_one_panel():
     own = madeup.domains()
-    umap_plot.draw_slide_umap(
-        madeup.umap(), own, colouring(own, None), False, madeup.expression()[[]], "Joint", "S1", "u.pdf", "u.png"
-    )
-    assert titles(kept[-1]) == ["Domains in Joint"]
-    assert misplaced(kept[-1]) == []
+    nothing = madeup.expression()[[]]
+    fig = umap_plot.draw_slide_umap(madeup.umap(), own, colouring(own, None), nothing, "Joint", "S1")
+    assert titles(fig) == ["Domains in Joint"]
+    assert misplaced(fig) == []
 
 
-def test_slides_of_a_cohort_have_colours_that_no_label_has(kept):
+def test_slides_of_a_cohort_have_colours_that_no_label_has():
     plane = pd.concat([madeup.umap("S1"), madeup.umap("S2")], ignore_index=True)
     found = {"S1": madeup.domains(seed=0), "S2": madeup.domains(seed=1)}  # numbered otherwise
     labels = dict.fromkeys(found, madeup.labels())
-    umap_plot.draw_cohort_umap(plane, found, labels, CLASSES, "Joint", "c", "u.pdf", "u.png")
-    fig = kept[-1]
+    fig = umap_plot.draw_cohort_umap(plane, found, labels, CLASSES, "Joint", "c")
     slides, by_label, by_domain = fig.axes
     assert titles(fig) == ["Slides", "Labels", "Domains in Joint"]
     of_class = domain_map.palette(CLASSES)
@@ -285,17 +258,16 @@ def test_slides_of_a_cohort_have_colours_that_no_label_has(kept):
     assert at[tuple(place)] == of_class["stroma"]
     assert [text.get_text() for text in fig.legends[0].get_texts()] == ["slide S1", "slide S2", *CLASSES, "no label"]
     assert misplaced(fig) == []
-    umap_plot.draw_cohort_umap(plane, found, {}, [], "Joint", "c", "u.pdf", "u.png")
-    assert titles(kept[-1]) == ["Slides"]
+    fig = umap_plot.draw_cohort_umap(plane, found, {}, [], "Joint", "c")
+    assert titles(fig) == ["Slides"]
 
 
 # --- Variable genes
 
 
-def test_a_panel_for_each_gene_with_its_i_and_q(section, kept):
+def test_a_panel_for_each_gene_with_its_i_and_q(section):
     genes = madeup.variable_genes()
-    variable_gene_maps.draw_variable_genes(section, genes, madeup.expression(), "S1 (c)", "g.pdf", "g.png")
-    fig = kept[-1]
+    fig = variable_gene_maps.draw_variable_genes(section, genes, madeup.expression(), "S1 (c)")
     assert titles(fig) == [
         "H&E\n",
         "G0\nI = 0.90, q < 0.001",
@@ -309,10 +281,10 @@ def test_a_panel_for_each_gene_with_its_i_and_q(section, kept):
     assert misplaced(fig) == []
 
 
-def test_genes_are_found_by_name_whatever_the_order_of_the_columns(section, kept):
+def test_genes_are_found_by_name_whatever_the_order_of_the_columns(section):
     genes = madeup.variable_genes().iloc[::-1]
-    variable_gene_maps.draw_variable_genes(section, genes, madeup.expression(), "S1 (c)", "g.pdf", "g.png")
-    first = next(ax for ax in kept[-1].axes if ax.get_title().startswith("G1"))
+    fig = variable_gene_maps.draw_variable_genes(section, genes, madeup.expression(), "S1 (c)")
+    first = next(ax for ax in fig.axes if ax.get_title().startswith("G1"))
     np.testing.assert_allclose(first.collections[0].get_array(), (1 - madeup.BAND) / np.sqrt(2 / 3))
 
 
@@ -336,33 +308,18 @@ def test_labels_and_expression_are_read_by_barcode(tmp_path):
 
 def test_the_same_figure_gives_the_same_bytes(section, tmp_path, monkeypatch):
     monkeypatch.setattr(style, "PNG_DPI", 60)
-    own = madeup.domains()
+    own, genes = madeup.domains(), madeup.expression()
     colours = colouring(own, madeup.labels(), CLASSES)
-    plane = madeup.umap()
-
-    def draw(files):
-        domain_map.draw_domains(
-            section,
-            madeup.domain_table(),
-            madeup.scores(),
-            madeup.SPACES,
-            0,
-            madeup.labels(),
-            CLASSES,
-            "S1",
-            *files["map"],
-        )
-        umap_plot.draw_slide_umap(plane, own, colours, True, madeup.expression(), "Joint", "S1", *files["umap"])
-        variable_gene_maps.draw_variable_genes(
-            section, madeup.variable_genes(), madeup.expression(), "S1", *files["genes"]
-        )
-
     runs = []
     for turn in "12":
-        files = {
-            name: [tmp_path / f"{name}{turn}.{kind}" for kind in ("pdf", "png")] for name in ("map", "umap", "genes")
+        figures = {
+            "map": drawn_map(section, madeup.labels()),
+            "umap": umap_plot.draw_slide_umap(madeup.umap(), own, colours, genes, "Joint", "S1"),
+            "genes": variable_gene_maps.draw_variable_genes(section, madeup.variable_genes(), genes, "S1"),
         }
-        draw(files)
-        runs.append([path.read_bytes() for paths in files.values() for path in paths])
+        files = [[tmp_path / f"{name}{turn}.{kind}" for kind in ("pdf", "png")] for name in figures]
+        for fig, paths in zip(figures.values(), files, strict=True):
+            style.save(fig, *paths)
+        runs.append([path.read_bytes() for paths in files for path in paths])
     assert runs[0] == runs[1]
     assert all(len(content) > 3000 for content in runs[0])

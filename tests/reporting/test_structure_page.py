@@ -37,7 +37,6 @@ def slide(labels=None, rename=None, genes=madeup.GENES, sample="S1", cohort="c")
         domain_genes=madeup.domain_genes(genes),
         agreement=madeup.AGREEMENT,
         domains=madeup.domains(),
-        labels=labels,
         colours=colouring(madeup.domains(), labels, sorted(labels.dropna().unique())),
     )
 
@@ -144,7 +143,7 @@ def test_circular_and_missing_evidence_is_stated(read, figures):
     assert not any("stands in the CSV" in text or "over slides" in text for text in read.texts)
 
     nothing = slide()
-    nothing = StructureResults(**(vars(nothing) | {"labels": None, "colours": colouring(nothing.domains, None)}))
+    nothing = StructureResults(**(vars(nothing) | {"colours": colouring(nothing.domains, None)}))
     without = Read(render_structure_page(nothing, figures, NOTES, 3, "a note on labels"))
     assert "30 spots, no labels" in without.texts
     assert NO_LABELS in without.texts

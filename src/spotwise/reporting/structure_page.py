@@ -21,9 +21,8 @@ from spotwise.reporting.tables.domain_tables import (
     domain_table,
     gene_number,
     n_domains_note,
-    score_cell,
+    score_rows,
 )
-from spotwise.reporting.tables.layout import best_marks
 from spotwise.reporting.templates import render
 from spotwise.structure.variable_genes import CIRCULAR, SIGNIFICANT
 
@@ -37,16 +36,12 @@ class StructureResults:
 
     Attributes
     ----------
-    cohort, sample
-        Names of the cohort and the results.
     scores, variable_genes, domain_genes, agreement
         Contents of the slide's files of these names.
     domains
         (N,) domains of the reference space by barcode.
-    labels
-        Known domains by barcode, NaN where there is none; None for a slide without.
     colours
-        `domain_map.colouring` of the results.
+        `domain_map.colouring` of the slide.
     """
 
     cohort: str
@@ -56,8 +51,12 @@ class StructureResults:
     domain_genes: pd.DataFrame
     agreement: Mapping[str, float | None]
     domains: pd.Series
-    labels: pd.Series | None
     colours: Colouring
+
+    @property
+    def labels(self) -> pd.Series | None:
+        """Return the labels by barcode, NaN where there is none; None for a slide without."""
+        return self.colours.classes if self.colours.labelled else None
 
 
 def render_structure_page(
@@ -73,8 +72,6 @@ def render_structure_page(
 
     Parameters
     ----------
-    results
-        Results of the results.
     figures
         PNG files of the ``domains``, the ``umap`` and the ``variable_genes``.
     notes
@@ -83,7 +80,7 @@ def render_structure_page(
         As for `domain_tables.domains_page`.
     """
     reference = next(iter(notes))
-    labelled = results.labels is not None
+    labelled = results.colours.labelled
     remarks = [n_domains_note(n_domains), label_note if labelled else NO_LABELS]
     remarks += [f"{space}: {note}" for space, note in notes.items()]
     return render(
@@ -121,22 +118,13 @@ def _facts(results: StructureResults) -> str:
     text = f"{len(results.domains)} spots"
     if results.labels is None:
         return f"{text}, no labels"
-    labels = results.labels.reindex(results.domains.index)
-    return f"{text}, {labels.notna().sum()} of them labelled, {labels.nunique()} classes"
+    return f"{text}, {results.labels.notna().sum()} of them labelled, {results.labels.nunique()} classes"
 
 
 def _score_tables(table: pd.DataFrame) -> list[dict]:
     tables = []
     for clustering, block in table.groupby("clustering", sort=False):
-        marks = {name: best_marks(block.assign(kind=""), name) for name, (_, marked) in SCORES.items() if marked}
-        rows = [
-            {
-                "space": values["space"],
-                "form": "refined" if values["refined"] else "raw",
-                "cells": [score_cell(name, values, "seeds", marks.get(name, {}).get(row, "")) for name in SCORES],
-            }
-            for row, values in block.iterrows()
-        ]
+        rows = [{"space": space, "form": form, "cells": cells} for space, form, *cells in score_rows(block, "seeds")]
         tables.append({"title": clustering, "text": CLUSTERINGS[clustering].capitalize(), "rows": rows})
     return tables
 
@@ -147,29 +135,19 @@ def _contents(results: StructureResults) -> list[dict]:
     more = results.domain_genes[results.domain_genes["score"].gt(0) & results.domain_genes["q"].lt(SIGNIFICANT)]
     for domain, spots in results.domains.groupby(results.domains):
         genes = more.loc[more["domain"].eq(domain), "gene"].head(GENES_PER_DOMAIN)
-        rows.append(
-            {
-                "domain": domain,
-                "colour": colours[domain],
-                "spots": len(spots),
-                "labels": "" if results.labels is None else label_shares(results.labels.reindex(spots.index)),
-                "genes": ", ".join(genes) or "none",
-            }
-        )
+        labels = "" if results.labels is None else label_shares(results.labels.reindex(spots.index))
+        row = {"domain": domain, "colour": colours[domain], "spots": len(spots), "labels": labels}
+        rows.append(row | {"genes": ", ".join(genes) or "none"})
     return rows
 
 
 def label_shares(labels: pd.Series) -> str:
-    """Format the commonest labels of some spots, such as ``tumour 83 %, stroma 17 %``.
-
-    Shares are of the labelled spots.
-    """
+    """Format the commonest labels of the labelled spots, such as ``tumour 83 %, stroma 17 %``."""
     shares = labels.value_counts(normalize=True).sort_index().sort_values(ascending=False, kind="stable")
     return ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares.head(SHARES_LISTED).items()) or "none"
 
 
 def _embedded(png: str | os.PathLike) -> str:
-    """Encode a picture as a data URL."""
     packed = io.BytesIO()
     with Image.open(png) as image:
         image.convert("RGB").save(packed, "JPEG", **JPEG)

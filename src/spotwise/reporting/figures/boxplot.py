@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from spotwise.evaluation.gene_sets import gene_sets
 from spotwise.reporting.figures import style
@@ -17,23 +17,12 @@ from spotwise.reporting.tables.layout import plural
 MAX_SLIDES_PER_BAND = 4
 HIGHEST_BOX, LOWEST_BOX = 3.6 * style.MM, 2.5 * style.MM  # room for one line of 6 pt
 TITLES_HEIGHT = 14 * style.MM
-MEAN = {
-    "marker": "D",
-    "markersize": 2.2,
-    "markerfacecolor": "white",
-    "markeredgecolor": "black",
-    "markeredgewidth": 0.4,
-}
+MEAN = {"marker": "D", "markersize": 2.2, "markerfacecolor": "w", "markeredgecolor": "k", "markeredgewidth": 0.4}
 OUTLIER = {"marker": "o", "markersize": 1.2, "markerfacecolor": "0.3", "markeredgewidth": 0}
 
 
-def draw_boxplot(
-    scores: pd.DataFrame,
-    looks: Mapping[str, style.Look],
-    top: int,
-    pdf: str | os.PathLike,
-    png: str | os.PathLike,
-) -> None:
+@style.page()
+def draw_boxplot(scores: pd.DataFrame, looks: Mapping[str, style.Look], top: int) -> Figure:
     """Draw box plots of the PCC of the top HEG and HVG per slide.
 
     Each slide has a column of two panels with a box per predictor. The diamond is the mean, which Table 1 averages
@@ -42,19 +31,9 @@ def draw_boxplot(
     Parameters
     ----------
     scores
-        Rows of one cohort and protocol with `SCORE_COLUMNS`. Seeds are averaged per gene. Constant genes count
-        as 0, as in Table 1.
-    looks
-        Predictors from top to bottom with their looks (`style.predictor_looks`). Those without scores are left out.
-    top
-        Size of the HEG and HVG lists.
-    pdf, png
-        Files to write.
-
-    Raises
-    ------
-    ValueError
-        If the scores cover more than one cohort or protocol.
+        Rows of one cohort and protocol. Seeds are averaged per gene. Constant genes count as 0, as in Table 1.
+    looks, top
+        As in `reporting.figures`.
     """
     style.require_one(scores, "cohort", "protocol")
     looks = style.looks_of(looks, scores["predictor"])
@@ -64,33 +43,25 @@ def draw_boxplot(
     boxes = 2 * bands * len(looks)
     height = titles + boxes * np.clip((style.PAGE_HEIGHT - titles) / boxes, LOWEST_BOX, HIGHEST_BOX)
     masks = gene_sets(scores, (top,))
-    with style.page():
-        fig, axes = style.panels(
-            (style.PAGE_WIDTH, height), (2 * bands, columns), style.cohort_title(scores), sharex=True, sharey=True
-        )
-        for place, slide in enumerate(slides):
-            band, column = divmod(place, columns)
-            for row, kind in enumerate(("HEG", "HVG")):
-                ax = axes[2 * band + row, column]
-                genes = scores[masks[f"{kind}_top{top}"] & scores["sample"].eq(slide)]
-                draw_boxes(ax, genes.groupby(["predictor", "gene"])["pcc"].mean(), looks)
-                ax.set_title(f"{slide}\n{kind}, {plural(genes['gene'].nunique(), 'gene')}")
-        style.hide_empty(axes)
-        _label_lowest(axes, len(slides))
-        style.save(fig, pdf, png)
+    fig, axes = style.panels(
+        (style.PAGE_WIDTH, height), (2 * bands, columns), style.cohort_title(scores), sharex=True, sharey=True
+    )
+    for place, slide in enumerate(slides):
+        band, column = divmod(place, columns)
+        for row, kind in enumerate(("HEG", "HVG")):
+            ax = axes[2 * band + row, column]
+            genes = scores[masks[f"{kind}_top{top}"] & scores["sample"].eq(slide)]
+            draw_boxes(ax, genes.groupby(["predictor", "gene"])["pcc"].mean(), looks)
+            ax.set_title(f"{slide}\n{kind}, {plural(genes['gene'].nunique(), 'gene')}")
+    style.hide_empty(axes)
+    _label_lowest(axes, len(slides))
+    return fig
 
 
 def draw_boxes(ax: Axes, pcc: pd.Series, looks: Mapping[str, style.Look]) -> None:
     """Draw a horizontal box per predictor, in the order of ``looks``.
 
-    Parameters
-    ----------
-    ax
-        Panel to draw in.
-    pcc
-        Correlations, indexed by predictor and gene.
-    looks
-        Predictors with their looks. The row of one without correlations stays empty.
+    ``pcc`` is indexed by predictor and gene. The row of a predictor without correlations stays empty.
     """
     drawn = pcc.rename("pcc").reset_index()
     drawn = drawn[drawn["predictor"].isin(looks)]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
 from spotwise.evaluation.averages import mean_table
@@ -28,9 +28,8 @@ EXPLANATION = (
 )
 
 
-def draw_ceiling(
-    scores: pd.DataFrame, looks: Mapping[str, style.Look], top: int, pdf: str | os.PathLike, png: str | os.PathLike
-) -> None:
+@style.page()
+def draw_ceiling(scores: pd.DataFrame, looks: Mapping[str, style.Look], top: int) -> Figure:
     """Draw the PCC of the top HEG and HVG against their noise ceiling.
 
     Each predictor has a panel with the line of identity. Its title gives the share of the ceiling that is reached
@@ -39,19 +38,15 @@ def draw_ceiling(
     Parameters
     ----------
     scores
-        Rows of one cohort and protocol with `SCORE_COLUMNS`, including those of `NoiseCeiling`. The PCC of a
-        gene is averaged over seeds, slides and folds.
-    looks
-        Predictors in display order with their looks (`style.predictor_looks`). Those without scores are left out.
-    top
-        Size of the HEG and HVG lists.
-    pdf, png
-        Files to write.
+        Rows of one cohort and protocol, including those of `NoiseCeiling`. The PCC of a gene is averaged over seeds,
+        slides and folds.
+    looks, top
+        As in `reporting.figures`.
 
     Raises
     ------
     ValueError
-        If the scores cover more than one cohort or protocol, or lack `NoiseCeiling`.
+        If the scores lack `NoiseCeiling`.
     """
     style.require_one(scores, "cohort", "protocol")
     if CEILING not in set(scores["predictor"]):
@@ -65,31 +60,22 @@ def draw_ceiling(
     names = {predictor: style.title(predictor, side) for predictor in looks}
     titles = TITLE_LINE * (2 + max(name.count("\n") for name in names.values()))
     size = style.PAGE_WIDTH, rows * (side + titles) + FOOT_HEIGHT
-    with style.page():
-        fig, axes = style.panels(size, (rows, columns), style.cohort_title(scores), sharex=True, sharey=True)
-        for ax, (predictor, look) in zip(axes.flat, looks.items(), strict=False):
-            for kind, pcc in genes.items():
-                _draw_genes(ax, pcc[CEILING], pcc[predictor], look.colour, POINTS[kind])
-            reached = ", ".join(f"{sign} {_percent(shares.at[predictor, kind])}" for kind, sign in SIGNS.items())
-            ax.set_title(f"{names[predictor]}\n{reached}")
-        style.hide_empty(axes)
-        style.label_edges(axes, len(looks), "noise ceiling", "PCC")
-        style.foot(fig, EXPLANATION)
-        style.save(fig, pdf, png)
+    fig, axes = style.panels(size, (rows, columns), style.cohort_title(scores), sharex=True, sharey=True)
+    for ax, (predictor, look) in zip(axes.flat, looks.items(), strict=False):
+        for kind, pcc in genes.items():
+            _draw_genes(ax, pcc[CEILING], pcc[predictor], look.colour, POINTS[kind])
+        reached = ", ".join(f"{sign} {_percent(shares.at[predictor, kind])}" for kind, sign in SIGNS.items())
+        ax.set_title(f"{names[predictor]}\n{reached}")
+    style.hide_empty(axes)
+    style.label_edges(axes, len(looks), "noise ceiling", "PCC")
+    style.foot(fig, EXPLANATION)
+    return fig
 
 
 def ceiling_shares(scores: pd.DataFrame, top: int) -> pd.DataFrame:
     """Divide the mean PCC of each predictor by that of `NoiseCeiling`.
 
-    Parameters
-    ----------
-    scores, top
-        As in `draw_ceiling`. Means are those of Table 1.
-
-    Returns
-    -------
-    DataFrame
-        Columns HEG and HVG, indexed by predictor. NaN where the ceiling is 0.
+    Means are those of Table 1. The columns HEG and HVG are indexed by predictor and NaN where the ceiling is 0.
     """
     means = mean_table(scores, [top]).set_index("predictor")[[f"{kind}_top{top}" for kind in POINTS]]
     ceiling = means.loc[CEILING]

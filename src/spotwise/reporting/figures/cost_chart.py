@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from spotwise.evaluation.training_costs import EMBEDDING, FIT, cost_table
@@ -24,9 +24,8 @@ EXPLANATION = (
 )
 
 
-def draw_training_costs(
-    costs: pd.DataFrame, looks: Mapping[str, style.Look], pdf: str | os.PathLike, png: str | os.PathLike
-) -> None:
+@style.page()
+def draw_training_costs(costs: pd.DataFrame, looks: Mapping[str, style.Look]) -> Figure:
     """Draw the wall time of each training, fit and embedding as a point.
 
     Parameters
@@ -35,22 +34,19 @@ def draw_training_costs(
         Jobs as from `training_costs.collect_job_costs`, whose order gives the rows, one per method or encoder.
     looks
         Method -> look (`style.method_looks`). Encoders are dark grey.
-    pdf, png
-        Files to write.
     """
     table = cost_table(costs)
-    with style.page():
-        fig, axes = style.panels((style.PAGE_WIDTH, len(table) * ROW_HEIGHT + FOOT_HEIGHT), (1, 1))
-        ax = axes.item()
-        for place, row in enumerate(table.itertuples()):
-            seconds = costs.loc[costs["name"].eq(row.name) & costs["step"].eq(row.step), "seconds"].dropna()
-            colour = ENCODER_COLOUR if row.step == EMBEDDING else looks[row.name].colour
-            _draw_jobs(ax, place, seconds, colour)
-            ax.text(1.01, place, _remark(row), transform=ax.get_yaxis_transform(), va="center", size=6)
-        style.name_rows(ax, (_label(row) for row in table.itertuples()))
-        _draw_time_axis(ax, costs["seconds"])
-        style.foot(fig, EXPLANATION)
-        style.save(fig, pdf, png)
+    fig, axes = style.panels((style.PAGE_WIDTH, len(table) * ROW_HEIGHT + FOOT_HEIGHT), (1, 1))
+    ax = axes.item()
+    for place, row in enumerate(table.itertuples()):
+        seconds = costs.loc[costs["name"].eq(row.name) & costs["step"].eq(row.step), "seconds"].dropna()
+        colour = ENCODER_COLOUR if row.step == EMBEDDING else looks[row.name].colour
+        _draw_jobs(ax, place, seconds, colour)
+        ax.text(1.01, place, _remark(row), transform=ax.get_yaxis_transform(), va="center", size=6)
+    style.name_rows(ax, (_label(row) for row in table.itertuples()))
+    _draw_time_axis(ax, costs["seconds"])
+    style.foot(fig, EXPLANATION)
+    return fig
 
 
 def _draw_jobs(ax: Axes, place: int, seconds: pd.Series, colour: str) -> None:

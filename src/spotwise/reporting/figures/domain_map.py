@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
@@ -15,28 +14,16 @@ from matplotlib.lines import Line2D
 from spotwise.reporting.figures import spot_plot, style
 from spotwise.reporting.figures.spot_plot import Section
 
-MAX_COLUMNS = 4
 PANELS_SHARE = 0.97  # of the figure's width, as there is no colour bar
 # Any two differ by at least 15 CIELAB units under normal vision, deuteranopia and protanopia, and each by 12 from the
 # faded tissue. Pink, the colour of the tissue, comes late.
 DOMAIN_COLOURS = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#332288",
-    "#D55E00",
-    "#56B4E9",
-    "#F0E442",
-    "#691E00",
-    "#87E187",
-    "#CC79A7",
-    "#4B2D4B",
-    "#0078F0",
+    *("#0072B2", "#E69F00", "#009E73", "#332288", "#D55E00", "#56B4E9"),
+    *("#F0E442", "#691E00", "#87E187", "#CC79A7", "#4B2D4B", "#0078F0"),
 )
 LATER_SHADES = (0.5, -0.4)  # from the 13th colour on; share of white mixed in, or of black where negative
 UNLABELLED, NO_LABEL = style.UNDEFINED, "no label"
 LEGEND_ROW, LEGEND_HANDLE = 3.5 * style.MM, 8 * style.MM  # height of a row, width of a marker with its gaps
-LEGEND_SIZE = 6
 
 
 def palette(names: Iterable[Hashable]) -> dict:
@@ -48,8 +35,7 @@ def _colours() -> Iterator[str]:
     """Yield the colours of domains in order, without end."""
     yield from DOMAIN_COLOURS
     for shade in cycle(LATER_SHADES):
-        for colour in DOMAIN_COLOURS:
-            yield style.lighten(colour, shade) if shade > 0 else style.darken(colour, -shade)
+        yield from (style.lighten(colour, shade) for colour in DOMAIN_COLOURS)
 
 
 def free_colours(used: Iterable[str]) -> Iterator[str]:
@@ -66,17 +52,8 @@ def classes_of(labels: Iterable[pd.Series]) -> list[str]:
 def match_domains(domains: pd.Series, classes: pd.Series) -> dict:
     """Match domains to classes one to one by the Hungarian method.
 
-    The matching maximises the number of agreeing spots. It serves colours only and must enter no score.
-
-    Parameters
-    ----------
-    domains, classes
-        Domain and class of each spot by barcode, NaN where there is none.
-
-    Returns
-    -------
-    dict
-        Domain -> class, without domains that are left over or share no spot with the class left for them.
+    Both are by barcode, NaN where there is none. The matching maximises the number of agreeing spots. It leaves out
+    domains that share no spot with the class left for them. It serves colours only and must enter no score.
     """
     shared = pd.crosstab(domains, classes.reindex(domains.index))
     pairs = zip(*scipy.optimize.linear_sum_assignment(shared.to_numpy(), maximize=True), strict=True)
@@ -94,10 +71,13 @@ class Colouring:
         reference space.
     colours
         Class -> colour.
+    labelled
+        Whether the classes are labels.
     """
 
     classes: pd.Series
     colours: Mapping[Hashable, str]
+    labelled: bool
 
     def of_classes(self) -> list[str]:
         """Return the (N,) colours of the spots by class."""
@@ -136,9 +116,9 @@ def colouring(reference: pd.Series, labels: pd.Series | None, classes: Sequence[
         All classes of the cohort's labels (`classes_of`), so that a class has one colour on all slides.
     """
     if labels is not None:
-        return Colouring(labels.reindex(reference.index), palette(classes))
+        return Colouring(labels.reindex(reference.index), palette(classes), True)
     named = "domain " + reference.astype(str)
-    return Colouring(named, palette(f"domain {number}" for number in sorted(reference.unique())))
+    return Colouring(named, palette(f"domain {number}" for number in sorted(reference.unique())), False)
 
 
 def select(table: pd.DataFrame, space: str, seed: int, refined: bool = False) -> pd.DataFrame:
@@ -155,68 +135,47 @@ def domains_in(table: pd.DataFrame, space: str, seed: int, refined: bool = False
     return select(table, space, seed, refined).set_index("barcode")["domain"]
 
 
+@style.page()
 def draw_domains(
     section: Section,
     table: pd.DataFrame,
     scores: pd.DataFrame,
     spaces: Sequence[str],
     seed: int,
-    labels: pd.Series | None,
-    classes: Sequence[str],
+    colours: Colouring,
     heading: str,
-    pdf: str | os.PathLike,
-    png: str | os.PathLike,
-) -> None:
+) -> Figure:
     """Draw the slide, its labels and the k-means domains of each space.
 
-    Spots have their true size.
+    Titles give the ARI if there are labels, else the number of domains.
 
     Parameters
     ----------
     section
-        The slide with the spots of the reference space's domains, in their order.
+        The slide with the spots of the reference space's domains, in their order, drawn at their true size.
     table, scores
         The slide's ``domains.parquet`` and ``domain_scores.tsv``.
     spaces
         Spaces in display order, the reference first. Its refined domains follow its raw ones.
     seed
         Seed of the domains to draw.
-    labels, classes
-        As for `colouring`. Titles give the ARI if there are labels, else the number of domains.
-    heading
-        Title of the figure.
-    pdf, png
-        Files to write.
+    colours
+        `colouring` of the slide.
     """
-    reference = domains_in(table, spaces[0], seed)
-    colours = colouring(reference, labels, classes)
-    panels = [] if labels is None else [(f"Labels\n{colours.classes.nunique()} classes", colours.of_classes())]
+    panels = []
+    if colours.labelled:
+        panels.append((f"Labels\n{colours.classes.nunique()} classes", colours.of_classes()))
     for space, refined in [(spaces[0], False), (spaces[0], True), *((space, False) for space in spaces[1:])]:
-        domains = domains_in(table, space, seed, refined).reindex(reference.index)
+        domains = domains_in(table, space, seed, refined).reindex(colours.classes.index)
         ari = select(scores, space, seed, refined)["ARI"].iloc[0]
-        found = f"{domains.nunique()} domains" if labels is None else f"ARI = {style.number(ari)}"
+        found = f"ARI = {style.number(ari)}" if colours.labelled else f"{domains.nunique()} domains"
         panels.append((f"{space}{', refined' * refined}\n{found}", colours.of_domains(domains)))
-    _draw(section, panels, colours.legend(drawn for _, drawn in panels), heading, pdf, png)
-
-
-def _draw(section: Section, panels, legend: Mapping[str, str], heading: str, pdf, png) -> None:
-    """Draw the slide, if there is one, and panels of a title and the (N,) colours of the spots."""
-    tissue, extent = section.tissue()
-    pictures = [] if section.thumbnail is None else [("H&E\n", None)]
-    rows, columns = style.wrap(len(pictures) + len(panels), MAX_COLUMNS)
-    width, height = spot_plot.panel_size(section.window, rows, columns, PANELS_SHARE)
-    rasterise = len(section.centres) * len(panels) > spot_plot.RASTER_ABOVE
-    with style.page():
-        fig, grid = style.panels((width, height + legend_height(legend, width)), (rows, columns), heading)
-        for ax, (title, colours) in zip(grid.flat, [*pictures, *panels], strict=False):
-            spot_plot.frame(ax, tissue if colours is None else spot_plot.faded(tissue), extent, section.window, title)
-            if colours is not None:
-                spot_plot.draw_spots(ax, section, rasterise, facecolors=colours)
-        style.hide_empty(grid)
-        if section.um_per_px is not None:
-            spot_plot.draw_scale_bar(grid.flat[0], section.um_per_px)
-        draw_legend(fig, legend)
-        style.save(fig, pdf, png)
+    legend = colours.legend(drawn for _, drawn in panels)
+    paints = [(title, {"facecolors": drawn}) for title, drawn in panels]
+    fig, _ = spot_plot.draw_on_slide(section, paints, heading, PANELS_SHARE)
+    fig.set_figheight(fig.get_figheight() + legend_height(legend, fig.get_figwidth()))
+    draw_legend(fig, legend)
+    return fig
 
 
 def draw_legend(fig: Figure, legend: Mapping[str, str]) -> None:
@@ -234,5 +193,5 @@ def legend_height(legend: Mapping[str, str], width: float) -> float:
 
 
 def _columns(legend: Mapping[str, str], width: float) -> int:
-    widest = max(style.text_width(name, LEGEND_SIZE) for name in legend)
+    widest = max(style.text_width(name, style.RC["legend.fontsize"]) for name in legend)
     return max(1, min(len(legend), int(width / (widest + LEGEND_HANDLE))))

@@ -7,29 +7,24 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from anndata import AnnData
+from matplotlib.figure import Figure
 
-from spotwise.constants import OBSERVED, PROVENANCE, SPATIAL
+from spotwise.constants import OBSERVED, PROVENANCE
 from spotwise.errors import InputError
 from spotwise.evaluation.gene_metrics import pearson_per_gene
 from spotwise.evaluation.gene_sets import gene_ranks
 from spotwise.inference.prediction_files import read_prediction, read_slide
 from spotwise.reporting.figures import spot_plot, style
-from spotwise.reporting.figures.spot_plot import MAX_COLUMNS, PANELS_SHARE, RASTER_ABOVE, Section
+from spotwise.reporting.figures.spot_plot import MAX_COLUMNS, PANELS_SHARE, RASTER_ABOVE
 
 EXPRESSION_UNIT = "log expression\nabove mean"  # two lines fit a low colour bar
 
 
 def choose_genes(prediction_path: str | os.PathLike, wanted: Sequence[str], n: int) -> list[str]:
-    """Choose genes to draw: wanted ones first, then top HVG.
+    """Choose ``n`` genes to draw, wanted ones first, then top HVG.
 
-    Parameters
-    ----------
-    prediction_path
-        Prediction of the slide by any predictor.
-    wanted
-        Genes named in the configuration. Those that the panel lacks or the slide does not measure are skipped.
-    n
-        Number of genes to return, if the panel has as many. Wanted genes are always kept.
+    ``prediction_path`` is the slide's file by any predictor. Wanted genes are all kept, except those that the panel
+    lacks or the slide does not measure.
     """
     ranks = gene_ranks(read_prediction(prediction_path).var)["rank_var"]
     measured = ranks[ranks > 0].sort_values().index
@@ -38,16 +33,14 @@ def choose_genes(prediction_path: str | os.PathLike, wanted: Sequence[str], n: i
     return chosen + others[: max(0, n - len(chosen))]
 
 
+@style.page()
 def draw_expression_maps(
     prediction_paths: Mapping[str, str | os.PathLike],
     genes: Sequence[str],
+    qc_json: str | os.PathLike,
     thumbnail_png: str | os.PathLike,
-    slide_size: tuple[int, int],
-    um_per_px: float,
-    spot_diameter_um: float,
-    pdf: str | os.PathLike,
-    png: str | os.PathLike,
-) -> None:
+    metadata_json: str | os.PathLike,
+) -> Figure:
     """Draw the true and predicted expression of genes over the slide.
 
     Each gene has a row with the H&E image, the truth and each predictor. Colours give the difference from the mean of
@@ -60,16 +53,8 @@ def draw_expression_maps(
         Predictor -> prediction file, in display order, all of one slide and fold.
     genes
         Measured genes of the panel (`choose_genes`).
-    thumbnail_png
-        The whole slide at low resolution, in its proportions.
-    slide_size
-        Width and height of the slide's level 0, pixels.
-    um_per_px
-        Microns per pixel of level 0.
-    spot_diameter_um
-        Diameter of a spot on the tissue, microns.
-    pdf, png
-        Files to write.
+    qc_json, thumbnail_png, metadata_json
+        As for `spot_plot.read_section`.
 
     Raises
     ------
@@ -83,36 +68,33 @@ def draw_expression_maps(
     if missing := [gene for gene in genes if gene not in measured]:
         raise InputError(source, "genes", ", ".join(missing), "genes of the panel that the slide measures")
 
-    centres = np.asarray(first.obsm[SPATIAL], dtype=np.float64)
-    section = Section(centres, spot_diameter_um / um_per_px, um_per_px, thumbnail_png, slide_size)
+    section = spot_plot.read_section(source, qc_json, first.obs_names, thumbnail_png, metadata_json)
     tissue, extent = section.tissue()
     rows_per_gene, columns = style.wrap(2 + len(slide), MAX_COLUMNS)
-    rasterise = len(centres) * len(genes) * (1 + len(slide)) > RASTER_ABOVE
+    rasterise = first.n_obs * len(genes) * (1 + len(slide)) > RASTER_ABOVE
     width, height = spot_plot.panel_size(section.window, len(genes) * rows_per_gene, columns)
-    with style.page():
-        heading = style.run_title(first.uns[PROVENANCE])
-        fig, grid = style.panels((width, height), (len(genes) * rows_per_gene, columns), heading)
-        for row, gene in enumerate(genes):
-            axes = grid[row * rows_per_gene : (row + 1) * rows_per_gene]
-            truth = _column(first, gene, truth=True)
-            scale = spot_plot.colour_scale(truth - truth.mean())
-            panels = [(f"{style.plain(gene)}\ntruth", truth)]
-            for predictor, prediction in slide.items():
-                values = _column(prediction, gene)
-                pcc, _ = pearson_per_gene(values[:, None], truth[:, None])
-                title = style.title(predictor, PANELS_SHARE * width / columns)
-                panels.append((f"{title}\nPCC = {style.number(pcc[0])}", values))
-            image, *maps = axes.flat
-            spot_plot.frame(image, tissue, extent, section.window, "H&E")
-            spot_plot.draw_scale_bar(image, um_per_px)
-            for ax, (title, values) in zip(maps, panels, strict=False):
-                spot_plot.frame(ax, spot_plot.faded(tissue), extent, section.window, title)
-                drawn = spot_plot.draw_spots(ax, section, rasterise, array=values - values.mean(), norm=scale)
-            bar = spot_plot.draw_colour_bar(fig, drawn, axes)
-            bar.set_label(EXPRESSION_UNIT, size=6)
-            bar.ax.locator_params(nbins=4)
-        style.hide_empty(grid)
-        style.save(fig, pdf, png)
+    heading = style.run_title(first.uns[PROVENANCE])
+    fig, grid = style.panels((width, height), (len(genes) * rows_per_gene, columns), heading)
+    for row, gene in enumerate(genes):
+        axes = grid[row * rows_per_gene : (row + 1) * rows_per_gene]
+        truth = _column(first, gene, truth=True)
+        scale = spot_plot.colour_scale(truth - truth.mean())
+        panels = [(f"{style.plain(gene)}\ntruth", truth)]
+        for predictor, prediction in slide.items():
+            values = _column(prediction, gene)
+            pcc, _ = pearson_per_gene(values[:, None], truth[:, None])
+            title = style.title(predictor, PANELS_SHARE * width / columns)
+            panels.append((f"{title}\nPCC = {style.number(pcc[0])}", values))
+        image, *maps = axes.flat
+        spot_plot.frame(image, tissue, extent, section.window, "H&E")
+        spot_plot.draw_scale_bar(image, section.um_per_px)
+        for ax, (title, values) in zip(maps, panels, strict=False):
+            spot_plot.frame(ax, spot_plot.faded(tissue), extent, section.window, title)
+            drawn = spot_plot.draw_spots(ax, section, rasterise, array=values - values.mean(), norm=scale)
+        bar = spot_plot.draw_colour_bar(fig, drawn, axes, EXPRESSION_UNIT)
+        bar.ax.locator_params(nbins=4)
+    style.hide_empty(grid)
+    return fig
 
 
 def _column(prediction: AnnData, gene: str, truth: bool = False) -> np.ndarray:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
 from spotwise.evaluation.gene_sets import gene_sets
@@ -23,13 +23,8 @@ EXPLANATION = "×: constant in the prediction or in the truth for at least one s
 CONSTANT = {"marker": "x", "markersize": 2.5, "markeredgewidth": 0.6, "color": "black", "linestyle": "none"}
 
 
-def draw_gene_bars(
-    scores: pd.DataFrame,
-    looks: Mapping[str, style.Look],
-    top: int,
-    pdf: str | os.PathLike,
-    png: str | os.PathLike,
-) -> None:
+@style.page()
+def draw_gene_bars(scores: pd.DataFrame, looks: Mapping[str, style.Look], top: int) -> Figure:
     """Draw the PCC of the top HEG and HVG of one slide as bars.
 
     Genes are ordered by rank. Each predictor has a row.
@@ -37,44 +32,33 @@ def draw_gene_bars(
     Parameters
     ----------
     scores
-        Rows of one slide and protocol with `SCORE_COLUMNS`. Seeds are averaged.
-    looks
-        Predictors from top to bottom with their looks (`style.predictor_looks`). Those without scores are left out.
-    top
-        Size of the HEG and HVG lists.
-    pdf, png
-        Files to write.
-
-    Raises
-    ------
-    ValueError
-        If the scores cover more than one slide or protocol.
+        Rows of one slide and protocol. Seeds are averaged.
+    looks, top
+        As in `reporting.figures`.
     """
     style.require_one(scores, "cohort", "protocol", "sample")
     looks = style.looks_of(looks, scores["predictor"])
     row_height = np.clip(((style.PAGE_HEIGHT - FOOT_HEIGHT) / 2 - NAMES_HEIGHT) / len(looks), LOWEST_ROW, HIGHEST_ROW)
     height = 2 * (len(looks) * row_height + NAMES_HEIGHT) + FOOT_HEIGHT
     masks = gene_sets(scores, (top,))
-    with style.page():
-        fig, grid = style.panels((style.PAGE_WIDTH, height), (2 * len(looks), 1), sharey=True)
-        fig.get_layout_engine().set(h_pad=0.6 * style.MM, hspace=0)
-        for block, (kind, (rank, quantity)) in enumerate(LISTS.items()):
-            axes = grid[block * len(looks) : (block + 1) * len(looks), 0]
-            genes = scores[masks[f"{kind}_top{top}"]]
-            names = list(genes.drop_duplicates("gene").sort_values(rank)["gene"])
-            for ax, (predictor, look) in zip(axes, looks.items(), strict=True):
-                _draw_bars(ax, genes[genes["predictor"].eq(predictor)], names, look)
-                ax.set_ylabel(predictor, rotation=0, ha="right", va="center", size=6)
-            heading = f"{style.run_title(scores.iloc[0])}: PCC of {len(names)} {kind}"
-            axes[0].set_title(f"{heading}, highest {quantity} first")
-            if len(names) <= MOST_NAMES:
-                axes[-1].set_xticks(range(len(names)), [style.plain(name) for name in names], rotation=90)
-        style.foot(fig, EXPLANATION)
-        style.save(fig, pdf, png)
+    fig, grid = style.panels((style.PAGE_WIDTH, height), (2 * len(looks), 1), sharey=True)
+    fig.get_layout_engine().set(h_pad=0.6 * style.MM, hspace=0)
+    for block, (kind, (rank, quantity)) in enumerate(LISTS.items()):
+        axes = grid[block * len(looks) : (block + 1) * len(looks), 0]
+        genes = scores[masks[f"{kind}_top{top}"]]
+        names = list(genes.drop_duplicates("gene").sort_values(rank)["gene"])
+        for ax, (predictor, look) in zip(axes, looks.items(), strict=True):
+            _draw_bars(ax, genes[genes["predictor"].eq(predictor)], names, look)
+            ax.set_ylabel(predictor, rotation=0, ha="right", va="center", size=6)
+        heading = f"{style.run_title(scores.iloc[0])}: PCC of {len(names)} {kind}"
+        axes[0].set_title(f"{heading}, highest {quantity} first")
+        if len(names) <= MOST_NAMES:
+            axes[-1].set_xticks(range(len(names)), [style.plain(name) for name in names], rotation=90)
+    style.foot(fig, EXPLANATION)
+    return fig
 
 
 def _draw_bars(ax: Axes, genes: pd.DataFrame, names: Sequence[str], look: style.Look) -> None:
-    """Draw a bar per gene, averaged over seeds, and a cross where a gene is constant."""
     sns.barplot(
         genes,
         x="gene",

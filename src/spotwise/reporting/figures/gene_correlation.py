@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
@@ -27,15 +28,7 @@ def cluster_order(correlation: np.ndarray) -> np.ndarray:
 
     seaborn's `clustermap` opens a figure of its own and orders one matrix; here all panels follow the truth.
 
-    Parameters
-    ----------
-    correlation
-        (G, G) from `gene_gene_correlation`.
-
-    Returns
-    -------
-    ndarray
-        (G,) int. Genes without a correlation come last.
+    The (G,) indices order a (G, G) matrix of `gene_gene_correlation`. Genes without a correlation come last.
     """
     defined = ~np.isnan(np.diag(correlation))
     genes = np.flatnonzero(defined)
@@ -45,9 +38,8 @@ def cluster_order(correlation: np.ndarray) -> np.ndarray:
     return np.concatenate([genes, np.flatnonzero(~defined)])
 
 
-def draw_gene_correlation(
-    prediction_paths: Mapping[str, str | os.PathLike], top: int, pdf: str | os.PathLike, png: str | os.PathLike
-) -> None:
+@style.page()
+def draw_gene_correlation(prediction_paths: Mapping[str, str | os.PathLike], top: int) -> Figure:
     """Draw the correlations between the top genes of one slide.
 
     The truth comes first, then each predictor; HEG are above, HVG below. All panels have the order of the clustered
@@ -59,8 +51,6 @@ def draw_gene_correlation(
         Predictor -> prediction file, in display order, all of one slide and fold.
     top
         Size of the HEG and HVG lists, ranked as in the scores.
-    pdf, png
-        Files to write.
 
     Raises
     ------
@@ -77,24 +67,23 @@ def draw_gene_correlation(
     side = PANELS_WIDTH / columns
     size = style.PAGE_WIDTH, 2 * rows * (side + TITLE_HEIGHT) + TITLE_HEIGHT / 2
     heading = f"{style.run_title(first.uns[PROVENANCE])}: correlation between genes, {first.n_obs} spots"
-    with style.page():
-        fig, grid = style.panels(size, (2 * rows, columns), heading)
-        for block, (kind, rank) in enumerate((("HEG", "rank_mean"), ("HVG", "rank_var"))):
-            genes = np.flatnonzero(ranks[rank].between(1, top))
-            axes = grid[block * rows : (block + 1) * rows].ravel()
-            truth = gene_gene_correlation(first.layers[OBSERVED][:, genes])
-            order = cluster_order(truth)
-            _draw_matrix(axes[0], truth[np.ix_(order, order)], f"Truth\n{len(genes)} {kind}")
-            for ax, (predictor, prediction) in zip(axes[1:], slide.items(), strict=False):
-                matrix = gene_gene_correlation(prediction.X[:, genes])
-                title = f"{style.title(predictor, side)}\nr = {style.number(similarity(matrix, truth))}"
-                _draw_matrix(ax, matrix[np.ix_(order, order)], title)
-        style.hide_empty(grid)
-        drawn = grid[0, 0].collections[0]
-        bar = fig.colorbar(drawn, ax=grid, location="right", fraction=0.03, aspect=40, shrink=0.6, ticks=[-1, 0, 1])
-        bar.set_label("Pearson correlation\n(grey: constant gene)")
-        bar.outline.set_linewidth(0.5)
-        style.save(fig, pdf, png)
+    fig, grid = style.panels(size, (2 * rows, columns), heading)
+    for block, (kind, rank) in enumerate((("HEG", "rank_mean"), ("HVG", "rank_var"))):
+        genes = np.flatnonzero(ranks[rank].between(1, top))
+        axes = grid[block * rows : (block + 1) * rows].ravel()
+        truth = gene_gene_correlation(first.layers[OBSERVED][:, genes])
+        order = cluster_order(truth)
+        _draw_matrix(axes[0], truth[np.ix_(order, order)], f"Truth\n{len(genes)} {kind}")
+        for ax, (predictor, prediction) in zip(axes[1:], slide.items(), strict=False):
+            matrix = gene_gene_correlation(prediction.X[:, genes])
+            title = f"{style.title(predictor, side)}\nr = {style.number(similarity(matrix, truth))}"
+            _draw_matrix(ax, matrix[np.ix_(order, order)], title)
+    style.hide_empty(grid)
+    drawn = grid[0, 0].collections[0]
+    bar = fig.colorbar(drawn, ax=grid, location="right", fraction=0.03, aspect=40, shrink=0.6, ticks=[-1, 0, 1])
+    bar.set_label("Pearson correlation\n(grey: constant gene)")
+    bar.outline.set_linewidth(0.5)
+    return fig
 
 
 def _draw_matrix(ax: Axes, matrix: np.ndarray, title: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
@@ -23,12 +24,8 @@ DASHES = {TRAIN: (3, 1.5), VALIDATION: ""}
 BEST = {"marker": "o", "markersize": 3, "markeredgecolor": "black", "markeredgewidth": 0.5, "linestyle": "none"}
 
 
-def draw_learning_curves(
-    histories: Mapping[str, str | os.PathLike],
-    looks: Mapping[str, style.Look],
-    pdf: str | os.PathLike,
-    png: str | os.PathLike,
-) -> None:
+@style.page()
+def draw_learning_curves(histories: Mapping[str, str | os.PathLike], looks: Mapping[str, style.Look]) -> Figure:
     """Draw the training and validation loss of every run per epoch.
 
     Each method has a panel. Circles mark the epoch of the lowest validation loss.
@@ -40,8 +37,6 @@ def draw_learning_curves(
         ``/``: ``CMRCNet/fold0/seed1``. Methods appear in this order.
     looks
         Method -> look (`style.method_looks`).
-    pdf, png
-        Files to write.
 
     Raises
     ------
@@ -53,16 +48,15 @@ def draw_learning_curves(
         runs.setdefault(label.split("/")[0], []).append(_read_history(path))
     rows, columns = style.wrap(len(runs), MAX_COLUMNS)
     width = style.COLUMN_WIDTH if columns == 1 else style.PAGE_WIDTH
-    with style.page():
-        fig, axes = style.panels((width, rows * PANEL_HEIGHT + LEGEND_HEIGHT), (rows, columns))
-        for ax, (method, histories_of_method) in zip(axes.flat, runs.items(), strict=False):
-            _draw_curves(ax, histories_of_method, looks[method].colour)
-            ax.set_title(f"{method}, {plural(len(histories_of_method), 'run')}")
-        style.hide_empty(axes)
-        for ax in axes[:, 0]:
-            ax.set_ylabel("total loss")
-        fig.legend(handles=_legend(), loc="outside lower center", ncols=3)
-        style.save(fig, pdf, png)
+    fig, axes = style.panels((width, rows * PANEL_HEIGHT + LEGEND_HEIGHT), (rows, columns))
+    for ax, (method, histories_of_method) in zip(axes.flat, runs.items(), strict=False):
+        _draw_curves(ax, histories_of_method, looks[method].colour)
+        ax.set_title(f"{method}, {plural(len(histories_of_method), 'run')}")
+    style.hide_empty(axes)
+    for ax in axes[:, 0]:
+        ax.set_ylabel("total loss")
+    fig.legend(handles=_legend(), loc="outside lower center", ncols=3)
+    return fig
 
 
 def _read_history(path: str | os.PathLike) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from spotwise.evaluation.gene_sets import gene_sets
 from spotwise.reporting.figures import style
@@ -40,23 +41,15 @@ def marks(comparisons: pd.DataFrame, cohort: str, protocol: str, gene_set: str, 
     ----------
     comparisons
         Rows with cohort, protocol, gene_set, first, second, p_holm, difference and effect_size. The last two are
-        positive where the first is better.
-    cohort, protocol, gene_set
-        Rows to use.
-    reference
-        The predictor that the others are compared with, first or second of a pair.
+        positive where the first is better. The reference may be first or second.
 
     Returns
     -------
     dict
         Predictor -> mark, such as ``▲***`` if it is better than the reference and ``▼*`` if it is worse.
     """
-    rows = comparisons[
-        comparisons["cohort"].eq(cohort)
-        & comparisons["protocol"].eq(protocol)
-        & comparisons["gene_set"].eq(gene_set)
-        & (comparisons["first"].eq(reference) | comparisons["second"].eq(reference))
-    ]
+    place = comparisons[["cohort", "protocol", "gene_set"]].eq([cohort, protocol, gene_set]).all(axis=1)
+    rows = comparisons[place & comparisons[["first", "second"]].eq(reference).any(axis=1)]
     found = {}
     for row in rows.itertuples():
         if stars(row.p_holm) and row.difference * row.effect_size > 0:
@@ -66,16 +59,15 @@ def marks(comparisons: pd.DataFrame, cohort: str, protocol: str, gene_set: str, 
     return found
 
 
+@style.page()
 def draw_overview(
     scores: pd.DataFrame,
     comparisons: pd.DataFrame,
     looks: Mapping[str, style.Look],
     reference: str,
     top: int,
-    pdf: str | os.PathLike,
-    png: str | os.PathLike,
     cohorts: Sequence[str] = (),
-) -> None:
+) -> Figure:
     """Draw box plots of the PCC of the top HEG and HVG per cohort.
 
     Each cohort has a column of two panels, HEG above HVG, with a box per predictor.
@@ -83,25 +75,14 @@ def draw_overview(
     Parameters
     ----------
     scores
-        Rows of one protocol with `SCORE_COLUMNS`. The PCC of a gene is averaged over seeds, then over the
-        slides whose list holds it, then over folds.
+        Rows of one protocol. The PCC of a gene is averaged over seeds, then over the slides whose list holds it, then
+        over folds.
     comparisons
         `tables/comparisons.csv`, which decides the `marks`.
-    looks
-        Predictors from top to bottom with their looks (`style.predictor_looks`). Those without scores are left out.
     reference
         The predictor that the others are compared with. Its row is shaded and its mean drawn as a line.
-    top
-        Size of the HEG and HVG lists.
-    pdf, png
-        Files to write.
-    cohorts
-        Display order, as in the configuration.
-
-    Raises
-    ------
-    ValueError
-        If the scores cover more than one protocol.
+    looks, top, cohorts
+        As in `reporting.figures`.
     """
     style.require_one(scores, "protocol")
     protocol = scores["protocol"].iloc[0]
@@ -111,27 +92,26 @@ def draw_overview(
     bands, columns = style.wrap(len(cohorts), MAX_COHORTS_PER_BAND)
     width = min(style.PAGE_WIDTH, NAMES_WIDTH + columns * PANEL_WIDTH)
     height = bands * 2 * (TITLES_HEIGHT + len(looks) * BOX_HEIGHT) + FOOT_HEIGHT
-    with style.page():
-        heading = f"PCC per gene, {protocol} protocol"
-        fig, axes = style.panels((width, height), (2 * bands, columns), heading, sharex=True, sharey=True)
-        for place, cohort in enumerate(cohorts):
-            band, column = divmod(place, columns)
-            for row, kind in enumerate(("HEG", "HVG")):
-                gene_set = f"{kind}_top{top}"
-                genes = scores[masks[gene_set] & scores["cohort"].eq(cohort)]
-                ax = axes[2 * band + row, column]
-                _draw_cohort(ax, gene_means(genes), looks, reference)
-                for predictor, mark in marks(comparisons, cohort, protocol, gene_set, reference).items():
-                    if predictor in looks:
-                        style.write_at_edge(ax, list(looks).index(predictor), mark, MARK_WIDTH, MARK_COLOURS[mark[0]])
-                ax.set_title(f"{cohort}\n{kind}, {plural(genes['gene'].nunique(), 'gene')}")
-                if row == 1:
-                    ax.tick_params(axis="x", labelbottom=True)
-                    ax.set_xlabel("PCC per gene")
-        style.hide_empty(axes)
-        style.leave_room(axes[0, 0], MARK_WIDTH)
-        style.foot(fig, _explanation(reference))
-        style.save(fig, pdf, png)
+    heading = f"PCC per gene, {protocol} protocol"
+    fig, axes = style.panels((width, height), (2 * bands, columns), heading, sharex=True, sharey=True)
+    for place, cohort in enumerate(cohorts):
+        band, column = divmod(place, columns)
+        for row, kind in enumerate(("HEG", "HVG")):
+            gene_set = f"{kind}_top{top}"
+            genes = scores[masks[gene_set] & scores["cohort"].eq(cohort)]
+            ax = axes[2 * band + row, column]
+            _draw_cohort(ax, gene_means(genes), looks, reference)
+            for predictor, mark in marks(comparisons, cohort, protocol, gene_set, reference).items():
+                if predictor in looks:
+                    style.write_at_edge(ax, list(looks).index(predictor), mark, MARK_WIDTH, MARK_COLOURS[mark[0]])
+            ax.set_title(f"{cohort}\n{kind}, {plural(genes['gene'].nunique(), 'gene')}")
+            if row == 1:
+                ax.tick_params(axis="x", labelbottom=True)
+                ax.set_xlabel("PCC per gene")
+    style.hide_empty(axes)
+    style.leave_room(axes[0, 0], MARK_WIDTH)
+    style.foot(fig, _explanation(reference))
+    return fig
 
 
 def read_comparisons(path: str | os.PathLike) -> pd.DataFrame:

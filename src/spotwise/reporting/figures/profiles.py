@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from spotwise.reporting.figures import style
@@ -25,9 +25,8 @@ EXPLANATION = (
 LOWEST_PERCENTILE = 1  # the few values below it would take up decades of the axes
 
 
-def draw_profiles(
-    scores: pd.DataFrame, looks: Mapping[str, style.Look], pdf: str | os.PathLike, png: str | os.PathLike
-) -> None:
+@style.page()
+def draw_profiles(scores: pd.DataFrame, looks: Mapping[str, style.Look]) -> Figure:
     """Draw predicted against true mean and variance of the measured genes.
 
     Each predictor has a panel for the mean above one for the variance. The axes are logarithmic, as means span three
@@ -37,16 +36,9 @@ def draw_profiles(
     Parameters
     ----------
     scores
-        Rows of one slide and protocol with `SCORE_COLUMNS`, at least those in `DRAWN`. Seeds are averaged.
+        Rows of one slide and protocol, with the columns `DRAWN`. Seeds are averaged.
     looks
-        Predictors in display order with their looks (`style.predictor_looks`). Those without scores are left out.
-    pdf, png
-        Files to write.
-
-    Raises
-    ------
-    ValueError
-        If the scores cover more than one slide or protocol.
+        As in `reporting.figures`.
     """
     style.require_one(scores, "cohort", "protocol", "sample")
     genes = scores[scores["is_measured"]].groupby(["predictor", "gene"])[list(DRAWN)].mean()
@@ -58,23 +50,22 @@ def draw_profiles(
     titles = TITLE_LINE * (3 + max(name.count("\n") for name in names.values()))
     height = bands * (2 * (side + AXIS_HEIGHT) + titles) + FOOT_HEIGHT
     heading = f"{style.run_title(scores.iloc[0])}: {plural(len(genes.loc[shown[0]]), 'gene')}"
-    with style.page():
-        fig, axes = style.panels((style.PAGE_WIDTH, height), (2 * bands, columns), heading)
-        for row, (quantity, (true, predicted)) in enumerate(QUANTITIES.items()):
-            limits = _limits(genes.loc[shown, true], genes.loc[shown, predicted])
-            for ax, (predictor, look) in zip(axes[row::2].flat, looks.items(), strict=False):
-                points = genes.loc[predictor]
-                _draw_genes(ax, points[true], points[predicted], look.colour, limits)
-                ratio = f"ratio {_median_ratio(points[predicted], points[true]):.2g}".replace("-", "−")
-                ax.set_title(f"{names[predictor]}\n{ratio}" if row == 0 else ratio)
-                ax.set_xlabel(f"true {quantity}")
-            for ax in axes[row::2, 0]:
-                ax.set_ylabel(f"predicted {quantity}")
-            for ax in axes[row::2, 1:].flat:
-                ax.tick_params(labelleft=False)
-        style.hide_empty(axes)
-        style.foot(fig, EXPLANATION)
-        style.save(fig, pdf, png)
+    fig, axes = style.panels((style.PAGE_WIDTH, height), (2 * bands, columns), heading)
+    for row, (quantity, (true, predicted)) in enumerate(QUANTITIES.items()):
+        limits = _limits(genes.loc[shown, true], genes.loc[shown, predicted])
+        for ax, (predictor, look) in zip(axes[row::2].flat, looks.items(), strict=False):
+            points = genes.loc[predictor]
+            _draw_genes(ax, points[true], points[predicted], look.colour, limits)
+            ratio = f"ratio {_median_ratio(points[predicted], points[true]):.2g}".replace("-", "−")
+            ax.set_title(f"{names[predictor]}\n{ratio}" if row == 0 else ratio)
+            ax.set_xlabel(f"true {quantity}")
+        for ax in axes[row::2, 0]:
+            ax.set_ylabel(f"predicted {quantity}")
+        for ax in axes[row::2, 1:].flat:
+            ax.tick_params(labelleft=False)
+    style.hide_empty(axes)
+    style.foot(fig, EXPLANATION)
+    return fig
 
 
 def _limits(true: pd.Series, predicted: pd.Series) -> tuple[tuple[float, float], tuple[float, float]]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from spotwise.constants import PAPER, PATIENT
 from spotwise.evaluation.averages import slide_means
@@ -17,6 +17,7 @@ MAX_COHORTS_PER_BAND = 6
 ROW_HEIGHT = 2.5 * style.MM  # room for one line of 6 pt
 TITLES_HEIGHT, FOOT_HEIGHT = 10 * style.MM, 14 * style.MM
 GAP_WIDTH = 7 * style.MM  # of ``+0.12``
+POINT = {"marker": "o", "markersize": 3.2, "markeredgewidth": 0.8, "linestyle": "none"}
 EXPLANATION = (
     "● paper, ○ patient protocol: mean PCC over seeds and over the slides that both test, equally weighted. Right: "
     "paper minus patient."
@@ -28,13 +29,6 @@ def slide_gaps(scores: pd.DataFrame, top: int) -> pd.DataFrame:
 
     Table 1 averages folds, and a fold of `patient` may hold several slides, so its two means weigh slides differently.
     Here every slide has equal weight.
-
-    Parameters
-    ----------
-    scores
-        Rows with `SCORE_COLUMNS`.
-    top
-        Size of the HEG and HVG lists.
 
     Returns
     -------
@@ -49,14 +43,10 @@ def slide_gaps(scores: pd.DataFrame, top: int) -> pd.DataFrame:
     return means.assign(gap=means[PAPER] - means[PATIENT]).rename_axis(columns=None).reset_index()
 
 
+@style.page()
 def draw_protocol_gap(
-    scores: pd.DataFrame,
-    looks: Mapping[str, style.Look],
-    top: int,
-    pdf: str | os.PathLike,
-    png: str | os.PathLike,
-    cohorts: Sequence[str] = (),
-) -> None:
+    scores: pd.DataFrame, looks: Mapping[str, style.Look], top: int, cohorts: Sequence[str] = ()
+) -> Figure:
     """Draw the mean PCC of every predictor under both protocols.
 
     A filled point (paper) and an open point (patient) are joined by a line.
@@ -64,15 +54,9 @@ def draw_protocol_gap(
     Parameters
     ----------
     scores
-        Rows of both protocols with `SCORE_COLUMNS`.
-    looks
-        Predictors from top to bottom with their looks (`style.predictor_looks`). Those without scores are left out.
-    top
-        Size of the HEG and HVG lists.
-    pdf, png
-        Files to write.
-    cohorts
-        Display order, as in the configuration.
+        Rows of both protocols.
+    looks, top, cohorts
+        As in `reporting.figures`.
 
     Raises
     ------
@@ -89,22 +73,21 @@ def draw_protocol_gap(
     bands, per_band = style.wrap(len(cohorts), MAX_COHORTS_PER_BAND)
     shape = (bands * len(sets), per_band) if len(cohorts) > 1 else (1, len(sets))
     height = shape[0] * (TITLES_HEIGHT + len(looks) * ROW_HEIGHT) + FOOT_HEIGHT
-    with style.page():
-        fig, axes = style.panels((style.PAGE_WIDTH, height), shape, sharex=True, sharey=True)
-        for place, cohort in enumerate(cohorts):
-            band, column = divmod(place, per_band)
-            panels = axes[band * len(sets) : (band + 1) * len(sets), column] if len(cohorts) > 1 else axes[0]
-            scored = [gene_set for gene_set in sets if (cohort, gene_set) in gaps.index]  # a cohort may have no markers
-            for ax, gene_set in zip(panels, scored, strict=False):
-                _draw_gaps(ax, gaps.loc[cohort, gene_set], looks)
-                ax.set_title(f"{cohort}\n{style.gene_set_title(gene_set)}")
-            panels[len(scored) - 1].tick_params(axis="x", labelbottom=True)
-        style.hide_empty(axes)
-        for ax in axes[-1]:
-            ax.set_xlabel("mean PCC")
-        style.leave_room(axes[0, 0], GAP_WIDTH)
-        style.foot(fig, EXPLANATION)
-        style.save(fig, pdf, png)
+    fig, axes = style.panels((style.PAGE_WIDTH, height), shape, sharex=True, sharey=True)
+    for place, cohort in enumerate(cohorts):
+        band, column = divmod(place, per_band)
+        panels = axes[band * len(sets) : (band + 1) * len(sets), column] if len(cohorts) > 1 else axes[0]
+        scored = [gene_set for gene_set in sets if (cohort, gene_set) in gaps.index]  # a cohort may have no markers
+        for ax, gene_set in zip(panels, scored, strict=False):
+            _draw_gaps(ax, gaps.loc[cohort, gene_set], looks)
+            ax.set_title(f"{cohort}\n{style.gene_set_title(gene_set)}")
+        panels[len(scored) - 1].tick_params(axis="x", labelbottom=True)
+    style.hide_empty(axes)
+    for ax in axes[-1]:
+        ax.set_xlabel("mean PCC")
+    style.leave_room(axes[0, 0], GAP_WIDTH)
+    style.foot(fig, EXPLANATION)
+    return fig
 
 
 def _draw_gaps(ax: Axes, gaps: pd.DataFrame, looks: Mapping[str, style.Look]) -> None:
@@ -114,17 +97,8 @@ def _draw_gaps(ax: Axes, gaps: pd.DataFrame, looks: Mapping[str, style.Look]) ->
             continue
         row = gaps.loc[predictor]
         ax.plot([row[PAPER], row[PATIENT]], [place, place], color=look.colour, linewidth=1.5, zorder=1)
-        for protocol in (PAPER, PATIENT):
-            ax.plot(row[protocol], place, **_point(protocol, look.colour))
+        for protocol, face in ((PAPER, look.colour), (PATIENT, "white")):
+            ax.plot(row[protocol], place, **POINT, markerfacecolor=face, markeredgecolor=look.colour)
         gap = style.number(row["gap"])
         style.write_at_edge(ax, place, gap if gap.startswith(("−", "0.00")) else f"+{gap}", GAP_WIDTH)
     style.name_rows(ax, looks)
-
-
-def _point(protocol: str, colour: str) -> dict:
-    """Return the marker of a protocol, filled for `paper` and open for `patient`."""
-    face = colour if protocol == PAPER else "white"
-    return {"marker": "o", "markersize": 3.2, "markerfacecolor": face, "markeredgecolor": colour} | {
-        "markeredgewidth": 0.8,
-        "linestyle": "none",
-    }

@@ -24,7 +24,7 @@ from spotwise.data.spot_array import spot_pitch
 from spotwise.errors import InputError
 from spotwise.reporting.figures import style
 
-MAX_COLUMNS = 6
+MAX_COLUMNS, MAX_WIDE_COLUMNS = 6, 4
 PANELS_SHARE = 0.9  # of the figure's width; the rest is for the colour bars
 COLOURS = "viridis"
 PERCENTILES = (2, 98)  # of the values, so that outlier spots do not set the scale
@@ -64,10 +64,7 @@ class Section:
 
     @property
     def window(self) -> tuple[float, float, float, float]:
-        """Left, right, bottom and top of the spots with a margin of one diameter.
-
-        In pixels of level 0; y runs down.
-        """
+        """Left, right, bottom and top of the spots and a margin, in pixels of level 0; y runs down."""
         margin = 1.5 * self.diameter
         (left, top), (right, bottom) = self.centres.min(axis=0) - margin, self.centres.max(axis=0) + margin
         return left, right, bottom, top
@@ -96,7 +93,7 @@ def read_section(
     thumbnail_png: str | os.PathLike | None = None,
     metadata_json: str | os.PathLike | None = None,
 ) -> Section:
-    """Read the places of some spots of a slide and its picture.
+    """Read the places of some spots of a slide, in the order of ``barcodes``, and its picture.
 
     Parameters
     ----------
@@ -104,8 +101,6 @@ def read_section(
         Any AnnData with the slide's spots and ``obsm["spatial"]``.
     qc_json
         File with ``um_per_px``, null if unknown.
-    barcodes
-        Spots to draw, in order.
     thumbnail_png, metadata_json
         Picture of the slide and HEST metadata (slide and spot size); None for a sample without a slide, whose spots are
         drawn with half their pitch as diameter.
@@ -118,7 +113,9 @@ def read_section(
     import anndata  # takes half a second, which modules that only need colours save
 
     content = anndata.read_h5ad(lognorm_h5ad, backed="r")
-    rows = rows_of(barcodes, content.obs_names, lognorm_h5ad)
+    rows = content.obs_names.get_indexer(barcodes)
+    if missing := [barcode for barcode, row in zip(barcodes, rows, strict=True) if row < 0]:
+        raise InputError(lognorm_h5ad, "obs", f"no spot {missing[0]}", "the spots of the domains")
     everywhere = np.asarray(content.obsm[SPATIAL], dtype=np.float64)
     content.file.close()
     um_per_px = json.loads(Path(qc_json).read_text(encoding="utf-8"))["um_per_px"]
@@ -127,18 +124,6 @@ def read_section(
     metadata = hest.read_metadata(metadata_json)
     diameter = hest.spot_diameter_um(metadata) / um_per_px
     return Section(everywhere[rows], diameter, um_per_px, thumbnail_png, hest.slide_size(metadata, metadata_json))
-
-
-def rows_of(barcodes: Sequence[str], known, source: str | os.PathLike) -> np.ndarray:
-    """Return the (N,) rows of ``barcodes`` in the index of the file ``source``.
-
-    Raises `InputError` if one is missing.
-    """
-    rows = known.get_indexer(barcodes)
-    if (rows < 0).any():
-        missing = [str(barcode) for barcode in np.asarray(barcodes)[rows < 0]]
-        raise InputError(source, "obs", f"no spot {missing[0]}", "the spots of the domains")
-    return rows
 
 
 def faded(tissue: np.ndarray) -> np.ndarray:
@@ -171,6 +156,29 @@ def colour_scale(values: np.ndarray) -> Normalize:
     return Normalize(low, high if high > low else low + 1)
 
 
+def draw_on_slide(
+    section: Section, panels: Sequence[tuple[str, dict]], heading: str, share: float = PANELS_SHARE
+) -> tuple[Figure, np.ndarray]:
+    """Draw the slide, if there is a picture, and a panel of spots for each title and paint.
+
+    Paints are those of `draw_spots`, ``share`` that of `panel_size`. Returns the figure and its grid of axes.
+    """
+    tissue, extent = section.tissue()
+    has_picture = section.thumbnail is not None
+    rows, columns = style.wrap(has_picture + len(panels), MAX_WIDE_COLUMNS)
+    rasterise = len(section.centres) * len(panels) > RASTER_ABOVE
+    fig, grid = style.panels(panel_size(section.window, rows, columns, share), (rows, columns), heading)
+    if has_picture:
+        frame(grid.flat[0], tissue, extent, section.window, "H&E\n")
+    for ax, (title, paint) in zip(grid.flat[has_picture:], panels, strict=False):
+        frame(ax, faded(tissue), extent, section.window, title)
+        draw_spots(ax, section, rasterise, **paint)
+    style.hide_empty(grid)
+    if section.um_per_px is not None:
+        draw_scale_bar(grid.flat[0], section.um_per_px)
+    return fig, grid
+
+
 def frame(ax: Axes, tissue: np.ndarray, extent: list[float], window: tuple[float, ...], title: str) -> None:
     """Draw the picture under the window, without axes."""
     ax.imshow(tissue, extent=extent)
@@ -184,9 +192,10 @@ def draw_spots(ax: Axes, section: Section, rasterise: bool, **paint) -> EllipseC
     ``paint`` is ``array`` with ``norm``, or ``facecolors``.
     """
     n_spots = len(section.centres)
+    diameters = np.full(n_spots, section.diameter)
     spots = EllipseCollection(
-        np.full(n_spots, section.diameter),
-        np.full(n_spots, section.diameter),
+        diameters,
+        diameters,
         np.zeros(n_spots),
         units="xy",
         offsets=section.centres,
@@ -199,7 +208,7 @@ def draw_spots(ax: Axes, section: Section, rasterise: bool, **paint) -> EllipseC
     return ax.add_collection(spots, autolim=False)
 
 
-def draw_colour_bar(fig: Figure, drawn: ScalarMappable, axes: np.ndarray) -> Colorbar:
+def draw_colour_bar(fig: Figure, drawn: ScalarMappable, axes: np.ndarray, unit: str) -> Colorbar:
     """Draw a colour bar beside a grid of panels, at most two rows long."""
     rows = len(axes)
     shown = min(rows, 2)
@@ -207,6 +216,7 @@ def draw_colour_bar(fig: Figure, drawn: ScalarMappable, axes: np.ndarray) -> Col
         drawn, ax=axes, location="right", fraction=0.03, shrink=shown / rows, aspect=20 * shown, extend="both"
     )
     bar.outline.set_linewidth(0.5)
+    bar.set_label(unit, size=6)
     return bar
 
 

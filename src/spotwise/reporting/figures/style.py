@@ -13,7 +13,7 @@ import re
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import ContextDecorator
 from dataclasses import dataclass, replace
 from itertools import cycle
 from math import ceil
@@ -101,22 +101,17 @@ class Look:
     marker: str
 
 
-def page() -> AbstractContextManager:
-    """Return the context in which every figure is drawn and saved."""
+def page() -> ContextDecorator:
+    """Return the context, or decorator, in which every figure is drawn and saved."""
     return matplotlib.rc_context(RC)
 
 
 def method_looks(methods: Sequence[str], controls: Sequence[str] = ()) -> dict[str, Look]:
     """Assign a look to every method and a grey to every control.
 
-    Parameters
-    ----------
-    methods
-        All methods of the run in the order of the configuration. Published methods always keep their colour. A method
-        named after one of them (``CMRCNet-mask30``) takes a shade of that colour, with its own hatch and marker. All
-        others take the spare colours in turn, in shades once these are used up.
-    controls
-        All controls of the run in the order of the configuration, from light to dark.
+    Both lists name all of the run, in the order of the configuration. Published methods always keep their colour. A
+    method named after one of them (``CMRCNet-mask30``) takes a shade of that colour, with its own hatch and marker. All
+    others take the spare colours in turn, in shades once these are used up. Controls go from light to dark.
     """
     spare, holders = cycle(SPARE_COLOURS), Counter()
     looks = {}
@@ -140,12 +135,12 @@ def _family(method: str) -> str | None:
 
 
 def _look_of_holder(colour: str, place: int) -> Look:
-    """Return the look of the method at a place among those that share a colour."""
     if place == 0:
         return Look(colour, "", MARKERS[0])
     shade = METHOD_SHADES[(place - 1) % len(METHOD_SHADES)]
-    shaded = lighten(colour, shade) if shade > 0 else darken(colour, -shade)
-    return Look(shaded, METHOD_HATCHES[(place - 1) % len(METHOD_HATCHES)], MARKERS[place % len(MARKERS)])
+    return Look(
+        lighten(colour, shade), METHOD_HATCHES[(place - 1) % len(METHOD_HATCHES)], MARKERS[place % len(MARKERS)]
+    )
 
 
 def predictor_looks(predictors: Mapping[str, Sequence[str]], drawn: Sequence[str] | None = None) -> dict[str, Look]:
@@ -171,14 +166,9 @@ def predictor_looks(predictors: Mapping[str, Sequence[str]], drawn: Sequence[str
     return {name: looks[name] for name in (predictors if drawn is None else drawn)}
 
 
-def lighten(colour: str, white: float) -> str:
-    """Mix a share of white (0 to 1) into a colour."""
-    return to_hex([white + (1 - white) * channel for channel in to_rgb(colour)])
-
-
-def darken(colour: str, black: float) -> str:
-    """Mix a share of black (0 to 1) into a colour."""
-    return to_hex([(1 - black) * channel for channel in to_rgb(colour)])
+def lighten(colour: str, share: float) -> str:
+    """Mix a share of white into a colour, or of black where negative."""
+    return to_hex([max(share, 0) + (1 - abs(share)) * channel for channel in to_rgb(colour)])
 
 
 def wrap(n_panels: int, max_columns: int) -> tuple[int, int]:
@@ -258,16 +248,7 @@ def panels(
 ) -> tuple[Figure, np.ndarray]:
     """Create a figure of constrained layout with a grid of panels.
 
-    Parameters
-    ----------
-    size
-        Width and height in inches.
-    shape
-        Rows and columns.
-    heading
-        Title of the figure.
-    shared
-        ``sharex`` and ``sharey`` of `Figure.subplots`.
+    ``size`` is width and height in inches, ``shape`` rows and columns; ``shared`` holds ``sharex`` and ``sharey``.
     """
     fig = Figure(figsize=size, layout="constrained")
     if heading:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -21,14 +20,10 @@ EXPLANATION = (
 )
 
 
+@style.page()
 def draw_top_k_curves(
-    sweeps: pd.DataFrame,
-    looks: Mapping[str, style.Look],
-    configured: Sequence[int],
-    top: int,
-    pdf: str | os.PathLike,
-    png: str | os.PathLike,
-) -> None:
+    sweeps: pd.DataFrame, looks: Mapping[str, style.Look], configured: Sequence[int], top: int
+) -> Figure:
     """Draw the mean PCC of each gene set against K.
 
     Each retrieval method has a thick line for the mean and a thin line per fold.
@@ -42,38 +37,30 @@ def draw_top_k_curves(
     configured
         Values of K that predictors of the run use, marked by dotted lines.
     top
-        Size of the HEG and HVG lists.
-    pdf, png
-        Files to write.
-
-    Raises
-    ------
-    ValueError
-        If the rows cover more than one cohort or protocol.
+        As in `reporting.figures`.
     """
     style.require_one(sweeps, "cohort", "protocol")
     shown = list(style.looks_of(looks, sweeps["method"]))
     sets = gene_set_columns([top])
     rows, per_row = style.wrap(len(shown), MAX_METHODS_PER_ROW)
-    with style.page():
-        fig = Figure(figsize=(style.PAGE_WIDTH, rows * ROW_HEIGHT + FOOT_HEIGHT), layout="constrained")
-        fig.suptitle(style.cohort_title(sweeps))
-        panels = []
-        for row, part in enumerate(fig.subfigures(rows, 1, squeeze=False)[:, 0]):
-            axes = part.subplots(1, len(sets))
-            for method in shown[row * per_row : (row + 1) * per_row]:
-                _draw_method(axes, sweeps[sweeps["method"].eq(method)], sets, method, looks[method])
-            for ax, gene_set in zip(axes, sets, strict=True):
-                _mark_configured(ax, [k for k in configured if k < sweeps["bank"].max()])
-                ax.set_title(style.gene_set_title(gene_set), pad=9)
-            axes[0].set_ylabel("mean PCC")
-            part.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=per_row)
-            panels += list(axes)
-        lowest, highest = (pick(ax.get_ylim()[end] for ax in panels) for end, pick in enumerate((min, max)))
-        for ax in panels:
-            ax.set_ylim(lowest, highest)
-        style.foot(fig, EXPLANATION)
-        style.save(fig, pdf, png)
+    fig = Figure(figsize=(style.PAGE_WIDTH, rows * ROW_HEIGHT + FOOT_HEIGHT), layout="constrained")
+    fig.suptitle(style.cohort_title(sweeps))
+    panels = []
+    for row, part in enumerate(fig.subfigures(rows, 1, squeeze=False)[:, 0]):
+        axes = part.subplots(1, len(sets))
+        for method in shown[row * per_row : (row + 1) * per_row]:
+            _draw_method(axes, sweeps[sweeps["method"].eq(method)], sets, method, looks[method])
+        for ax, gene_set in zip(axes, sets, strict=True):
+            _mark_configured(ax, [k for k in configured if k < sweeps["bank"].max()])
+            ax.set_title(style.gene_set_title(gene_set), pad=9)
+        axes[0].set_ylabel("mean PCC")
+        part.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=per_row)
+        panels += list(axes)
+    lowest, highest = (pick(ax.get_ylim()[end] for ax in panels) for end, pick in enumerate((min, max)))
+    for ax in panels:
+        ax.set_ylim(lowest, highest)
+    style.foot(fig, EXPLANATION)
+    return fig
 
 
 def fold_curves(sweep: pd.DataFrame, sets: Sequence[str]) -> pd.DataFrame:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from spotwise.reporting.figures import spot_plot, style
 from spotwise.reporting.figures.domain_map import Colouring, colouring, draw_legend, free_colours, legend_height
@@ -18,17 +19,15 @@ PANEL_HEIGHT, HEADING = 44 * style.MM, 8 * style.MM
 AREA, SMALLEST, LARGEST = 1500, 0.5, 10  # total area of the points, and limits of one, in points squared
 
 
+@style.page()
 def draw_slide_umap(
     umap: pd.DataFrame,
     domains: pd.Series,
     colours: Colouring,
-    labelled: bool,
     expression: pd.DataFrame,
     space: str,
     heading: str,
-    pdf: str | os.PathLike,
-    png: str | os.PathLike,
-) -> None:
+) -> Figure:
     """Draw the UMAP of a slide, coloured by domain, label and genes.
 
     Parameters
@@ -39,42 +38,32 @@ def draw_slide_umap(
         (N,) domains in the same space by barcode.
     colours
         `domain_map.colouring` of the slide.
-    labelled
-        Whether the classes of ``colours`` are labels, which then have a panel.
     expression
         (N, G) log-normalised expression by barcode, with a column for each gene to draw.
-    space
-        Name of the space.
-    heading
-        Title of the figure.
-    pdf, png
-        Files to write.
     """
     domains, classes = (series.reindex(umap["barcode"]) for series in (domains, colours.classes))
-    colours = Colouring(classes, colours.colours)
+    colours = replace(colours, classes=classes)
     panels = [(f"Domains in {space}", colours.of_domains(domains))]
-    panels += [("Labels", colours.of_classes())] if labelled else []
+    panels += [("Labels", colours.of_classes())] if colours.labelled else []
     legend = colours.legend(drawn for _, drawn in panels)
     values = deviations(expression.reindex(umap["barcode"]).to_numpy(float))
     rows, columns = style.wrap(len(panels) + values.shape[1], MAX_COLUMNS)
     height = rows * PANEL_HEIGHT + HEADING + legend_height(legend, style.PAGE_WIDTH)
-    with style.page():
-        fig, grid = style.panels((style.PAGE_WIDTH, height), (rows, columns), heading)
-        axes = iter(grid.flat)
-        for title, drawn in panels:
-            _scatter(next(axes), umap, title, color=drawn)
-        if values.size:
-            scale = spot_plot.colour_scale(values)
-        for gene, column in zip(expression.columns, values.T, strict=True):
-            points = _scatter(next(axes), umap, style.plain(gene), c=column, cmap=spot_plot.COLOURS, norm=scale)
-        style.hide_empty(grid)
-        if values.size:
-            bar = spot_plot.draw_colour_bar(fig, points, grid)
-            bar.set_label(UNIT, size=6)
-        draw_legend(fig, legend)
-        style.save(fig, pdf, png)
+    fig, grid = style.panels((style.PAGE_WIDTH, height), (rows, columns), heading)
+    axes = iter(grid.flat)
+    for title, drawn in panels:
+        _scatter(next(axes), umap, title, color=drawn)
+    scale = spot_plot.colour_scale(values) if values.size else None
+    for gene, column in zip(expression.columns, values.T, strict=True):
+        points = _scatter(next(axes), umap, style.plain(gene), c=column, cmap=spot_plot.COLOURS, norm=scale)
+    style.hide_empty(grid)
+    if values.size:
+        spot_plot.draw_colour_bar(fig, points, grid, UNIT)
+    draw_legend(fig, legend)
+    return fig
 
 
+@style.page()
 def draw_cohort_umap(
     umap: pd.DataFrame,
     domains: Mapping[str, pd.Series],
@@ -82,9 +71,7 @@ def draw_cohort_umap(
     classes: Sequence[str],
     space: str,
     heading: str,
-    pdf: str | os.PathLike,
-    png: str | os.PathLike,
-) -> None:
+) -> Figure:
     """Draw the UMAP of a cohort, coloured by slide, label and domain.
 
     Domains are found slide by slide. They have a panel only if labels give them colours that the slides share.
@@ -97,12 +84,6 @@ def draw_cohort_umap(
         Slide -> domains in the space and labels, by barcode; empty ``labels`` for a cohort without.
     classes
         All classes of the labels.
-    space
-        Name of the space.
-    heading
-        Title of the figure.
-    pdf, png
-        Files to write.
     """
     by_label, by_domain, named = [], [], {}
     for sample, points in umap.groupby("sample", sort=False) if labels else ():
@@ -117,12 +98,11 @@ def draw_cohort_umap(
     mixed = np.random.default_rng(0).permutation(len(umap))  # in order, the last slide would hide the others
     width = style.PAGE_WIDTH if labels else style.COLUMN_WIDTH
     height = width / len(panels) + HEADING + legend_height(legend, width)
-    with style.page():
-        fig, grid = style.panels((width, height), (1, len(panels)), heading)
-        for ax, (title, drawn) in zip(grid.flat, panels, strict=True):
-            _scatter(ax, umap.iloc[mixed], title, color=np.array(drawn)[mixed])
-        draw_legend(fig, legend)
-        style.save(fig, pdf, png)
+    fig, grid = style.panels((width, height), (1, len(panels)), heading)
+    for ax, (title, drawn) in zip(grid.flat, panels, strict=True):
+        _scatter(ax, umap.iloc[mixed], title, color=np.array(drawn)[mixed])
+    draw_legend(fig, legend)
+    return fig
 
 
 def _scatter(ax: Axes, umap: pd.DataFrame, title: str, **paint):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import h5py
@@ -13,7 +13,7 @@ import pandas as pd
 from spotwise.constants import KMEANS, LEIDEN, METHOD
 from spotwise.evaluation.averages import over_runs
 from spotwise.reporting.tables import layout, remarks
-from spotwise.reporting.tables.layout import BEST, SECOND, Block, Cell, Column, Page, Row, best_marks, mean_cell, plural
+from spotwise.reporting.tables.layout import BEST, SECOND, Block, Cell, Column, Page, Row, mean_cell, plural, ranked
 from spotwise.runtime.files import write_table, write_text
 from spotwise.structure.spaces import half_names
 from spotwise.structure.structure_tables import read_structure_table
@@ -86,12 +86,8 @@ def random_encoders(spaces: Iterable[str | os.PathLike]) -> list[str]:
 def space_notes(kinds: Mapping[str, tuple[str, str]], random: Sequence[str]) -> dict[str, str]:
     """Describe each space, and the halves of a model's space, in a note.
 
-    Parameters
-    ----------
-    kinds
-        Space -> kind of its method (``baseline`` without one), and scope of a clustering method.
-    random
-        Spaces whose image encoder had no published weights.
+    ``kinds`` maps a space to the kind of its method (``baseline`` without one) and the scope of a clustering method,
+    ``random`` lists spaces whose image encoder had no published weights.
     """
     learnt = {
         "retrieval": "trained on other slides only: the model has not seen the slide that it embeds",
@@ -112,14 +108,8 @@ def space_notes(kinds: Mapping[str, tuple[str, str]], random: Sequence[str]) -> 
 def domain_table(scores: pd.DataFrame, cohorts: Sequence[str], notes: Mapping[str, str]) -> pd.DataFrame:
     """Average the scores of domains into one row per cohort, space, clustering and refinement.
 
-    Parameters
-    ----------
-    scores
-        Rows of ``domain_scores.tsv`` of all slides.
-    cohorts
-        In display order.
-    notes
-        Space -> note, in display order.
+    ``scores`` has the rows of ``domain_scores.tsv`` of all slides. ``cohorts`` and ``notes`` (space -> note) are in
+    display order.
 
     Returns
     -------
@@ -149,24 +139,16 @@ def domain_table(scores: pd.DataFrame, cohorts: Sequence[str], notes: Mapping[st
 def domains_page(table: pd.DataFrame, n_domains: int | None, note: str) -> Page:
     """Lay out `domain_table`.
 
-    Parameters
-    ----------
-    table
-        As from `domain_table`.
-    n_domains
-        Configured number of domains; None for the number of classes of a slide's labels.
-    note
-        Note of the configuration on the labels, may be empty.
+    ``n_domains`` is as configured, None for the number of classes of a slide's labels. ``note`` is the note of the
+    configuration on the labels, which may be empty.
     """
     columns = [Column("Space", numeric=False), Column("Domains", numeric=False)]
     columns += [Column(heading) for heading, _ in SCORES.values()]
     blocks = []
     for (cohort, clustering), block in table.groupby(["cohort", "clustering"], sort=False):
-        marks = {name: best_marks(block.assign(kind=METHOD), name) for name, (_, marked) in SCORES.items() if marked}
         rows = []
-        for row, values in block.iterrows():
-            cells = [score_cell(name, values, "slides", marks.get(name, {}).get(row, "")) for name in SCORES]
-            rows.append(Row([Cell(values["space"]), Cell("refined" if values["refined"] else "raw"), *cells]))
+        for space, form, *cells in score_rows(block, "slides"):
+            rows.append(Row([Cell(space), Cell(form), *cells]))
         said = [n_domains_note(n_domains), note if block["n_labelled_slides"].any() else NO_LABELS]
         said += remarks.notes(block[~block["refined"]], "space")
         runs = plural(block["n_slides"].max(), "slide"), plural(block["n_seeds"].max(), "seed")
@@ -174,11 +156,13 @@ def domains_page(table: pd.DataFrame, n_domains: int | None, note: str) -> Page:
     return Page("domains", "Tissue domains", DOMAINS_LEGEND, blocks, sections=CLUSTERINGS, noun="clustering")
 
 
-def score_cell(name: str, values: Mapping[str, float], over: str, mark: str) -> Cell:
-    """Format one of `SCORES` with its spread over ``slides`` or ``seeds``."""
-    if name == "n_domains":
-        return Cell(f"{values[name]:.1f}")
-    return mean_cell(values[name], values[f"{name}_sd_{over}"], mark)
+def score_rows(block: pd.DataFrame, over: str) -> Iterator[list]:
+    """Yield space, form and the cells of `SCORES`, with spreads over ``slides`` or ``seeds``."""
+    marked = [name for name, (_, is_marked) in SCORES.items() if is_marked]
+    for values, marks in ranked(block.assign(kind=METHOD), marked):
+        cells = [mean_cell(values[name], values[f"{name}_sd_{over}"], marks.get(name, "")) for name in SCORES]
+        cells[-1] = Cell(f"{values['n_domains']:.1f}")
+        yield [values["space"], "refined" if values["refined"] else "raw", *cells]
 
 
 def n_domains_note(n_domains: int | None) -> str:
@@ -200,19 +184,9 @@ def variable_gene_table(
 ) -> pd.DataFrame:
     """Summarise the variable genes of each slide and their overlap with domain genes.
 
-    Parameters
-    ----------
-    agreements
-        Cohort and slide -> ``agreement.json``.
-    genes
-        ``variable_genes.tsv`` of the same slides, in the same order.
-    top
-        Number of the most clearly variable genes to name.
-
-    Returns
-    -------
-    DataFrame
-        cohort, sample, the numbers of ``agreement.json``, and top_genes, separated by spaces.
+    ``agreements`` maps cohort and slide to ``agreement.json``; ``genes`` has their ``variable_genes.tsv`` in the same
+    order. Columns are cohort, sample, the numbers of ``agreement.json``, and the ``top`` most clearly variable genes,
+    separated by spaces.
     """
     rows = []
     for (key, agreement), listed in zip(agreements.items(), genes, strict=True):

@@ -12,7 +12,7 @@ from spotwise.evaluation.averages import ROW_KEYS, RUN_FACTS, SECTION, in_order,
 from spotwise.evaluation.gene_sets import gene_sets
 from spotwise.evaluation.score_files import FILE_KEYS, SLIDE_METRICS, SLIDE_SCORE_COLUMNS, read_scores
 from spotwise.reporting.tables import layout, remarks
-from spotwise.reporting.tables.layout import RANKS, Block, Cell, Column, Page, Row, best_marks, mean_cell, run_counts
+from spotwise.reporting.tables.layout import RANKS, Block, Cell, Column, Page, Row, mean_cell, ranked, run_counts
 from spotwise.runtime.files import write_table, write_text
 
 # column -> heading, and whether more (1) or less (-1) is better; 0 if the best lies in between
@@ -61,21 +61,10 @@ def read_measures(
     cohorts: Sequence[str],
     predictors: Sequence[str],
 ) -> pd.DataFrame:
-    """Read and average score files pair by pair, to bound memory.
+    """Make the `measure_table` of all files, in the order of ``cohorts`` and ``predictors``.
 
-    Parameters
-    ----------
-    score_paths, slide_score_paths
-        Pairs of files of the same cohort, protocol and predictors.
-    top
-        As for `measure_table`.
-    cohorts, predictors
-        In display order.
-
-    Returns
-    -------
-    DataFrame
-        As from `measure_table` for all files together, in display order.
+    Both lists of paths are parallel. Files are averaged pair by pair to bound memory, so all scores of a predictor in a
+    cohort and protocol lie in one pair.
     """
     parts = [
         measure_table(read_scores([of_genes]), read_scores([of_slides], SLIDE_SCORE_COLUMNS), top)
@@ -87,12 +76,8 @@ def read_measures(
 def measure_table(scores: pd.DataFrame, slide_scores: pd.DataFrame, top: int) -> pd.DataFrame:
     """Average all measures into one row per cohort, protocol and predictor.
 
-    Parameters
-    ----------
-    scores, slide_scores
-        A row per gene and prediction file (`SCORE_COLUMNS`), and per file (`SLIDE_SCORE_COLUMNS`).
-    top
-        Size of the HVG list that measures of single genes are averaged over.
+    ``scores`` has a row per gene and prediction file (`SCORE_COLUMNS`), ``slide_scores`` one per file
+    (`SLIDE_SCORE_COLUMNS`). Measures of single genes are averaged over the ``top`` HVG.
 
     Returns
     -------
@@ -134,15 +119,10 @@ def _page(title: str, legend: str, measures: Mapping[str, tuple[str, int]], tabl
     for (cohort, protocol), block in table.groupby(SECTION, sort=False):
         signs = {name: sign for name, (_, sign) in measures.items() if sign}
         signed = block.assign(**{name: sign * block[name] for name, sign in signs.items()})
-        marks = {name: best_marks(signed, name) for name in signs}
         rows = []
-        for row, values in block.iterrows():
-            cells = [
-                mean_cell(values[name], values[f"{name}_sd_folds"], marks.get(name, {}).get(row, ""))
-                for name in measures
-            ]
+        for values, (_, marks) in zip(block.to_dict("records"), ranked(signed, signs), strict=True):
+            cells = [mean_cell(values[name], values[f"{name}_sd_folds"], marks.get(name, "")) for name in measures]
             rows.append(Row([Cell(values["predictor"]), *cells], values["kind"] == CONTROL))
-        runs = run_counts(block)
         notes = [*remarks.small_banks(block), *remarks.short_lists(block, [f"HVG_top{top}"]), *remarks.notes(block)]
-        blocks.append(Block(cohort, protocol, columns, rows, notes, runs))
+        blocks.append(Block(cohort, protocol, columns, rows, notes, run_counts(block)))
     return Page("measures", f"{title}, top {top}", (legend, *RANKS), blocks)

@@ -41,10 +41,7 @@ NOT_MEASURED = "not measured in "
 def table3(genes: pd.DataFrame) -> pd.DataFrame:
     """Select the five best-correlated genes of each method (the paper's Table 3).
 
-    Parameters
-    ----------
-    genes
-        As returned by `averages.gene_table`, in display order.
+    ``genes`` is as returned by `averages.gene_table`, in display order.
 
     Returns
     -------
@@ -88,14 +85,8 @@ def marker_table(
 ) -> pd.DataFrame:
     """Collect the scores of every marker gene (the paper's Supplementary Tables 1 to 6).
 
-    Parameters
-    ----------
-    genes
-        As returned by `averages.gene_table`, in display order.
-    listed
-        Cohort -> configured marker genes.
-    lacking
-        As returned by `lacking_slides`.
+    ``genes`` is as returned by `averages.gene_table`, in display order. ``listed`` maps a cohort to its configured
+    marker genes. ``lacking`` is as returned by `lacking_slides`.
 
     Returns
     -------
@@ -129,11 +120,8 @@ def _reason(n_slides: int, of_slides: int, without: Sequence[str]) -> str:
 def lacking_slides(paths: Iterable[str | os.PathLike]) -> dict[tuple[str, str, str], set[str]]:
     """Collect the slides that lack a marker, by (cohort, protocol, marker).
 
-    Parameters
-    ----------
-    paths
-        ``folds/<cohort>/<protocol>/fold<n>/markers.tsv`` of all folds. Each lists the slides that its panel was chosen
-        from; together they cover all slides.
+    ``paths`` are ``folds/<cohort>/<protocol>/fold<n>/markers.tsv`` of all folds. Each lists the slides that its panel
+    was chosen from; together they cover all slides.
     """
     lacking = {}
     for path in map(Path, paths):
@@ -190,10 +178,7 @@ def _remarks_on_best(block: pd.DataFrame) -> Iterator[str]:
 
 
 def markers_page(table: pd.DataFrame) -> Page:
-    """Lay out `marker_table` with a row per predictor and a column per marker.
-
-    Markers without a score are listed below.
-    """
+    """Lay out `marker_table` with a row per predictor and a column per scored marker."""
     legend = (
         "Pearson correlation of each marker gene across the spots of a test slide, averaged over slides, then folds "
         "and seeds; ± is the standard deviation over folds. Constant: mean number per slide, of the scored markers, "

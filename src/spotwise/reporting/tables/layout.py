@@ -113,13 +113,17 @@ def mean_cell(mean: float, spread: float, mark: str = "") -> Cell:
 
 
 def best_marks(block: pd.DataFrame, column: str) -> dict[int, str]:
-    """Map index labels to the marks of the best and second best method.
-
-    Methods with the same printed value share a place.
-    """
+    """Map rows to the marks of the best and second best method; equal printed values share one."""
     values = block.loc[block["kind"].ne(CONTROL), column].dropna().round(3)
     marks = dict(zip(sorted(values.unique(), reverse=True), (BEST, SECOND), strict=False))
     return {row: marks[value] for row, value in values.items() if value in marks}
+
+
+def ranked(block: pd.DataFrame, names: Sequence[str]) -> Iterator[tuple[pd.Series, Mapping[str, str]]]:
+    """Yield the rows of a block with their marks in the columns ``names``, by column."""
+    marks = {name: best_marks(block, name) for name in names}
+    for row, values in block.iterrows():
+        yield values, {name: of_rows.get(row, "") for name, of_rows in marks.items()}
 
 
 # --- Markdown

@@ -20,9 +20,9 @@ from spotwise.reporting.tables.layout import (
     Column,
     Page,
     Row,
-    best_marks,
     mean_cell,
     plural,
+    ranked,
     run_counts,
 )
 
@@ -50,12 +50,7 @@ CONSTANT = (
 def table1(means: pd.DataFrame, top: int) -> pd.DataFrame:
     """Select the means of top HEG, top HVG and markers (the paper's Table 1).
 
-    Parameters
-    ----------
-    means
-        As returned by `averages.mean_table`, with lists of ``top`` genes.
-    top
-        Size of the HEG and HVG lists.
+    ``means`` is as returned by `averages.mean_table`, with lists of ``top`` genes.
     """
     sets = [f"HEG_top{top}", f"HVG_top{top}", MARKER]
     return means[[*ROW_KEYS, "kind", *mean_columns(sets), *GENE_COUNTS, *RUN_FACTS, *MARKER_FACTS, "note"]]
@@ -69,31 +64,31 @@ def table2(means: pd.DataFrame, extended: Iterable[tuple[int, int]]) -> pd.DataF
     means
         As returned by `averages.mean_table`, with all these lists.
     extended
-        Size of each list and the K of retrieval methods for it. A method without this K is shown with its largest
+        Size n of each list and the K of retrieval methods for it. A method without this K is shown with its largest
         smaller K, or its smallest if all are larger; among several predictors of one K, with the first.
 
     Returns
     -------
     DataFrame
-        cohort, protocol, method, kind; ``HEG_top<n>_k<K>`` and ``HVG_top<n>_k<K>`` for each list, with their spreads;
-        for each list ``predictor_``, ``k_``, ``k_used_min_`` and ``n_constant_top<n>_k<K>`` of the predictor that is
-        shown; n_genes, n_folds, n_seeds, note.
+        cohort, protocol, method, kind; the means ``HEG_top<n>_k<K>`` and ``HVG_top<n>_k<K>`` with their spreads; of the
+        predictors shown ``predictor_``, ``k_``, ``k_used_min_`` and ``n_constant_top<n>_k<K>``; n_genes, n_folds,
+        n_seeds, note.
     """
     lists = {f"top{n}_k{k}": (n, k) for n, k in extended}
     sets = [f"{kind}_{name}" for name in lists for kind in ("HEG", "HVG")]
-    facts = [f"{fact}_{name}" for name in lists for fact in ("predictor", "k", "k_used_min", "n_constant")]
+    facts = ("predictor", "k", "k_used_min", "n_constant")
     rows = []
     for _, runs in means.groupby([*SECTION, "method"], sort=False):
         row = runs.iloc[0].to_dict()
         for name, (n, k) in lists.items():
             run = _run_with_k(runs, k)
-            row |= {f"{fact}_{name}": run[fact] for fact in ("predictor", "k", "k_used_min", "n_constant")}
+            row |= {f"{fact}_{name}": run[fact] for fact in facts}
             for kind in ("HEG", "HVG"):
                 for spread in ("", "_sd_folds", "_sd_seeds"):
                     row[f"{kind}_{name}{spread}"] = run[f"{kind}_top{n}{spread}"]
         rows.append(row)
-    columns = [*SECTION, "method", "kind", *mean_columns(sets), *facts]
-    columns += ["n_genes", "n_folds", "n_seeds", "note"]
+    columns = [*SECTION, "method", "kind", *mean_columns(sets)]
+    columns += [f"{fact}_{name}" for name in lists for fact in facts] + ["n_genes", "n_folds", "n_seeds", "note"]
     return pd.DataFrame(rows if lists else [], columns=columns)
 
 
@@ -104,14 +99,7 @@ def table4(
 
     Foundation models are the methods of class CTransPath, and frozen methods on the features of CTransPath or another
     pathology encoder, as the paper does not say what its row "cTransPath" is. CMRCNet is the first method of that
-    class.
-
-    Parameters
-    ----------
-    means, top
-        As for `table1`.
-    methods, encoders
-        Sections of the configuration, with ``model`` and defaults filled in.
+    class. ``methods`` and ``encoders`` are sections of the configuration, with ``model`` and defaults filled in.
 
     Returns
     -------
@@ -136,20 +124,14 @@ def table5(
 ) -> pd.DataFrame:
     """Compare variants of CMRCNet, and its encoder under BLEEP's loss (the paper's Table 5).
 
-    Parameters
-    ----------
-    means, top
-        As for `table1`.
-    methods, training
-        Sections of the configuration, with defaults filled in.
+    ``methods`` and ``training`` are sections of the configuration, with defaults filled in.
 
     Returns
     -------
     DataFrame
         As Table 1, with the columns `DESCRIBED` and ``other``, which lists further differences from the first CMRCNet
-        of the run. First the means over cohorts (``cohort`` is `ALL_COHORTS`; spreads are root mean squares of the
-        cohorts' spreads, n_folds their sum), then each cohort. A method is represented by its predictor with K = 50,
-        else by its first. Empty without such a method.
+        of the run. Means over cohorts (cohort `ALL_COHORTS`; spreads are root mean squares, n_folds a sum) come before
+        each cohort. A method is represented by its predictor with K = 50, else by its first. Empty without a method.
     """
     variants = _variants(methods, training)
     of_variants = means[means["method"].isin(variants.index)]
@@ -170,7 +152,7 @@ def _run_with_k(runs: pd.DataFrame, k: int) -> pd.Series:
 
 
 def _foundation_model(settings: Mapping, encoders: Mapping[str, Mapping]) -> str:
-    """Describe the encoder and weights of a pathology foundation model, else return an empty text."""
+    """Describe a pathology foundation model, else return an empty text."""
     model = settings["model"]
     if model == "CTransPath":
         options, published = resolved_options(model, settings["options"]), resolved_options(model, {})
@@ -307,14 +289,13 @@ def _page(
     columns += [*(Column(remarks.heading(name)) for name in sets), Column("constant genes", detail=True)]
     blocks = []
     for (cohort, protocol), block in table.groupby(SECTION, sort=False):
-        marks = {name: best_marks(block, name) for name in sets}
         rows = []
-        for row, values in block.iterrows():
+        for values, marks in ranked(block, sets):
             cells = [Cell(values[label]) for label in labels]
-            cells += [mean_cell(values[name], values[f"{name}_sd_folds"], marks[name].get(row, "")) for name in sets]
+            cells += [mean_cell(values[name], values[f"{name}_sd_folds"], marks[name]) for name in sets]
             rows.append(Row([*cells, _constant_cell(values)], values["kind"] == CONTROL))
-        runs = run_counts(block)
-        blocks.append(Block(cohort, protocol, columns, rows, list(dict.fromkeys(remarks_on(block, sets))), runs))
+        said = list(dict.fromkeys(remarks_on(block, sets)))
+        blocks.append(Block(cohort, protocol, columns, rows, said, run_counts(block)))
     return Page(name, title, legend, blocks, nothing, f"Table {name[-1]}")
 
 
