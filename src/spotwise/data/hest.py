@@ -131,7 +131,7 @@ def require_local(root: str | Path, samples: Sequence[str], images: str) -> None
 
 
 def slide_size(metadata: Mapping[str, object], source: object) -> tuple[int, int]:
-    """Read width and height of level 0, or raise `InputError`."""
+    """Read width and height of level 0 in pixels, or raise `InputError`."""
     size = []
     for key in ("fullres_px_width", "fullres_px_height"):
         value = metadata.get(key)
