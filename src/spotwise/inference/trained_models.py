@@ -32,13 +32,7 @@ class TrainedModel:
     weights: Mapping[str, np.ndarray] | None = None
 
     def check_encoder(self, embeddings: Mapping[str, Path]) -> None:
-        """Check that the features of slides, by sample, come from the encoder weights of the training.
-
-        Raises
-        ------
-        SetupError
-            The encoder had its published weights in training but not for a slide, or the other way round.
-        """
+        """Raise `SetupError` if a slide's features, by sample, come from other encoder weights than in training."""
         for sample, path in embeddings.items():
             if pretrained({sample: path}) != self.description.pretrained:
                 raise SetupError(
@@ -49,12 +43,7 @@ class TrainedModel:
 def load_model(folder: str | Path, device: str | torch.device = "cpu") -> TrainedModel:
     """Load a trained model of any kind from its folder, without a download.
 
-    Parameters
-    ----------
-    folder
-        The folder that holds ``model.json`` and ``weights.safetensors``.
-    device
-        Where a network is put.
+    The folder holds ``model.json`` and ``weights.safetensors``. A network is put on ``device``.
 
     Raises
     ------
