@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -196,6 +197,15 @@ def test_every_file_that_a_page_names_exists(page):
     made_by_the_reader |= {"src/spotwise/models/colour_options.py", "tests/models/test_colour.py"}
     text = page.read_text(encoding="utf-8")
     assert not [path for path in sorted(named_paths(text) - made_by_the_reader) if not (ROOT / path).exists()]
+
+
+def test_the_layout_lists_the_packages_in_the_order_in_which_they_may_import():
+    page = (ROOT / "docs/development.md").read_text(encoding="utf-8")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (layers,) = (one["layers"] for one in project["tool"]["importlinter"]["contracts"] if one["type"] == "layers")
+    lowest, *packages = reversed(layers)
+    assert lowest == "constants | errors"
+    assert re.findall(r"^  (\w+)/ ", page, flags=re.MULTILINE) == packages
 
 
 def test_the_readme_is_short_and_its_rows_are_those_of_the_demo():
