@@ -94,10 +94,10 @@ def expect_success(*command: str) -> str:
 
 
 def plan(*options: str) -> str:
-    """Plan a run, whatever an earlier run has left behind, and return the number of jobs of each rule."""
+    """Plan a run and return the number of jobs of each rule."""
     kept = [option for option in options if option != "--dry-run"]
     quiet = [] if "--quiet" in kept else ["--quiet", "rules"]
-    return expect_success(sys.executable, "-m", "snakemake", *kept, "--dry-run", "--rerun-incomplete", *quiet)
+    return expect_success(sys.executable, "-m", "snakemake", *kept, "--dry-run", *quiet)
 
 
 def test_every_block_says_its_language():
