@@ -2,8 +2,9 @@
 
 from spotwise.evaluation.averages import read_averages
 from spotwise.reporting.tables import write_table
-from spotwise.reporting.tables.further_measures import read_measures, write_measures
+from spotwise.reporting.tables.further_measures import pages, read_measures
 from spotwise.reporting.tables.gene_tables import lacking_slides, marker_table, table3
+from spotwise.reporting.tables.layout import write_pages
 from spotwise.reporting.tables.mean_tables import table1, table2, table4, table5
 from spotwise.runtime.job import job
 
@@ -23,4 +24,4 @@ with job(snakemake.log[0]):
     for name, table in tables.items():
         write_table(table, output[name])
     measures = read_measures(files.scores, files.slide_scores, params.top, list(params.markers), params.predictors)
-    write_measures(measures, params.top, output.measures, output.measures_md)
+    write_pages(measures, pages(measures, params.top), output.measures, output.measures_md)

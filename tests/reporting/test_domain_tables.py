@@ -7,6 +7,7 @@ import pytest
 
 import madeup
 from spotwise.reporting.tables import domain_tables, layout
+from spotwise.reporting.tables.layout import write_pages
 from spotwise.structure.structure_tables import read_structure_table
 
 NOTES = {"Joint": "trained on the slide alone", "Expression": ""}
@@ -139,7 +140,7 @@ def test_a_cohort_without_labels_says_so_and_has_dashes():
 def test_files_hold_the_same_numbers(scores, tmp_path):
     found = domain_tables.domain_table(scores, ["c"], NOTES)
     paths = [tmp_path / f"domains.{kind}" for kind in ("csv", "md", "tex")]
-    domain_tables.write_domains(found, domain_tables.domains_page(found, None, "a_note"), *paths)
+    write_pages(found, [domain_tables.domains_page(found, None, "a_note")], *paths)
     back = pd.read_csv(paths[0], keep_default_na=False, na_values={"ARI_sd_seeds": [""]})
     np.testing.assert_allclose(back["ARI"], found["ARI"], atol=1e-6)
     np.testing.assert_allclose(back["ARI_sd_seeds"], found["ARI_sd_seeds"], atol=1e-6)
@@ -186,7 +187,7 @@ def test_each_slide_has_a_row_of_its_numbers_and_its_top_genes(gene_files):
 def test_the_table_of_variable_genes_warns_of_its_p_values(gene_files, tmp_path):
     found = domain_tables.variable_gene_table(*gene_files, top=2)
     page = domain_tables.variable_genes_page(found, "Joint")
-    domain_tables.write_variable_genes(found, page, tmp_path / "v.csv", tmp_path / "v.md")
+    write_pages(found, [page], tmp_path / "v.csv", tmp_path / "v.md", float_format="%.6g")
     lines = (tmp_path / "v.md").read_text(encoding="utf-8").splitlines()
     assert "| S1 | 4 | 3 | 1 | 2 | 4 | 0.67 | 5.0 | 5.0e-01 | – | G0 G1 |" in lines
     assert any("domains are those of Joint" in line for line in lines)

@@ -11,9 +11,10 @@ from spotwise.reporting.tables.further_measures import (
     MEASURES,
     WHOLE_SLIDE_MEASURES,
     measure_table,
+    pages,
     read_measures,
-    write_measures,
 )
+from spotwise.reporting.tables.layout import write_pages
 
 PER_GENE = ["pcc", "spearman", "rmse", "ssim", "moran_predicted", "moran_observed"]
 
@@ -102,7 +103,7 @@ def test_files_are_read_in_pairs_and_shown_in_order_with_controls_apart(files):
 
 def test_the_page_marks_what_can_be_ranked_among_methods_only(files, tmp_path):
     table = read_measures(*files, 2, ["c"], [])
-    write_measures(table, 2, tmp_path / "m.csv", tmp_path / "m.md")
+    write_pages(table, pages(table, 2), tmp_path / "m.csv", tmp_path / "m.md")
     lines = (tmp_path / "m.md").read_text(encoding="utf-8").splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
     assert rows[0][1:] == ["PCC", "Spearman", "RMSE", "explained variance", "SSIM", "Moran's I", "of the truth"]

@@ -29,16 +29,8 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 class Count:
     """Parameters of one configured method.
 
-    Attributes
-    ----------
-    name, kind
-        Entry in the configuration, and kind of the method.
-    trained
-        Number of fitted parameters.
-    inference
-        Number of these that a prediction needs, 0 for a method that predicts nothing.
-    frozen
-        Number of parameters of the frozen image encoder, 0 without one.
+    ``inference`` is the number of ``trained`` ones that a prediction needs, 0 for a method that predicts nothing.
+    ``frozen`` is the number in the frozen image encoder, 0 without one.
     """
 
     name: str

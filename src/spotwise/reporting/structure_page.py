@@ -34,14 +34,8 @@ JPEG = {"quality": 88, "subsampling": 0}  # print quality at a tenth of the size
 class StructureResults:
     """Results of the structure analysis of one slide.
 
-    Attributes
-    ----------
-    scores, variable_genes, domain_genes, agreement
-        Contents of the slide's files of these names.
-    domains
-        (N,) domains of the reference space by barcode.
-    colours
-        `domain_map.colouring` of the slide.
+    Tables are the contents of the slide's files. ``domains`` are the (N,) domains of the reference space by barcode,
+    coloured by ``colours`` (`domain_map.colouring`).
     """
 
     cohort: str
@@ -55,7 +49,7 @@ class StructureResults:
 
     @property
     def labels(self) -> pd.Series | None:
-        """Return the labels by barcode, NaN where there is none; None for a slide without."""
+        """Labels by barcode, NaN where there is none, or None without any."""
         return self.colours.classes if self.colours.labelled else None
 
 

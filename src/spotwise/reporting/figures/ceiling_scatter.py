@@ -67,7 +67,11 @@ def draw_ceiling(scores: pd.DataFrame, looks: Mapping[str, style.Look], top: int
         reached = ", ".join(f"{sign} {_percent(shares.at[predictor, kind])}" for kind, sign in SIGNS.items())
         ax.set_title(f"{names[predictor]}\n{reached}")
     style.hide_empty(axes)
-    style.label_edges(axes, len(looks), "noise ceiling", "PCC")
+    for ax in axes.flat[max(0, len(looks) - columns) : len(looks)]:  # also above the empty places of the last row
+        ax.set_xlabel("noise ceiling")
+        ax.tick_params(axis="x", labelbottom=True)
+    for ax in axes[:, 0]:
+        ax.set_ylabel("PCC")
     style.foot(fig, EXPLANATION)
     return fig
 

@@ -28,12 +28,8 @@ EXPLANATION = (
 def draw_training_costs(costs: pd.DataFrame, looks: Mapping[str, style.Look]) -> Figure:
     """Draw the wall time of each training, fit and embedding as a point.
 
-    Parameters
-    ----------
-    costs
-        Jobs as from `training_costs.collect_job_costs`, whose order gives the rows, one per method or encoder.
-    looks
-        Method -> look (`style.method_looks`). Encoders are dark grey.
+    ``costs`` has the jobs of `training_costs.collect_job_costs`, whose order gives the rows, one per method or encoder.
+    ``looks`` maps methods to looks (`style.method_looks`). Encoders are dark grey.
     """
     table = cost_table(costs)
     fig, axes = style.panels((style.PAGE_WIDTH, len(table) * ROW_HEIGHT + FOOT_HEIGHT), (1, 1))

@@ -45,12 +45,8 @@ def draw_gene_correlation(prediction_paths: Mapping[str, str | os.PathLike], top
     The truth comes first, then each predictor; HEG are above, HVG below. All panels have the order of the clustered
     truth. Titles give the `similarity` to the truth.
 
-    Parameters
-    ----------
-    prediction_paths
-        Predictor -> prediction file, in display order, all of one slide and fold.
-    top
-        Size of the HEG and HVG lists, ranked as in the scores.
+    ``prediction_paths`` maps predictors to their files of one slide and fold, in display order. HEG and HVG are ranked
+    as in the scores.
 
     Raises
     ------

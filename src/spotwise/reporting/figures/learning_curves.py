@@ -30,13 +30,8 @@ def draw_learning_curves(histories: Mapping[str, str | os.PathLike], looks: Mapp
 
     Each method has a panel. Circles mark the epoch of the lowest validation loss.
 
-    Parameters
-    ----------
-    histories
-        Label -> history.tsv (epoch, train_total, val_total, ...). A label is a method and a run, separated by the first
-        ``/``: ``CMRCNet/fold0/seed1``. Methods appear in this order.
-    looks
-        Method -> look (`style.method_looks`).
+    ``histories`` maps the method and run, such as ``CMRCNet/fold0/seed1``, to history.tsv (epoch, train_total,
+    val_total, ...), with methods in display order. ``looks`` maps methods to looks (`style.method_looks`).
 
     Raises
     ------
@@ -55,7 +50,12 @@ def draw_learning_curves(histories: Mapping[str, str | os.PathLike], looks: Mapp
     style.hide_empty(axes)
     for ax in axes[:, 0]:
         ax.set_ylabel("total loss")
-    fig.legend(handles=_legend(), loc="outside lower center", ncols=3)
+    legend = [
+        Line2D([], [], color="0.55", linestyle=(0, DASHES[TRAIN]), label="training"),
+        Line2D([], [], color="0.2", label="validation"),
+        Line2D([], [], color="0.2", label="best epoch", **BEST),
+    ]
+    fig.legend(handles=legend, loc="outside lower center", ncols=3)
     return fig
 
 
@@ -89,11 +89,3 @@ def _draw_curves(ax: Axes, histories: list[pd.DataFrame], colour: str) -> None:
     ax.set_ylabel("")
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     ax.yaxis.set_major_locator(MaxNLocator(5))
-
-
-def _legend() -> list[Line2D]:
-    return [
-        Line2D([], [], color="0.55", linestyle=(0, DASHES[TRAIN]), label="training"),
-        Line2D([], [], color="0.2", label="validation"),
-        Line2D([], [], color="0.2", label="best epoch", **BEST),
-    ]

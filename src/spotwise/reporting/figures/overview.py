@@ -28,7 +28,7 @@ REFERENCE_BAND = "#EFEFEF"
 
 
 def stars(p: float) -> str:
-    """Return the stars of a corrected p value, none from 0.05 on or for NaN."""
+    """Return the stars of a corrected p value, none for NaN."""
     return next((mark for level, mark in STARS if p < level), "")
 
 

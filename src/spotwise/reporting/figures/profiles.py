@@ -56,7 +56,8 @@ def draw_profiles(scores: pd.DataFrame, looks: Mapping[str, style.Look]) -> Figu
         for ax, (predictor, look) in zip(axes[row::2].flat, looks.items(), strict=False):
             points = genes.loc[predictor]
             _draw_genes(ax, points[true], points[predicted], look.colour, limits)
-            ratio = f"ratio {_median_ratio(points[predicted], points[true]):.2g}".replace("-", "−")
+            expressed = points[points[true] > 0]  # no ratio to zero
+            ratio = f"ratio {(expressed[predicted] / expressed[true]).median():.2g}".replace("-", "−")
             ax.set_title(f"{names[predictor]}\n{ratio}" if row == 0 else ratio)
             ax.set_xlabel(f"true {quantity}")
         for ax in axes[row::2, 0]:
@@ -78,11 +79,6 @@ def _limits(true: pd.Series, predicted: pd.Series) -> tuple[tuple[float, float],
     floors = (np.percentile(values[values > 0], LOWEST_PERCENTILE) for values in drawn)
     across, up = (float(10 ** np.floor(np.log10(floor))) for floor in floors)
     return (across, top), (up, top)
-
-
-def _median_ratio(predicted: pd.Series, true: pd.Series) -> float:
-    expressed = true > 0
-    return float(np.median(predicted[expressed] / true[expressed]))
 
 
 def _draw_genes(ax: Axes, true: pd.Series, predicted: pd.Series, colour: str, limits) -> None:

@@ -64,7 +64,10 @@ class Section:
 
     @property
     def window(self) -> tuple[float, float, float, float]:
-        """Left, right, bottom and top of the spots and a margin, in pixels of level 0; y runs down."""
+        """Left, right, bottom and top of the spots and their margin.
+
+        In pixels of level 0, where y runs down.
+        """
         margin = 1.5 * self.diameter
         (left, top), (right, bottom) = self.centres.min(axis=0) - margin, self.centres.max(axis=0) + margin
         return left, right, bottom, top
@@ -93,7 +96,7 @@ def read_section(
     thumbnail_png: str | os.PathLike | None = None,
     metadata_json: str | os.PathLike | None = None,
 ) -> Section:
-    """Read the places of some spots of a slide, in the order of ``barcodes``, and its picture.
+    """Read the picture of a slide and the places of its ``barcodes``.
 
     Parameters
     ----------
@@ -159,9 +162,10 @@ def colour_scale(values: np.ndarray) -> Normalize:
 def draw_on_slide(
     section: Section, panels: Sequence[tuple[str, dict]], heading: str, share: float = PANELS_SHARE
 ) -> tuple[Figure, np.ndarray]:
-    """Draw the slide, if there is a picture, and a panel of spots for each title and paint.
+    """Draw the slide, if it has a picture, and panels of spots.
 
-    Paints are those of `draw_spots`, ``share`` that of `panel_size`. Returns the figure and its grid of axes.
+    Each panel has a title and the paint of `draw_spots`; ``share`` is that of `panel_size`. Returns the figure and its
+    grid of axes.
     """
     tissue, extent = section.tissue()
     has_picture = section.thumbnail is not None

@@ -146,13 +146,8 @@ def _look_of_holder(colour: str, place: int) -> Look:
 def predictor_looks(predictors: Mapping[str, Sequence[str]], drawn: Sequence[str] | None = None) -> dict[str, Look]:
     """Assign each predictor its method's look, varied by lightness and hatch.
 
-    Parameters
-    ----------
-    predictors
-        Predictor -> method and kind, in display order. Always all predictors of the run, so that a look is the same in
-        every figure.
-    drawn
-        Predictors to return, in this order; all by default.
+    ``predictors`` maps all predictors of the run, so that a look is the same in every figure, to method and kind, in
+    display order. ``drawn`` are the predictors to return, in this order; all by default.
     """
     kinds = dict(predictors.values())
     controls = [method for method, kind in kinds.items() if kind == CONTROL]
@@ -284,19 +279,6 @@ def leave_room(ax: Axes, width: float) -> None:
     share = width / panel_width
     ax.set_xlim(left, right + (right - left) * share / (1 - share))
     ax.xaxis.set_major_locator(MaxNLocator(min(8, int(panel_width / TICK_WIDTH)), steps=[1, 2, 5, 10]))
-
-
-def label_edges(axes: np.ndarray, n_panels: int, x: str, y: str) -> None:
-    """Label shared axes at the left and under the lowest panel of each column.
-
-    If the last row is not full, the panels above its empty places carry the tick labels.
-    """
-    columns = axes.shape[1]
-    for ax in axes.flat[max(0, n_panels - columns) : n_panels]:
-        ax.set_xlabel(x)
-        ax.tick_params(axis="x", labelbottom=True)
-    for ax in axes[:, 0]:
-        ax.set_ylabel(y)
 
 
 def foot(fig: Figure, text: str) -> None:

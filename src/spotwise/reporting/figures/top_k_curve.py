@@ -26,7 +26,7 @@ def draw_top_k_curves(
 ) -> Figure:
     """Draw the mean PCC of each gene set against K.
 
-    Each retrieval method has a thick line for the mean and a thin line per fold.
+    Each retrieval method has a thick line for the mean and a thin line per fold. ``top`` is the size of the lists.
 
     Parameters
     ----------
@@ -36,8 +36,6 @@ def draw_top_k_curves(
         Method -> look (`style.method_looks`), in display order. Methods without rows are left out.
     configured
         Values of K that predictors of the run use, marked by dotted lines.
-    top
-        As in `reporting.figures`.
     """
     style.require_one(sweeps, "cohort", "protocol")
     shown = list(style.looks_of(looks, sweeps["method"]))

@@ -15,7 +15,7 @@ SMALLEST_Q = 0.001  # smaller values are printed as an upper bound
 
 
 def deviations(values: np.ndarray) -> np.ndarray:
-    """Standardise the columns of an (N, G) array; constant columns become 0."""
+    """Standardise the columns of an (N, G) array, constant ones to 0."""
     spread = values.std(axis=0)
     return (values - values.mean(axis=0)) / np.where(spread > 0, spread, 1)
 
@@ -24,14 +24,8 @@ def deviations(values: np.ndarray) -> np.ndarray:
 def draw_variable_genes(section: Section, genes: pd.DataFrame, expression: pd.DataFrame, heading: str) -> Figure:
     """Draw genes over the slide in standard deviations above their mean.
 
-    Parameters
-    ----------
-    section
-        The slide with its N spots, which are drawn at their true size.
-    genes
-        gene, moran_i and q of each gene to draw, in order, such as the first rows of ``variable_genes.tsv``.
-    expression
-        (N, G) log-normalised expression with a column for each of them.
+    ``genes`` has gene, moran_i and q of each gene to draw, in order, such as the first rows of ``variable_genes.tsv``,
+    and ``expression`` their log-normalised values, (N, G). The N spots are drawn at their true size.
     """
     values = deviations(expression[list(genes["gene"])].to_numpy(float))
     scale = spot_plot.colour_scale(values)

@@ -12,15 +12,13 @@ import pandas as pd
 
 from spotwise.constants import KMEANS, LEIDEN, METHOD
 from spotwise.evaluation.averages import over_runs
-from spotwise.reporting.tables import layout, remarks
+from spotwise.reporting.tables import remarks
 from spotwise.reporting.tables.layout import BEST, SECOND, Block, Cell, Column, Page, Row, mean_cell, plural, ranked
-from spotwise.runtime.files import write_table, write_text
 from spotwise.structure.spaces import half_names
 from spotwise.structure.structure_tables import read_structure_table
 from spotwise.structure.variable_genes import CIRCULAR, SIGNIFICANT
 
 KEYS = ["cohort", "space", "clustering", "refined"]
-SLIDE_KEYS = ["cohort", "sample"]
 # column -> heading, and whether the best is marked
 SCORES = {
     "ARI": ("ARI", True),
@@ -106,7 +104,7 @@ def space_notes(kinds: Mapping[str, tuple[str, str]], random: Sequence[str]) -> 
 
 
 def domain_table(scores: pd.DataFrame, cohorts: Sequence[str], notes: Mapping[str, str]) -> pd.DataFrame:
-    """Average the scores of domains into one row per cohort, space, clustering and refinement.
+    """Average the scores of domains by cohort, space, clustering and refinement.
 
     ``scores`` has the rows of ``domain_scores.tsv`` of all slides. ``cohorts`` and ``notes`` (space -> note) are in
     display order.
@@ -146,9 +144,8 @@ def domains_page(table: pd.DataFrame, n_domains: int | None, note: str) -> Page:
     columns += [Column(heading) for heading, _ in SCORES.values()]
     blocks = []
     for (cohort, clustering), block in table.groupby(["cohort", "clustering"], sort=False):
-        rows = []
-        for space, form, *cells in score_rows(block, "slides"):
-            rows.append(Row([Cell(space), Cell(form), *cells]))
+        scores = score_rows(block, "slides")
+        rows = [Row([Cell(space), Cell(form), *cells]) for space, form, *cells in scores]
         said = [n_domains_note(n_domains), note if block["n_labelled_slides"].any() else NO_LABELS]
         said += remarks.notes(block[~block["refined"]], "space")
         runs = plural(block["n_slides"].max(), "slide"), plural(block["n_seeds"].max(), "seed")
@@ -172,13 +169,6 @@ def n_domains_note(n_domains: int | None) -> str:
     return f"{n_domains} domains were requested, as configured"
 
 
-def write_domains(table: pd.DataFrame, page: Page, csv, markdown, tex) -> None:
-    """Write `domain_table` as CSV with six decimals, and its page as Markdown and LaTeX."""
-    write_table(table, csv, float_format="%.6f")
-    write_text(markdown, layout.markdown(page))
-    write_text(tex, layout.latex(page))
-
-
 def variable_gene_table(
     agreements: Mapping[tuple[str, str], str | os.PathLike], genes: Iterable[str | os.PathLike], top: int
 ) -> pd.DataFrame:
@@ -189,10 +179,10 @@ def variable_gene_table(
     separated by spaces.
     """
     rows = []
-    for (key, agreement), listed in zip(agreements.items(), genes, strict=True):
+    for ((cohort, sample), agreement), listed in zip(agreements.items(), genes, strict=True):
         numbers = json.loads(Path(agreement).read_text(encoding="utf-8"))
         names = read_structure_table(listed)["gene"].head(top)
-        rows.append(dict(zip(SLIDE_KEYS, key, strict=True)) | numbers | {"top_genes": " ".join(names)})
+        rows.append({"cohort": cohort, "sample": sample, **numbers, "top_genes": " ".join(names)})
     return pd.DataFrame(rows).astype(dict.fromkeys(GENE_NUMBERS, float))
 
 
@@ -218,9 +208,3 @@ def gene_number(name: str, value: float) -> str:
     if pd.isna(value):
         return "–"
     return {"fisher_p": f"{value:.1e}", "odds_ratio": f"{value:.1f}"}.get(name, f"{value:.2f}")
-
-
-def write_variable_genes(table: pd.DataFrame, page: Page, csv, markdown) -> None:
-    """Write `variable_gene_table` as CSV with six digits, and its page as Markdown."""
-    write_table(table, csv, float_format="%.6g")
-    write_text(markdown, layout.markdown(page))

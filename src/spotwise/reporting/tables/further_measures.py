@@ -11,9 +11,8 @@ from spotwise.constants import CONTROL
 from spotwise.evaluation.averages import ROW_KEYS, RUN_FACTS, SECTION, in_order, mean_columns, over_runs, run_facts
 from spotwise.evaluation.gene_sets import gene_sets
 from spotwise.evaluation.score_files import FILE_KEYS, SLIDE_METRICS, SLIDE_SCORE_COLUMNS, read_scores
-from spotwise.reporting.tables import layout, remarks
+from spotwise.reporting.tables import remarks
 from spotwise.reporting.tables.layout import RANKS, Block, Cell, Column, Page, Row, mean_cell, ranked, run_counts
-from spotwise.runtime.files import write_table, write_text
 
 # column -> heading, and whether more (1) or less (-1) is better; 0 if the best lies in between
 GENE_MEASURES = {
@@ -61,10 +60,10 @@ def read_measures(
     cohorts: Sequence[str],
     predictors: Sequence[str],
 ) -> pd.DataFrame:
-    """Make the `measure_table` of all files, in the order of ``cohorts`` and ``predictors``.
+    """Make the `measure_table` of all files, in display order.
 
-    Both lists of paths are parallel. Files are averaged pair by pair to bound memory, so all scores of a predictor in a
-    cohort and protocol lie in one pair.
+    The lists of paths are parallel. Files are averaged pair by pair to bound memory, so that all scores of a predictor
+    in a cohort and protocol must lie in one pair. ``cohorts`` and ``predictors`` give the order.
     """
     parts = [
         measure_table(read_scores([of_genes]), read_scores([of_slides], SLIDE_SCORE_COLUMNS), top)
@@ -97,12 +96,6 @@ def measure_table(scores: pd.DataFrame, slide_scores: pd.DataFrame, top: int) ->
     facts = run_facts(scores).assign(n_slides=scores.groupby(ROW_KEYS)["sample"].nunique())
     table = over_runs(measures, ROW_KEYS, [*MEASURES, "n_genes"]).join(facts).reset_index()
     return table[[*ROW_KEYS, "kind", *mean_columns(MEASURES), "n_genes", "n_slides", *RUN_FACTS, "note"]]
-
-
-def write_measures(table: pd.DataFrame, top: int, csv: str | os.PathLike, markdown: str | os.PathLike) -> None:
-    """Write `measure_table` as CSV with six decimals and as Markdown, atomically."""
-    write_table(table, csv, float_format="%.6f")
-    write_text(markdown, "\n".join(layout.markdown(page) for page in pages(table, top)))
 
 
 def pages(table: pd.DataFrame, top: int) -> list[Page]:

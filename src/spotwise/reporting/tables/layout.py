@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from spotwise.constants import CONTROL, PAPER, PATIENT
+from spotwise.runtime import files
 
 # marks of a cell
 BEST, SECOND = "best", "second"
@@ -45,7 +47,7 @@ RANKS = ("Best method ", Cell("bold", BEST), ", second best ", Cell("underlined"
 
 @dataclass(frozen=True)
 class Row:
-    """A row whose first cell is its name; controls and bounds stand ``aside``."""
+    """A row whose first cell is its name. Controls and bounds stand ``aside``."""
 
     cells: Sequence[Cell]
     aside: bool = False
@@ -53,7 +55,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Column:
-    """A column; ``detail`` columns are left out on a terminal."""
+    """A column. Those of ``detail`` are left out on a terminal."""
 
     heading: str
     numeric: bool = True
@@ -95,7 +97,7 @@ class Page:
 
 
 def plural(n: int, noun: str) -> str:
-    """Format a number with its noun: ``1 fold``, ``4 folds``."""
+    """Format a number with its noun, such as ``4 folds``."""
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
@@ -113,7 +115,7 @@ def mean_cell(mean: float, spread: float, mark: str = "") -> Cell:
 
 
 def best_marks(block: pd.DataFrame, column: str) -> dict[int, str]:
-    """Map rows to the marks of the best and second best method; equal printed values share one."""
+    """Map rows to the marks of the best and second best printed value."""
     values = block.loc[block["kind"].ne(CONTROL), column].dropna().round(3)
     marks = dict(zip(sorted(values.unique(), reverse=True), (BEST, SECOND), strict=False))
     return {row: marks[value] for row, value in values.items() if value in marks}
@@ -267,6 +269,21 @@ def _width(block: Block) -> int:
     """Return the width of a block in characters, with three between columns."""
     cells = [[Cell(column.heading) for column in block.columns], *(row.cells for row in block.rows)]
     return sum(3 + max(len(cell.text + cell.after) for cell in column) for column in zip(*cells, strict=True))
+
+
+def write_pages(
+    table: pd.DataFrame,
+    pages: Sequence[Page],
+    csv: str | os.PathLike,
+    markdown_file: str | os.PathLike,
+    tex: str | os.PathLike | None = None,
+    float_format: str = "%.6f",
+) -> None:
+    """Write a table as CSV and its pages as Markdown and LaTeX, atomically."""
+    files.write_table(table, csv, float_format=float_format)
+    files.write_text(markdown_file, "\n".join(map(markdown, pages)))
+    if tex is not None:
+        files.write_text(tex, "\n".join(map(latex, pages)))
 
 
 # --- Terminal

@@ -81,7 +81,8 @@ def table2(means: pd.DataFrame, extended: Iterable[tuple[int, int]]) -> pd.DataF
     for _, runs in means.groupby([*SECTION, "method"], sort=False):
         row = runs.iloc[0].to_dict()
         for name, (n, k) in lists.items():
-            run = _run_with_k(runs, k)
+            smaller = runs["k"][runs["k"] <= k]
+            run = runs[runs["k"].eq(smaller.max() if len(smaller) else runs["k"].min())].iloc[0]
             row |= {f"{fact}_{name}": run[fact] for fact in facts}
             for kind in ("HEG", "HVG"):
                 for spread in ("", "_sd_folds", "_sd_seeds"):
@@ -101,10 +102,8 @@ def table4(
     pathology encoder, as the paper does not say what its row "cTransPath" is. CMRCNet is the first method of that
     class. ``methods`` and ``encoders`` are sections of the configuration, with ``model`` and defaults filled in.
 
-    Returns
-    -------
-    DataFrame
-        As Table 1, without the markers and with ``encoder``: its name and training. Empty without a foundation model.
+    The columns are those of Table 1, without the markers and with ``encoder``, its name and training. Without a
+    foundation model there are no rows.
     """
     described = {name: _foundation_model(settings, encoders) for name, settings in methods.items()}
     foundation = {name: text for name, text in described.items() if text}
@@ -143,12 +142,6 @@ def table5(
     rows = rows.join(variants, on="method").fillna(dict.fromkeys((*variants, "markers_missing", "note"), ""))
     columns = [*ROW_KEYS, "kind", *DESCRIBED, "other", *mean_columns(sets), *GENE_COUNTS, "n_cohorts", *RUN_FACTS]
     return rows[[*columns, *MARKER_FACTS, "note"]]
-
-
-def _run_with_k(runs: pd.DataFrame, k: int) -> pd.Series:
-    ks = runs["k"]
-    chosen = ks[ks <= k].max() if (ks <= k).any() else ks.min()
-    return runs[ks.eq(chosen)].iloc[0]
 
 
 def _foundation_model(settings: Mapping, encoders: Mapping[str, Mapping]) -> str:

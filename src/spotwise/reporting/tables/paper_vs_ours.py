@@ -20,20 +20,10 @@ from spotwise.runtime.files import write_table, write_text
 REPRODUCED, LOWER, HIGHER, NOT_RUN = VERDICTS = ("reproduced", "lower", "higher", "not run")
 VALUES = ["mean", "ci_low", "ci_high"]
 COLUMNS = [
-    "table",
-    "dataset",
-    "model",
-    "genes",
-    "published",
-    "predictor",
-    *(f"paper_{value}" for value in VALUES),
-    "paper_width",
-    "verdict",
+    *("table", "dataset", "model", "genes", "published", "predictor"),
+    *(*(f"paper_{value}" for value in VALUES), "paper_width", "verdict"),
     *(f"patient_{value}" for value in VALUES),
-    "other_predictor",
-    *(f"other_{value}" for value in VALUES),
-    "other_verdict",
-    "remark",
+    *("other_predictor", *(f"other_{value}" for value in VALUES), "other_verdict", "remark"),
 ]
 TITLES = {
     1: "Table 1: 50 genes and markers",
@@ -63,9 +53,9 @@ def compare(published: pd.DataFrame, scores: pd.DataFrame, draws: int) -> pd.Dat
     Parameters
     ----------
     published
-        As from `published_numbers.published`.
+        As from `read_published_numbers`.
     scores
-        `statistics.COLUMNS`, at least of the genes that are asked for (`averages.read_listed`).
+        Rows with `COMPARED_COLUMNS`, at least those that `averages.read_listed` keeps for the published genes.
     draws
         Bootstrap draws.
 
@@ -149,7 +139,7 @@ def write(
 
 @dataclass(frozen=True)
 class Section:
-    """One table of the paper; rows map headings to texts."""
+    """One table of the paper, whose rows map headings to texts."""
 
     title: str
     summary: str
