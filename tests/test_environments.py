@@ -59,7 +59,7 @@ def test_the_lock_names_no_index():
 
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
 def test_every_dependency_is_locked(python):
-    asked = (ROOT / "requirements.in").read_text(encoding="utf-8").splitlines()
+    asked = [line.split("#")[0] for line in (ROOT / "requirements.in").read_text(encoding="utf-8").splitlines()]
     names = {canonicalize_name(Requirement(line).name) for line in asked if line.strip() and line[0] != "#"}
     assert len(names) > 20
     assert names <= set(pins(python))
