@@ -246,6 +246,7 @@ def test_unreachable_hub_costs_seconds_not_a_minute(monkeypatch, tmp_path):
         ({"encoder": "vit", "encoder_heads": 5}, r"encoder_heads: found 5, expected a divisor of encoder_dim \(768\)"),
         ({"projection_dropout": 1.0}, "projection_dropout: found 1.0"),
         ({"temperature": -1.0}, "temperature: found -1.0"),
+        ({"target_temperature": "add"}, "target_temperature: found 'add', expected one of divide, multiply"),
     ],
 )
 def test_options_that_cannot_work_are_one_clear_line(options, message):

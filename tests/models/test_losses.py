@@ -217,18 +217,3 @@ def test_monitored_contrastive_term_is_the_same_in_every_reading():
     is_close(watched["image_spread"], np.std(IMAGE, axis=0).mean())
     is_close(watched["gene_spread"], np.std(GENE, axis=0).mean())
     assert not any(value.requires_grad for value in watched.values())
-
-
-@pytest.mark.parametrize(
-    ("call", "field"),
-    [
-        (lambda a, b: soft_contrastive(a, b, pairing="both"), "pairing"),
-        (lambda a, b: soft_contrastive(a, b, target_temperature="add"), "target_temperature"),
-        (lambda a, b: combine(a, b, "product"), "combination"),
-        (lambda a, b: balance(a, "never"), "log"),
-        (lambda a, b: reconstruction_error(a, b, how="sine"), "reconstruction_loss"),
-    ],
-)
-def test_unknown_choices_are_refused_by_name(call, field):
-    with pytest.raises(ValueError, match=f"^{field}: found"):
-        call(*random_embeddings(seed=1))

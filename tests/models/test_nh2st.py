@@ -172,7 +172,7 @@ class PlainTrunk(nn.Sequential):
 
 
 def test_training_finds_a_planted_link_between_colour_and_genes(monkeypatch):
-    monkeypatch.setattr(nh2st, "timm_encoder", lambda name, pretrained: (PlainTrunk(), False))
+    monkeypatch.setattr(nh2st, "timm_encoder", lambda name, pretrained, method: (PlainTrunk(), False))
     generator = torch.Generator().manual_seed(0)
 
     def coloured(*shape):

@@ -15,20 +15,10 @@ WARPED_FRACTION = 0.8
 
 
 class Warp(NamedTuple):
-    """Parameters of :func:`warped` for B images, on the CPU.
+    """Parameters of :func:`warped` for B images, on the CPU, lengths in pixels of an image of ``WARPED_PX``.
 
-    Lengths are in pixels of an image of ``WARPED_PX``.
-
-    Attributes
-    ----------
-    scale, aspect, angle
-        (B,), the angle in radians.
-    shift, tilt
-        (B, 2), along x and y.
-    flip
-        (B, 2) bool, along y and x.
-    gain, offset
-        (B, 3), of the normalised colours.
+    ``scale``, ``aspect`` and ``angle`` in radians are (B,), ``shift`` and ``tilt`` along x and y (B, 2), ``flip`` along
+    y and x (B, 2) bool, ``gain`` and ``offset`` of the normalised colours (B, 3).
     """
 
     scale: Tensor

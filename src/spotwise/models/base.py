@@ -1,4 +1,4 @@
-"""Base class of the trained methods."""
+"""Base classes of the trained methods."""
 
 from __future__ import annotations
 
@@ -16,18 +16,22 @@ class Method(nn.Module):
     """Base of the trained methods.
 
     A subclass implements ``loss`` and the methods of its kind: *retrieval* and *clustering* methods ``embed_images``
-    and ``embed_expression``, *regression* methods ``predict``.
+    and ``embed_expression``, *regression* methods ``predict``. Its creation raises
+    :class:`spotwise.errors.SetupError` where pretrained weights are required and not available.
 
     Attributes
     ----------
     options : Options
-        The method's options, set by the constructor of the subclass.
+        The method's options.
     pretrained_loaded : bool or None
         Whether the image encoder started from published weights; ``None`` where none were published.
     """
 
-    options: Options
     pretrained_loaded: bool | None = None
+
+    def __init__(self, options: Options):
+        super().__init__()
+        self.options = options
 
     @property
     def encoder_name(self) -> str | None:
@@ -104,3 +108,16 @@ class Method(nn.Module):
     def predict(self, batch: Batch) -> Tensor:
         """Predict the expression (B, G) of spots whose ``batch.expression`` is ``None``."""
         raise NotImplementedError
+
+
+class LinearReadout(Method):
+    """Base of the methods that fine-tune an ``image_encoder`` under a linear ``head``."""
+
+    @torch.no_grad()
+    def begin(self, expression: Tensor) -> None:
+        """Set the bias to the mean of the training expression (N, G)."""
+        self.head.bias.copy_(expression.mean(dim=0))
+
+    def predict(self, batch: Batch) -> Tensor:
+        """Predict the expression (B, G) from the images."""
+        return self.head(self.image_encoder(batch.images))

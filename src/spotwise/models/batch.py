@@ -69,8 +69,6 @@ class Batch(NamedTuple):
         float32 (B, G), log-normalised expression of the gene panel; ``None`` when it is to be predicted.
     position
         int64 (B, 2), row and column of each spot on its slide's array.
-    neighbours, exemplars
-        Where requested.
     index
         int64 (B,), position of each spot within its :class:`spotwise.training.dataset.Spots`: in training, among the
         training spots.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import timm
 import torch
 from torch import Tensor, nn
 
@@ -10,35 +9,16 @@ from spotwise.errors import InputError
 from spotwise.models.base import Method
 from spotwise.models.batch import Batch
 from spotwise.models.bleep_options import VIT, BLEEPOptions
-from spotwise.models.encoders import timm_encoder
+from spotwise.models.encoders import timm_config, timm_encoder
 from spotwise.models.layers import ProjectionHead, vision_transformer
 from spotwise.models.losses import combine, monitored, soft_contrastive
 
 
 class BLEEP(Method):
-    """Image encoder and two projection heads under BLEEP's contrastive loss.
-
-    Parameters
-    ----------
-    n_genes
-        Genes of the panel, G.
-    options
-        Hyper-parameters; kept as ``options``.
-
-    Attributes
-    ----------
-    pretrained_loaded : bool or None
-        Whether the encoder started from pretrained weights; None for ``vit``, which has none.
-
-    Raises
-    ------
-    SetupError
-        If pretrained weights are required and not available.
-    """
+    """Image encoder and two projection heads under BLEEP's contrastive loss."""
 
     def __init__(self, n_genes: int, options: BLEEPOptions):
-        super().__init__()
-        self.options = options
+        super().__init__(options)
         self.image_encoder, self.pretrained_loaded = _image_encoder(options)
         features = self.image_encoder.head_hidden_size  # timm: width after pooling
         self.image_projection = ProjectionHead(features, options.embedding_dim, options.projection_dropout)
@@ -53,20 +33,7 @@ class BLEEP(Method):
         return self.gene_projection(expression)
 
     def loss(self, batch: Batch, mask_generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Compute the mean of both cross-entropies over the batch.
-
-        Parameters
-        ----------
-        batch
-            B spots.
-        mask_generator
-            Not used, as nothing is masked.
-
-        Returns
-        -------
-        dict
-            ``total``, differentiable, and the detached scalars of :func:`spotwise.models.losses.monitored`.
-        """
+        """Compute the mean of both cross-entropies over the batch."""
         image, gene = self.embed_images(batch.images), self.embed_expression(batch.expression)
         spot_ce, image_ce = soft_contrastive(
             image, gene, temperature=self.options.temperature, target_temperature=self.options.target_temperature
@@ -86,18 +53,11 @@ def _image_encoder(options: BLEEPOptions) -> tuple[nn.Module, bool | None]:
             pool="avg",
         )
         return encoder, None
-    _check_timm_encoder(options)
-    return timm_encoder(options.encoder, options.pretrained)
-
-
-def _check_timm_encoder(options: BLEEPOptions) -> None:
-    """Check that timm has the encoder for images of this size."""
-    try:
-        published = timm.get_pretrained_cfg(options.encoder, allow_unregistered=False)
-    except RuntimeError:  # for an unknown name, and for an unknown tag of a known one
-        expected = f"{VIT!r} or the name of a timm model"
-        raise InputError("BLEEP", "encoder", repr(options.encoder), expected) from None
+    published = timm_config(options.encoder)
+    if published is None:
+        raise InputError("BLEEP", "encoder", repr(options.encoder), f"{VIT!r} or the name of a timm model")
     side = published.input_size[-1]
     if published.fixed_input_size and side != options.image_size:
         expected = f"{side}, the only size that {options.encoder} accepts"
         raise InputError("BLEEP", "image_size", options.image_size, expected)
+    return timm_encoder(options.encoder, options.pretrained)

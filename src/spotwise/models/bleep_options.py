@@ -6,7 +6,6 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from spotwise.models.batch import Context
 from spotwise.models.options import Options, Pretrained, require_divisor
 from spotwise.runtime.validation import Fraction, PositiveNumber, Size, fault
 
@@ -38,11 +37,6 @@ class BLEEPOptions(Options):
         "divide",
         description="what the temperature does in the targets; BLEEP's ResNet50 divides by it, its ViT multiplies",
     )
-
-    @property
-    def context(self) -> Context:
-        """Images of ``image_size`` pixels."""
-        return Context(image_px=self.image_size)
 
     @model_validator(mode="after")
     def _check_vit(self) -> BLEEPOptions:

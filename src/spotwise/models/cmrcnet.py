@@ -22,15 +22,10 @@ FUSION_PASSES = 2
 
 
 class Outputs(NamedTuple):
-    """Outputs of CMRCNet for a batch.
+    """Embeddings F'_img and F_gene of a batch, and F_r, (B, D) each.
 
-    Attributes
-    ----------
-    image, gene
-        F'_img and F_gene, the embeddings of both modalities, (B, D) each.
-    reconstructed
-        F_r, (B, D): one of the two, reconstructed from its masked tokens and the other modality's tokens; ``None``
-        without reconstruction.
+    F_r is one of the two, reconstructed from its masked tokens and the other modality's; ``None`` without
+    reconstruction.
     """
 
     image: Tensor
@@ -45,17 +40,15 @@ class CMRCNet(Method):
     tokens are its queries, image tokens its keys and values, and the gene embedding is the target. This is our
     interpretation, as the paper names the variant in Table 5 without describing it, and the authors' code lacks it.
 
-    Parameters
+    Attributes
     ----------
-    n_genes
-        Genes of the panel, G.
     options
-        Hyper-parameters; kept as ``options``, with nothing left to ``reading``.
+        Hyper-parameters, with nothing left to ``reading``.
     """
 
     def __init__(self, n_genes: int, options: CMRCNetOptions):
-        super().__init__()
-        self.options = options = options.resolved()
+        options = options.resolved()
+        super().__init__(options)
         dim = options.embedding_dim
         self.image_encoder = vision_transformer(
             options.image_size, options.patch_size, options.encoder_dim, options.encoder_depth, options.encoder_heads
@@ -88,13 +81,7 @@ class CMRCNet(Method):
     def forward(self, batch: Batch, mask_generator: torch.Generator | None = None) -> Outputs:
         """Embed both modalities and reconstruct the embedding of one.
 
-        Parameters
-        ----------
-        batch
-            B spots.
-        mask_generator
-            Generator of the mask, on the device of the batch; by default torch's global one of that device. Masks are
-            drawn in evaluation mode, too (released code).
+        Masks are drawn in evaluation mode, too (released code), with ``mask_generator`` or torch's global one.
         """
         tokens = self.image_encoder(batch.images)  # (B, 50, 768)
         image, gene = self._embed_tokens(tokens), self.embed_expression(batch.expression)
@@ -105,18 +92,7 @@ class CMRCNet(Method):
     def loss(self, batch: Batch, mask_generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Compute Loss_total, log(1 + Loss_c) + log(1 + Loss_r).
 
-        Without a reconstruction, it is the first term alone.
-
-        Parameters
-        ----------
-        batch, mask_generator
-            As for :meth:`forward`.
-
-        Returns
-        -------
-        dict
-            ``total``, differentiable, and detached scalars: those of :func:`spotwise.models.losses.monitored`, and
-            Loss_r as ``reconstruction`` where there is one.
+        Without a reconstruction, it is the first term alone. Loss_r is monitored as ``reconstruction``.
         """
         options = self.options
         outputs = self(batch, mask_generator)

@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from spotwise.models.batch import Context
 from spotwise.models.options import Options, require_divisor
 from spotwise.runtime.validation import Fraction, PositiveNumber, Size
 
@@ -98,11 +97,6 @@ class CMRCNetOptions(Options):
     token_dropout: Fraction = Field(0.25, description="alpha dropout of the gene tokens")
     fusion_dropout: Fraction = Field(0.1, description="dropout of self-attention and MLP in the fusion modules")
     cross_dropout: Fraction = Field(0.25, description="dropout of queries and keys in the residual cross-attention")
-
-    @property
-    def context(self) -> Context:
-        """Images of ``image_size`` pixels."""
-        return Context(image_px=self.image_size)
 
     @model_validator(mode="after")
     def _check_divisors(self) -> CMRCNetOptions:

@@ -26,10 +26,8 @@ class Control(ABC):
 
         Parameters
         ----------
-        fold
-            The fold.
-        sample
-            The test slide, of N spots.
+        fold, sample
+            The fold, and the test slide of N spots.
         seed
             Seed of a random control.
         ceiling
@@ -49,13 +47,9 @@ class Control(ABC):
 
 @dataclass(frozen=True)
 class TrainMean(Control):
-    """Every spot is the mean of the training spots.
-
-    Constant by construction, so that its PCC is 0.
-    """
+    """Every spot is the mean of the training spots, so that its PCC is 0."""
 
     def predict(self, fold: Fold, sample: str, seed: int, ceiling: np.ndarray | None) -> np.ndarray:
-        """Predict a test slide, as :meth:`Control.predict`."""
         return np.tile(_training_mean(fold).astype(np.float32), (len(fold.rows(TEST, sample=sample)), 1))
 
 
@@ -66,7 +60,6 @@ class RandomRetrieval(Control):
     k: int = 50
 
     def predict(self, fold: Fold, sample: str, seed: int, ceiling: np.ndarray | None) -> np.ndarray:
-        """Predict a test slide, as :meth:`Control.predict`."""
         bank = fold.expression[fold.bank]
         rng = np.random.default_rng(seed)
         return np.stack(
@@ -86,7 +79,6 @@ class LibrarySize(Control):
     """
 
     def predict(self, fold: Fold, sample: str, seed: int, ceiling: np.ndarray | None) -> np.ndarray:
-        """Predict a test slide, as :meth:`Control.predict`."""
         bank = fold.bank
         depth = np.log1p(fold.total_counts.astype(np.float64))
         for rows in _slides(fold.sample):
@@ -109,16 +101,12 @@ class Coordinates(Control):
     degree: int = 3
 
     def predict(self, fold: Fold, sample: str, seed: int, ceiling: np.ndarray | None) -> np.ndarray:
-        """Predict a test slide, as :meth:`Control.predict`."""
         bank, terms, mean = fold.bank, self._terms(fold), _training_mean(fold)
         weights = np.linalg.lstsq(terms[bank], fold.expression[bank] - mean, rcond=None)[0]
         return (mean + terms[fold.rows(TEST, sample=sample)] @ weights).astype(np.float32)
 
     def _terms(self, fold: Fold) -> np.ndarray:
-        """Compute the polynomial terms (N, T) of each spot's position.
-
-        Terms are centred per slide, so that none distinguishes one slide from another.
-        """
+        """Compute the terms (N, T) of each spot's position, centred per slide so that none distinguishes slides."""
         place = np.empty((len(fold.spatial), 2))
         for rows in _slides(fold.sample):
             spatial = fold.spatial[rows]
@@ -143,7 +131,6 @@ class NeighbourSlide(Control):
     """
 
     def predict(self, fold: Fold, sample: str, seed: int, ceiling: np.ndarray | None) -> np.ndarray:
-        """Predict a test slide, as :meth:`Control.predict`."""
         others = self._others(fold, sample)
         if not others:
             return TrainMean().predict(fold, sample, seed, ceiling)
@@ -153,7 +140,6 @@ class NeighbourSlide(Control):
         return np.mean(copies, axis=0, dtype=np.float64).astype(np.float32)
 
     def note(self, fold: Fold, sample: str) -> str:
-        """Say where it falls back to the training mean."""
         return "" if self._others(fold, sample) else "no training slide of the patient: training mean"
 
     @staticmethod
@@ -173,7 +159,6 @@ class Oracle(Control):
     """
 
     def predict(self, fold: Fold, sample: str, seed: int, ceiling: np.ndarray | None) -> np.ndarray:
-        """Predict a test slide, as :meth:`Control.predict`."""
         observed = fold.expression[fold.rows(TEST, sample=sample)]
         return np.where(np.isnan(observed), _training_mean(fold), observed).astype(np.float32)
 
@@ -183,19 +168,11 @@ class NoiseCeiling(Control):
     """A simulated best predictor, made from the truth, as an upper bound.
 
     It scores on every gene like a method that knows the true expression of each spot, but not the noise of its
-    measurement: its correlation is the noise ceiling ``c``. With the truth's deviations from their mean ``z``, of
-    standard deviation ``s``, and noise ``w`` of the same length as ``z`` and orthogonal to it,
-
-        x = mean + c (c z + sqrt(1 - c^2) w)
-
-    has PCC c. Its standard deviation is c s, like that of the true expression, as the share c^2 of the variance of z is
-    not noise. Its error z - x has the variance (1 - c^2)^2 s^2 + c^2 (1 - c^2) s^2, so that its RMSE is
-    s sqrt(1 - c^2), the noise alone. A gene of constant truth is predicted constant; one that the slide does not
-    measure is its training mean.
+    measurement: its correlation is the noise ceiling ``c``, its RMSE the noise alone (derived in ``docs/controls.md``).
+    A gene of constant truth is predicted constant; one that the slide does not measure is its training mean.
     """
 
     def predict(self, fold: Fold, sample: str, seed: int, ceiling: np.ndarray | None) -> np.ndarray:
-        """Predict a test slide, as :meth:`Control.predict`."""
         observed = fold.expression[fold.rows(TEST, sample=sample)].astype(np.float64)
         predicted = np.tile(_training_mean(fold), (len(observed), 1))
         measured = np.isfinite(ceiling) & np.isfinite(observed).all(axis=0)

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from spotwise.errors import InputError
-from spotwise.models.base import Method
+from spotwise.models.base import LinearReadout
 from spotwise.models.batch import Batch
 from spotwise.models.ctranspath_options import STRIDE, CTransPathOptions
-from spotwise.models.images import IMAGENET_MEAN, IMAGENET_STD
+from spotwise.models.images import fixed_input
 from spotwise.models.losses import at_least_float32
 from spotwise.models.pretrained_weights import from_hub, pretrained_or_random
 
@@ -34,22 +34,9 @@ COMPUTED = ("attn_mask", "relative_position_index")
 class ConvStem(nn.Module):
     """Patch embedding by two strided convolutions and a projection, one token for 4 x 4 pixels.
 
-    The parameters are those that timm's Swin passes to any patch embedding.
-
-    Parameters
-    ----------
-    img_size
-        Side of an image in pixels, the only size possible, as the attention masks after the stem are made for it.
-    patch_size
-        4, the product of two strides of 2.
-    in_chans, embed_dim
-        Channels in and out; an eighth and a quarter of the latter in between.
-    norm_layer
-        Class of the normalisation of the tokens.
-    strict_img_size, output_fmt
-        True and ``NHWC``, the only values that this stem supports.
-    device, dtype
-        Of the parameters.
+    The parameters are those that timm's Swin passes to any patch embedding. ``patch_size``, ``strict_img_size`` and
+    ``output_fmt`` must be 4, true and ``NHWC``. Images have the side ``img_size``, as the attention masks after the
+    stem are made for it.
     """
 
     def __init__(
@@ -124,9 +111,6 @@ def ctranspath_backbone(
     return backbone
 
 
-# Published weights
-
-
 def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename weights of the published layout to timm's, 200 entries to 183.
 
@@ -143,33 +127,16 @@ def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def ctranspath_encoder(pretrained: str, checkpoint: str = "") -> tuple[nn.Module, bool]:
     """Create CTransPath as a frozen encoder.
 
-    Parameters
-    ----------
-    pretrained
-        As in :func:`spotwise.models.pretrained_weights.pretrained_or_random`.
-    checkpoint
-        A local ``ctranspath.pth``; ``""`` for the one in a gated dataset on the Hugging Face hub, with the token in
-        ``HF_TOKEN``.
+    The parameters are those of :func:`spotwise.models.encoders.frozen_encoder`, with a local ``ctranspath.pth`` as
+    ``checkpoint`` or ``""`` for the one in a gated dataset on the hub. So are its errors.
 
     Returns
     -------
     encoder, loaded
         Images (B, 3, 224, 224) to features (B, 768), and whether it has its pretrained weights.
-
-    Raises
-    ------
-    InputError
-        If a file of weights does not exist or does not fit.
-    SetupError
-        If pretrained weights are required and not available.
     """
     backbone, loaded = _with_weights((), pretrained, checkpoint)
-    backbone.pretrained_cfg = {
-        "mean": IMAGENET_MEAN,
-        "std": IMAGENET_STD,
-        "input_size": (3, 224, 224),
-        "fixed_input_size": True,
-    }
+    backbone.pretrained_cfg = fixed_input(224)
     return backbone, loaded
 
 
@@ -180,43 +147,21 @@ def _with_weights(shape: tuple, pretrained: str, checkpoint: str) -> tuple[nn.Mo
     return pretrained_or_random("CTransPath", pretrained, create, checkpoint, f"datasets/{REPO}")
 
 
-# The method
-
-
-class CTransPath(Method):
+class CTransPath(LinearReadout):
     """CTransPath and a linear layer, both trained, under the mean squared error.
 
     CMRCNet's comparison does not describe its use of CTransPath beyond the word fine-tuning. A linear layer on the
     features is how the encoder's own repository fine-tunes. The other interpretation, ridge regression on frozen
-    features, uses :func:`ctranspath_encoder`. Choices of spotwise:
-
-    * The layer's bias starts at the mean of the training expression. Its weights start at random, as usual in
-      fine-tuning.
-    * Images are those of every method, at 0.5 um/px where they come from HEST; the weights were trained at 1 um/px.
-
-    Parameters
-    ----------
-    n_genes
-        Genes of the panel, G.
-    options
-        Hyper-parameters; kept as ``options``.
-
-    Attributes
-    ----------
-    pretrained_loaded : bool or None
-        Whether the backbone started from published weights; None for sizes without published weights.
+    features, uses :func:`ctranspath_encoder`.
 
     Raises
     ------
     InputError
         If a file of weights does not exist or does not fit.
-    SetupError
-        If published weights are required and not available.
     """
 
     def __init__(self, n_genes: int, options: CTransPathOptions):
-        super().__init__()
-        self.options = options
+        super().__init__(options)
         if options.checkpoint or options.published:
             self.image_encoder, self.pretrained_loaded = _with_weights(
                 options.shape, options.pretrained, options.checkpoint
@@ -230,28 +175,6 @@ class CTransPath(Method):
         """Name of the image encoder."""
         return "ctranspath"
 
-    @torch.no_grad()
-    def begin(self, expression: Tensor) -> None:
-        """Set the bias to the mean of the training expression (N, G)."""
-        self.head.bias.copy_(expression.mean(dim=0))
-
     def loss(self, batch: Batch, mask_generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Compute the mean squared error over spots and genes.
-
-        Parameters
-        ----------
-        batch
-            B spots.
-        mask_generator
-            Not used, as nothing is masked.
-
-        Returns
-        -------
-        dict
-            ``total``, a differentiable scalar.
-        """
+        """Compute the mean squared error over spots and genes."""
         return {"total": functional.mse_loss(at_least_float32(self.predict(batch)), batch.expression)}
-
-    def predict(self, batch: Batch) -> Tensor:
-        """Predict expression (B, G) from the images."""
-        return self.head(self.image_encoder(batch.images))

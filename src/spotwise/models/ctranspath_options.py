@@ -6,7 +6,6 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from spotwise.models.batch import Context
 from spotwise.models.options import Options, Pretrained, Stages, require_divisor, stages
 from spotwise.runtime.validation import Form, fault
 
@@ -31,11 +30,6 @@ class CTransPathOptions(Options):
     )
     depths: Stages = Field("2-2-6-2", description="blocks of each stage")
     heads: Stages = Field("3-6-12-24", description="attention heads of each stage")
-
-    @property
-    def context(self) -> Context:
-        """Images of ``image_size`` pixels."""
-        return Context(image_px=self.image_size)
 
     @property
     def shape(self) -> tuple[int, int, tuple[int, ...], tuple[int, ...]]:

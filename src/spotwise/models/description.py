@@ -95,16 +95,7 @@ def describe(
 ) -> ModelDescription:
     """Describe a model that was trained on a fold.
 
-    Parameters
-    ----------
-    method, options
-        Registry key, and the options of its configuration entry.
-    fold, sizes
-        The fold, and the sizes of the network for it.
-    encoder, pretrained
-        As in :class:`ModelDescription`.
-    facts
-        Further attributes of :class:`ModelDescription`.
+    ``options`` are those of its configuration entry, ``facts`` further attributes of :class:`ModelDescription`.
     """
     return ModelDescription(
         method=method,

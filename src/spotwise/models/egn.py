@@ -33,31 +33,12 @@ class EGN(Method):
 
     Follows the released code where the paper differs: exemplars by a frozen encoder instead of one trained under a
     StyleGAN decoder, exemplar expression the same in every block, the query's residual from before the update, layer
-    norm on updated exemplars, 0.5 on the correlation. Differs from the released code in these points:
-
-    * The token grid and the panel are of any size (released: 8 x 8 and 250).
-    * Parts without a gradient are left out: an unused linear layer of every block, the unused last row of the
-      positional table, and the update of the exemplars in the last block, which nothing reads. With 250 genes and 2048
-      features, 130,989,306 of 133,356,794 parameters remain.
-    * Expression is log-normalised like every method's, not scaled to [0, 1] per gene, and images are normalised like
-      every method's.
-    * A correlation that is not a number is not replaced by -1, as only a broken prediction gives one.
-    * The learning rate follows one cosine, without a warm-up and a restart every half epoch, and the checkpoint is
-      chosen on validation spots, not on the test slides.
-
-    Parameters
-    ----------
-    n_genes
-        Genes of the panel, G.
-    n_features
-        Width of the frozen features, F.
-    options
-        Hyper-parameters; kept as ``options``.
+    norm on updated exemplars, 0.5 on the correlation. Its differences from the released code are listed in
+    ``docs/methods.md``.
     """
 
     def __init__(self, n_genes: int, n_features: int, options: EGNOptions):
-        super().__init__()
-        self.options = options
+        super().__init__(options)
         dim = options.dim
         self.patch_embedding = nn.Conv2d(3, dim, kernel_size=options.patch_size, stride=options.patch_size)
         self.position = nn.Parameter(torch.randn(1, options.tokens, dim))
@@ -86,17 +67,7 @@ class EGN(Method):
     def loss(self, batch: Batch, mask_generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Compute the squared error plus one minus the correlation over the batch, averaged over genes.
 
-        Parameters
-        ----------
-        batch
-            B spots.
-        mask_generator
-            Not used, as nothing is random.
-
-        Returns
-        -------
-        dict
-            ``total``, differentiable, and the detached scalars ``mse`` and ``pearson``, the mean correlation.
+        Both parts are monitored, as ``mse`` and ``pearson``.
         """
         predicted, observed = at_least_float32(self.predict(batch)), at_least_float32(batch.expression)
         mse = functional.mse_loss(predicted, observed)
@@ -118,12 +89,7 @@ def batch_correlation(predicted: Tensor, observed: Tensor) -> Tensor:
 class Projector(nn.Module):
     """Projection of frozen features and expression to tokens of D channels.
 
-    Parameters
-    ----------
-    n_genes, n_features, dim
-        G, F and D.
-    depth
-        Residual layers shared by query and exemplars.
+    Query and exemplars share ``depth`` residual layers.
     """
 
     def __init__(self, n_genes: int, n_features: int, dim: int, depth: int):
@@ -143,16 +109,9 @@ class Projector(nn.Module):
 
 
 class Layer(nn.Module):
-    """Pre-norm transformer layer with position-aware attention and, in some layers, a bridging block.
+    """Pre-norm transformer layer with position-aware attention and, where ``bridged``, a bridging block.
 
-    Parameters
-    ----------
-    options
-        Sizes.
-    bridged
-        Whether the layer has a bridging block.
-    last
-        Whether no later layer has one.
+    It is the ``last`` where no later layer has one.
     """
 
     def __init__(self, options: EGNOptions, bridged: bool, last: bool):
@@ -173,15 +132,7 @@ class Layer(nn.Module):
 
 
 class Bridge(nn.Module):
-    """Exemplar bridging block, in which the updated query gates every token by one number per head.
-
-    Parameters
-    ----------
-    options
-        Sizes.
-    last
-        Whether no later block reads the exemplars.
-    """
+    """Exemplar bridging block, in which the updated query gates every token by one number per head."""
 
     def __init__(self, options: EGNOptions, last: bool):
         super().__init__()
@@ -208,12 +159,7 @@ class Bridge(nn.Module):
 class ExemplarUpdate(nn.Module):
     """Exchange between query and exemplars, which both receive gated values of the exemplars' expression.
 
-    Parameters
-    ----------
-    dim, hidden
-        Channels, and channels of the layer that compares the two.
-    last
-        Whether no later block reads the exemplars, which then stay unchanged.
+    In the ``last`` block, no later one of which reads the exemplars, these stay unchanged.
     """
 
     def __init__(self, dim: int, hidden: int, last: bool):
@@ -238,11 +184,6 @@ class AttentivePool(nn.Module):
     """Class-specific residual attention (Zhu and Wu, ICCV 2021).
 
     The mean score plus the mean weighted by the scores.
-
-    Parameters
-    ----------
-    dim
-        Channels.
     """
 
     def __init__(self, dim: int):

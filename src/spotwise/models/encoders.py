@@ -20,25 +20,12 @@ from spotwise.models.pretrained_weights import (
 )
 
 
-def check_timm_model(method: str, name: str) -> None:
-    """Check that timm has the encoder that a method's option names, with its tag where it has one.
-
-    Raises
-    ------
-    InputError
-        If timm has no such model.
-    """
-    if not is_timm_model(name):
-        raise InputError(method, "encoder", repr(name), "the name of a timm model")
-
-
-def is_timm_model(name: str) -> bool:
-    """Tell whether timm has a model of a name, and the tag of one such as ``resnet50.tv_in1k``."""
+def timm_config(name: str) -> timm.models.PretrainedCfg | None:
+    """Return timm's description of a model such as ``resnet50.tv_in1k``, ``None`` without such a model or tag."""
     try:
-        timm.get_pretrained_cfg(name, allow_unregistered=False)
+        return timm.get_pretrained_cfg(name, allow_unregistered=False)
     except RuntimeError:
-        return False
-    return True
+        return None
 
 
 def frozen_encoder(name: str, pretrained: str, checkpoint: str = "") -> tuple[nn.Module, bool]:
@@ -79,30 +66,14 @@ def frozen_encoder(name: str, pretrained: str, checkpoint: str = "") -> tuple[nn
     return pretrained_or_random(name, pretrained, create, checkpoint, page)
 
 
-def timm_encoder(name: str, pretrained: str) -> tuple[nn.Module, bool]:
+def timm_encoder(name: str, pretrained: str, method: str = "encoder") -> tuple[nn.Module, bool]:
     """Create a timm model to train, with features averaged over the image.
 
-    Parameters
-    ----------
-    name
-        Name of a timm model.
-    pretrained
-        As in :func:`spotwise.models.pretrained_weights.pretrained_or_random`.
-
-    Returns
-    -------
-    encoder, loaded
-        Images (B, 3, H, W) to features (B, F), and whether it has its pretrained weights.
-
-    Raises
-    ------
-    InputError
-        If timm has no such model.
-    SetupError
-        If pretrained weights are required and not available.
+    As :func:`frozen_encoder`, but for the names that timm knows. ``method`` is the one whose option ``encoder`` holds
+    the name, for messages.
     """
-    if not timm.is_model(name):
-        raise InputError("encoder", "timm", repr(name), "the name of a timm model")
+    if timm_config(name) is None:
+        raise InputError(method, "encoder", repr(name), "the name of a timm model")
     return pretrained_or_random(name, pretrained, partial(_timm_model, name, global_pool="avg"))
 
 
@@ -112,7 +83,7 @@ def _source(name: str) -> tuple[str, Callable[..., nn.Module]]:
         return known.repository, partial(from_hub, known.build, known.repository)
     if ":" in name:
         return name.partition(":")[2], partial(_hub_model, name)
-    if not is_timm_model(name):
+    if timm_config(name) is None:
         expected = f"{', '.join(PATHOLOGY)}, {CTRANSPATH}, the name of a timm model, or hf-hub:<owner>/<name>"
         raise InputError("encoder", "timm", repr(name), expected)
     return "", partial(_timm_model, name)

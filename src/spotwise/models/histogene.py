@@ -18,31 +18,11 @@ MLP_RATIO = 2
 class HisToGene(Method):
     """Transformer over spots with learned embeddings of their rows and columns.
 
-    Differences from the released code (github.com/maxpmx/HisToGene):
-
-    * A sequence is a window of neighbouring spots, not the whole slide. Attention grows with the square of the spots,
-      of which a slide has up to 25,000. A slide of ``window`` spots or fewer is one sequence.
-    * The position tables are as long as the fold's largest array, not 64; Visium has 128 columns.
-    * Images are normalised; the released code feeds pixels of 0-255. The projection of such pixels starts with a
-      standard deviation of about 85 and dominates positions of 1 + 1; that of normalised H&E starts with about 0.7 and
-      would be dominated by them. ``position_std`` = 0.02, usual for vision transformers, keeps positions at a few
-      percent of the images, as released. Rows and columns that no training slide uses then add next to nothing.
-    * 112 pixels show the whole patch of 112 um; the authors cut 112 pixels of the slide around each spot.
-    * Genes and normalisation are those of all methods, not the 785 genes that the authors fixed for their data.
-
-    Parameters
-    ----------
-    n_genes
-        Genes of the panel, G.
-    n_positions
-        Rows or columns of the largest array, whichever is larger.
-    options
-        Hyper-parameters; kept as ``options``.
+    Its differences from the released code (github.com/maxpmx/HisToGene) are listed in ``docs/methods.md``.
     """
 
     def __init__(self, n_genes: int, n_positions: int, options: HisToGeneOptions):
-        super().__init__()
-        self.options = options
+        super().__init__(options)
         self.patch_embedding = nn.Linear(3 * options.image_size**2, options.dim)
         self.row_embedding = nn.Embedding(n_positions, options.dim)
         self.column_embedding = nn.Embedding(n_positions, options.dim)
@@ -80,18 +60,5 @@ class HisToGene(Method):
         return self(batch.images, batch.position)
 
     def loss(self, batch: Batch, mask_generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Compute the mean squared error over the window.
-
-        Parameters
-        ----------
-        batch
-            The spots of one window.
-        mask_generator
-            Not used, as nothing is masked.
-
-        Returns
-        -------
-        dict
-            ``total``, differentiable.
-        """
+        """Compute the mean squared error over the window."""
         return {"total": functional.mse_loss(self.predict(batch).float(), batch.expression)}

@@ -15,6 +15,11 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 SYMMETRIES = 8  # of the square
 
 
+def fixed_input(px: int, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> dict:
+    """Describe the only images that an encoder takes, as timm's ``pretrained_cfg`` does."""
+    return {"mean": mean, "std": std, "input_size": (3, px, px), "fixed_input_size": True}
+
+
 def resize(images: np.ndarray, px: int) -> np.ndarray:
     """Resize (n, H, W, C) uint8 images to ``px`` x ``px``, bilinear with antialiasing."""
     if images.shape[1:3] == (px, px):
@@ -27,10 +32,7 @@ def resize(images: np.ndarray, px: int) -> np.ndarray:
 def normalise(
     images: torch.Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
 ) -> torch.Tensor:
-    """Convert (B, H, W, 3) uint8 to standardised (B, 3, H, W) float32.
-
-    ``mean`` and ``std`` are those of RGB values in [0, 1].
-    """
+    """Convert (B, H, W, 3) uint8 to (B, 3, H, W) float32, standardised by mean and std of RGB in [0, 1]."""
     scaled = images.to(torch.float32).div_(255).flatten(2)
     # along whole rows of pixels, as a CPU is several times slower in runs of three
     centre, spread = (torch.tensor(value, device=images.device).repeat(images.shape[2]) for value in (mean, std))

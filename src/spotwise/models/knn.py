@@ -20,25 +20,14 @@ class KNNImage:
 
     @staticmethod
     def n_parameters(features: int, genes: int) -> int:
-        """Return 0, as nothing is learnt."""
-        return 0
+        return 0  # nothing is learnt
 
     def fit(
         self, features: np.ndarray, expression: np.ndarray, sample: np.ndarray, spatial: np.ndarray
     ) -> tuple[dict[str, np.ndarray], dict[str, object]]:
-        """Keep the standardised features of the training spots.
+        """Keep the standardised features (N, D) of the training spots, as :meth:`spotwise.models.ridge.Ridge.fit` fits.
 
-        Parameters
-        ----------
-        features
-            (N, D).
-        expression, sample, spatial
-            Not used.
-
-        Returns
-        -------
-        weights, report
-            ``bank`` (N, D) unit rows, ``mean`` and ``scale`` (D,), float32; and ``k``, ``k_used``.
+        The weights are ``bank`` (N, D) unit rows, ``mean`` and ``scale`` (D,), float32.
         """
         from sklearn.preprocessing import StandardScaler  # slow to import, and not needed for predictions
 
@@ -48,17 +37,7 @@ class KNNImage:
         return weights, {"k": self.options.k, "k_used": self._k_used(weights)}
 
     def predict(self, weights: dict[str, np.ndarray], features: np.ndarray, expression: np.ndarray) -> np.ndarray:
-        """Predict expression (n, G) float32.
-
-        Parameters
-        ----------
-        weights
-            As returned by :meth:`fit`.
-        features
-            (n, D) of the spots to predict.
-        expression
-            (N, G) of the training spots, in the order of their features.
-        """
+        """Predict expression (n, G) float32 from features (n, D) and the expression (N, G) of the training spots."""
         matches = nearest(_standard_unit_rows(weights, features), weights["bank"], self._k_used(weights))
         return average(expression, matches)
 

@@ -22,19 +22,8 @@ def vision_transformer(
 
     It is initialised as in the released code.
 
-    Parameters
-    ----------
-    image_size, patch_size
-        Pixels; 224 and 32 give the 50 tokens of the paper.
-    dim, depth, heads
-        Channels, blocks, attention heads.
-    pool
-        ``""`` for all tokens, the class token first; ``"avg"`` for their mean, class token included.
-
-    Returns
-    -------
-    VisionTransformer
-        Maps (B, 3, image_size, image_size) to (B, T, dim) or (B, dim), after the final norm.
+    It maps images (B, 3, image_size, image_size) to (B, T, dim) after the final norm, the class token first, or with
+    ``pool="avg"`` to the mean of all tokens (B, dim). 224 and 32 pixels give the 50 tokens of the paper.
     """
     encoder = VisionTransformer(
         img_size=image_size,
@@ -73,13 +62,6 @@ class ProjectionHead(nn.Module):
     """BLEEP's projection into the shared space.
 
     Linear, GELU, linear, dropout, residual, layer norm.
-
-    Parameters
-    ----------
-    features, dim
-        Channels in and out.
-    dropout
-        After the second linear layer, before the residual.
     """
 
     def __init__(self, features: int, dim: int, dropout: float):
@@ -98,16 +80,7 @@ class ProjectionHead(nn.Module):
 class GeneTokens(nn.Module):
     """Tokens of the expression, by one block of a self-normalising network (Klambauer et al., 2017).
 
-    Parameters
-    ----------
-    n_genes
-        G.
-    tokens, dim
-        Shape of the result, in the paper 8 x 256 = 2,048 channels.
-    activation
-        ``elu`` (released code) or ``selu`` (paper).
-    dropout
-        Alpha dropout.
+    Its activation is ELU (released code) or SELU (paper), its dropout alpha dropout.
     """
 
     def __init__(self, n_genes: int, tokens: int, dim: int, activation: Literal["elu", "selu"], dropout: float):
@@ -126,14 +99,7 @@ class ResidualCrossAttention(nn.Module):
     """Attention of tokens x to tokens y that adds a value of x itself (CMRCNet, Fig. 8; from MCFN).
 
     Queries and keys pass a ReLU, and the values come from these, not from x and y (released code). There is no output
-    projection.
-
-    Parameters
-    ----------
-    dim, heads
-        Channels and attention heads.
-    dropout
-        Of queries and keys, after the ReLU.
+    projection. Dropout is that of queries and keys, after the ReLU.
     """
 
     def __init__(self, dim: int, heads: int, dropout: float):
@@ -160,16 +126,8 @@ class FusionBlock(nn.Module):
     """Cross-modal fusion module of CMRCNet.
 
     A transformer block on the masked tokens, then residual cross-attention. The masked tokens are the image's, except
-    where the expression is reconstructed (paper, Table 5).
-
-    Parameters
-    ----------
-    dim, heads
-        Channels; heads of both attentions.
-    dropout
-        After the projection of the self-attention and after both layers of the MLP.
-    cross_dropout
-        Within the cross-attention.
+    where the expression is reconstructed (paper, Table 5). ``dropout`` follows the projection of the self-attention and
+    both layers of the MLP, ``cross_dropout`` is that of the cross-attention.
     """
 
     def __init__(self, dim: int, heads: int, dropout: float, cross_dropout: float):

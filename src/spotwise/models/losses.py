@@ -56,10 +56,7 @@ def soft_contrastive(
     """Compute the cross-entropies of similarities between modalities with soft targets.
 
     The targets, from the similarities within each modality, are T = softmax((E E^T + G G^T) / 2 * tau), row by row, and
-    not detached. As T is not symmetric, it matters which of the two terms is paired with T, and which with T^T:
-
-    * ``released`` (the code of BLEEP and of CMRCNet): CE(G E^T / tau, T) and CE(E G^T / tau, T^T);
-    * ``paper`` (CMRCNet, the equation of Loss_c read literally): CE(E G^T / tau, T) and CE(G E^T / tau, T^T).
+    not detached. As T is not symmetric, the pairing of T and T^T with the two terms matters.
 
     Parameters
     ----------
@@ -71,112 +68,51 @@ def soft_contrastive(
         Whether the exponent of the targets is multiplied by tau (CMRCNet, and BLEEP's ViT class) or divided by it
         (BLEEP's ResNet50 class).
     pairing
-        See above.
+        ``released`` (the code of BLEEP and of CMRCNet): CE(G E^T / tau, T) and CE(E G^T / tau, T^T); ``paper``
+        (CMRCNet, the equation of Loss_c read literally): CE(E G^T / tau, T) and CE(G E^T / tau, T^T).
 
     Returns
     -------
     tuple
         Cross-entropies of the expression-by-image logits and of the image-by-expression logits, float (B,) each.
-
-    Raises
-    ------
-    ValueError
-        For an unknown ``target_temperature`` or ``pairing``.
     """
-    exponent = {"multiply": temperature, "divide": 1 / temperature}
-    if target_temperature not in exponent:
-        raise ValueError(f"target_temperature: found {target_temperature!r}, expected multiply or divide")
+    factor = temperature if target_temperature == "multiply" else 1 / temperature
     logits = gene @ image.T / temperature  # (B, B), rows: expression
     similarity = (image @ image.T + gene @ gene.T) / 2
-    targets = functional.softmax(similarity * exponent[target_temperature], dim=-1)
-    if pairing == "released":
-        return _soft_cross_entropy(logits, targets), _soft_cross_entropy(logits.T, targets.T)
+    targets = functional.softmax(similarity * factor, dim=-1)
     if pairing == "paper":
-        return _soft_cross_entropy(logits, targets.T), _soft_cross_entropy(logits.T, targets)
-    raise ValueError(f"pairing: found {pairing!r}, expected released or paper")
+        targets = targets.T
+    return _soft_cross_entropy(logits, targets), _soft_cross_entropy(logits.T, targets.T)
 
 
 def combine(spot_ce: Tensor, image_ce: Tensor, how: Literal["average", "sum"] = "average") -> Tensor:
-    """Combine both cross-entropies of each sample.
+    """Combine both cross-entropies (B,) of each sample.
 
-    Parameters
-    ----------
-    spot_ce, image_ce
-        (B,) each, from :func:`soft_contrastive`.
-    how
-        ``average`` (released code, BLEEP) or ``sum`` (paper, Loss_c).
-
-    Returns
-    -------
-    Tensor
-        (B,)
-
-    Raises
-    ------
-    ValueError
-        For another ``how``.
+    By their average (released code, BLEEP) or their sum (paper, Loss_c).
     """
-    if how == "average":
-        return (spot_ce + image_ce) / 2
-    if how == "sum":
-        return spot_ce + image_ce
-    raise ValueError(f"combination: found {how!r}, expected average or sum")
+    total = spot_ce + image_ce
+    return total if how == "sum" else total / 2
 
 
 def balance(loss: Tensor, log: Literal["per_sample", "of_mean"] = "per_sample") -> Tensor:
     """Compute log(1 + loss), by which CMRCNet balances its two losses (Loss_total).
 
-    Parameters
-    ----------
-    loss
-        (B,), or a scalar, for which both values of ``log`` give the same.
-    log
-        ``per_sample``: mean of log(1 + loss_i) (released code); ``of_mean``: log(1 + mean of loss_i) (paper).
-
-    Returns
-    -------
-    Tensor
-        scalar
-
-    Raises
-    ------
-    ValueError
-        For another ``log``.
+    Of a loss (B,), ``per_sample`` is the mean of log(1 + loss_i) (released code), ``of_mean`` is log(1 + mean of
+    loss_i) (paper). Both are the same for a scalar.
     """
-    if log == "per_sample":
-        return torch.log1p(loss).mean()
-    if log == "of_mean":
-        return torch.log1p(loss.mean())
-    raise ValueError(f"log: found {log!r}, expected per_sample or of_mean")
+    return torch.log1p(loss.mean()) if log == "of_mean" else torch.log1p(loss).mean()
 
 
 @_full_precision
 def reconstruction_error(reconstructed: Tensor, target: Tensor, *, how: Literal["mse", "cosine"] = "mse") -> Tensor:
-    """Compute the distance of F_r from the embedding that it should equal (CMRCNet, Loss_r).
+    """Compute the distance of F_r (B, D) from the embedding that it should equal (CMRCNet, Loss_r).
 
-    Parameters
-    ----------
-    reconstructed, target
-        (B, D) each.
-    how
-        ``mse``: mean squared error (released code, paper); ``cosine``: mean of 1 - cosine (paper, Table 5, which names
-        it without an equation).
-
-    Returns
-    -------
-    Tensor
-        scalar
-
-    Raises
-    ------
-    ValueError
-        For another ``how``.
+    ``mse`` is the mean squared error (released code, paper), ``cosine`` the mean of 1 - cosine (paper, Table 5, which
+    names it without an equation).
     """
-    if how == "mse":
-        return functional.mse_loss(reconstructed, target)
     if how == "cosine":
         return (1 - functional.cosine_similarity(reconstructed, target)).mean()
-    raise ValueError(f"reconstruction_loss: found {how!r}, expected mse or cosine")
+    return functional.mse_loss(reconstructed, target)
 
 
 @_full_precision
@@ -194,11 +130,6 @@ def noise_contrastive(logits: Tensor, *, n: int) -> Tensor:
         (B, K + 1), the partner in column 0.
     n
         Spots that the candidates were drawn from.
-
-    Returns
-    -------
-    Tensor
-        (B,)
     """
     log_p = functional.log_softmax(logits, dim=-1)
     noise = (logits.shape[1] - 1) / n
@@ -207,38 +138,18 @@ def noise_contrastive(logits: Tensor, *, n: int) -> Tensor:
 
 
 def spread(embedding: Tensor) -> Tensor:
-    """Compute the standard deviation over the batch, averaged over dimensions.
+    """Compute the standard deviation of (B, D) over the batch, averaged over dimensions.
 
     It is 0 when all spots share one embedding.
-
-    Parameters
-    ----------
-    embedding
-        (B, D)
-
-    Returns
-    -------
-    Tensor
-        scalar, detached
     """
     return at_least_float32(embedding.detach()).std(dim=0, correction=0).mean()
 
 
 def monitored(image: Tensor, gene: Tensor, spot_ce: Tensor, image_ce: Tensor) -> dict[str, Tensor]:
-    """Compute the scalars that reveal a collapse of a contrastive method.
+    """Compute the detached scalars that reveal a collapse of a contrastive method.
 
-    Parameters
-    ----------
-    image, gene
-        Embeddings, (B, D) each.
-    spot_ce, image_ce
-        (B,) each, from :func:`soft_contrastive`.
-
-    Returns
-    -------
-    dict
-        Detached: ``contrastive``, the mean of the averaged cross-entropies, equal to ln(B) when all embeddings are
-        equal; ``image_spread`` and ``gene_spread``, see :func:`spread`.
+    ``contrastive`` is the mean of the averaged cross-entropies (B,), equal to ln(B) when all embeddings (B, D) are
+    equal; ``image_spread`` and ``gene_spread`` are those of :func:`spread`.
     """
     return {
         "contrastive": combine(spot_ce, image_ce, "average").mean().detach(),

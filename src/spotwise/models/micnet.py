@@ -3,12 +3,7 @@
 It predicts nothing. The two embeddings of a spot, each at length 1, form the space that is clustered into domains. It
 is trained without labels, on one slide, as published, or on the slides of a cohort.
 
-Differences from the released code:
-
-* Whether the K noise candidates may include the spot itself is an option, ``own_among_negatives``.
-* The epoch is chosen by a mean that leaves out constant dimensions, a single one of which would make it NaN.
-* A last batch that is not full is left out, as batch normalisation cannot handle a single spot.
-* Images are normalised with the mean and standard deviation of ImageNet, as for all methods.
+Its differences from the released code are listed in ``docs/methods.md``.
 """
 
 from __future__ import annotations
@@ -26,7 +21,7 @@ from torch.nn import functional
 
 from spotwise.models.base import Method
 from spotwise.models.batch import Batch
-from spotwise.models.encoders import check_timm_model, timm_encoder
+from spotwise.models.encoders import timm_encoder
 from spotwise.models.losses import at_least_float32, noise_contrastive
 from spotwise.models.micnet_options import MicNetOptions
 from spotwise.models.options import stages
@@ -38,33 +33,15 @@ logger = logging.getLogger(__name__)
 class MicNet(Method):
     """Encoder of each modality, with a memory bank of the training spots' embeddings.
 
-    Parameters
-    ----------
-    n_genes
-        Genes, G.
-    options
-        Hyper-parameters; kept as ``options``.
-    n_training
-        Training spots, with one row each in either bank.
-
     Attributes
     ----------
     image_bank, gene_bank : Tensor
         (n_training, D) buffers of rows at length 1, saved with the weights, without a gradient.
-    pretrained_loaded : bool
-        Whether the image encoder started from pretrained weights.
-
-    Raises
-    ------
-    SetupError
-        If pretrained weights are required and not available.
     """
 
     def __init__(self, n_genes: int, options: MicNetOptions, n_training: int = 0):
-        super().__init__()
-        self.options = options
-        check_timm_model("MicNet", options.encoder)
-        encoder, self.pretrained_loaded = timm_encoder(options.encoder, options.pretrained)
+        super().__init__(options)
+        encoder, self.pretrained_loaded = timm_encoder(options.encoder, options.pretrained, "MicNet")
         bound_last_block(encoder)
         self.image_encoder = nn.Sequential(encoder, nn.Linear(encoder.head_hidden_size, options.embedding_dim))
         self.gene_encoder = _gene_encoder(n_genes, stages(options.gene_hidden), options)
@@ -87,18 +64,8 @@ class MicNet(Method):
     def loss(self, batch: Batch, mask_generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Contrast each modality with the other's bank, and in training update the banks.
 
-        Parameters
-        ----------
-        batch
-            B training spots, with their rows in the banks as ``index``.
-        mask_generator
-            Generator of the noise candidates; by default the global one.
-
-        Returns
-        -------
-        dict
-            ``total``, differentiable, the sum over both directions of the mean over the batch, and the detached
-            scalars ``image`` and ``gene``, the two directions.
+        ``batch.index`` holds the rows of the spots in the banks. ``mask_generator`` draws the noise candidates, by
+        default the global one. Both directions are monitored, as ``image`` and ``gene``.
         """
         image, gene = self.embed_images(batch.images), self.embed_expression(batch.expression)
         candidates = self.candidates(batch.index, mask_generator)

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from spotwise.models.base import Method
 from spotwise.models.batch import Batch, Neighbours
-from spotwise.models.encoders import check_timm_model, timm_encoder
+from spotwise.models.encoders import timm_encoder
 from spotwise.models.losses import at_least_float32
 from spotwise.models.nh2st_options import NH2STOptions
 
@@ -27,38 +27,13 @@ class NH2ST(Method):
     * Neighbours are not augmented.
     * Batch normalisation is over the query patches of a batch, and over each neighbourhood by itself.
 
-    Differences from the released code:
-
-    * The trunk starts from ImageNet weights, as timm lacks the self-supervised histology weights of Ciga et al. (2022).
-    * Four heads that are built but never called (513,000 parameters at 250 genes) are left out.
-    * Expression is normalised as for all methods, and not smoothed over adjacent spots.
-    * A batch of one spot keeps its shape.
-    * The best epoch is chosen on validation spots, not on the test fold.
-
-    Parameters
-    ----------
-    n_genes
-        Genes of the panel, G.
-    options
-        Hyper-parameters; kept as ``options``.
-
-    Attributes
-    ----------
-    pretrained_loaded : bool
-        Whether the trunk started from pretrained weights.
-
-    Raises
-    ------
-    SetupError
-        If pretrained weights are required and not available.
+    Its differences from the released code are listed in ``docs/methods.md``.
     """
 
     def __init__(self, n_genes: int, options: NH2STOptions):
-        super().__init__()
-        self.options = options
+        super().__init__(options)
         dim, hidden = options.dim, options.hypergraph_hidden
-        check_timm_model("NH2ST", options.encoder)
-        self.trunk, self.pretrained_loaded = timm_encoder(options.encoder, options.pretrained)
+        self.trunk, self.pretrained_loaded = timm_encoder(options.encoder, options.pretrained, "NH2ST")
         features = _map_size(self.trunk, options.image_size)
         self.image_projection = nn.Linear(features, dim)
         self.gene_encoder = nn.Sequential(nn.Linear(n_genes, dim), nn.Linear(dim, dim))
@@ -93,21 +68,7 @@ class NH2ST(Method):
         return self.image_hypergraph(maps, mixing), self.gene_hypergraph(genes, mixing)
 
     def loss(self, batch: Batch, mask_generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Compute the mean squared error plus both contrastive losses.
-
-        Parameters
-        ----------
-        batch
-            B spots with their neighbourhoods.
-        mask_generator
-            Not used, as nothing is random in validation.
-
-        Returns
-        -------
-        dict
-            ``total``, differentiable, and its unweighted parts as detached scalars: ``mse``, ``patch_contrastive`` and
-            ``neighbour_contrastive``.
-        """
+        """Compute the mean squared error plus both contrastive losses, which are monitored without their weights."""
         image = self.encode_images(batch.images)
         mse = functional.mse_loss(at_least_float32(self.decoder(image)), batch.expression)
         patch = self._contrast(image, self.gene_encoder(batch.expression))
@@ -139,21 +100,10 @@ def _map_size(trunk: nn.Module, image_size: int) -> int:
 
 
 def pair_contrast(image: Tensor, gene: Tensor, temperature: float, negative_weight: float) -> Tensor:
-    """Compute the cross-entropy of each spot's image against the genes of its batch.
+    """Compute the cross-entropy of each spot's image against the genes of its batch, from codes (B, D).
 
-    The logits are cosines over ``temperature``, those of other spots times ``negative_weight``. One direction only.
-
-    Parameters
-    ----------
-    image, gene
-        Codes, (B, D) each.
-    temperature, negative_weight
-        See above.
-
-    Returns
-    -------
-    Tensor
-        scalar, in float32 under autocast, too
+    The logits are cosines over ``temperature``, those of other spots times ``negative_weight``. One direction only, in
+    float32 under autocast, too.
     """
     with torch.autocast(image.device.type, enabled=False):
         image, gene = (functional.normalize(at_least_float32(code), dim=-1) for code in (image, gene))
@@ -165,19 +115,9 @@ def pair_contrast(image: Tensor, gene: Tensor, temperature: float, negative_weig
 
 @torch.no_grad()
 def incidence(nodes: Tensor, nearest: int) -> Tensor:
-    """Compute the incidence of n nodes with n hyperedges, each of a node and its most similar nodes.
+    """Compute the incidence (B, n, n) of nodes (B, n, P) with hyperedges, zeros and ones, nodes by hyperedges.
 
-    Parameters
-    ----------
-    nodes
-        (B, n, P)
-    nearest
-        Nodes of a hyperedge beside the one that it belongs to, by cosine.
-
-    Returns
-    -------
-    Tensor
-        float (B, n, n) of zeros and ones, nodes by hyperedges.
+    Each node has a hyperedge with itself and the ``nearest`` nodes most similar to it by cosine.
     """
     n = nodes.shape[1]
     with torch.autocast(nodes.device.type, enabled=False):
@@ -192,15 +132,7 @@ def incidence(nodes: Tensor, nearest: int) -> Tensor:
 def propagation(incidence: Tensor) -> Tensor:
     """Compute the propagation matrix of a hypergraph, D^-1 H B^-1 H^T, whose rows sum to 1.
 
-    Parameters
-    ----------
-    incidence
-        H, (B, nodes, hyperedges).
-
-    Returns
-    -------
-    Tensor
-        (B, nodes, nodes)
+    H is the incidence (B, nodes, hyperedges), the result (B, nodes, nodes).
     """
     of_node = incidence / incidence.sum(dim=-1, keepdim=True)  # D^-1 H
     of_edge = incidence / incidence.sum(dim=-2, keepdim=True)  # H B^-1
@@ -212,11 +144,6 @@ class HypergraphEncoder(nn.Module):
 
     The convolution, D^-1 H B^-1 H^T X W + b, is that of Bai et al. (Pattern Recognition, 2021) without attention,
     initialised as in PyTorch Geometric.
-
-    Parameters
-    ----------
-    features, hidden, dim
-        Channels in, between and out.
     """
 
     def __init__(self, features: int, hidden: int, dim: int):
@@ -234,15 +161,7 @@ class HypergraphEncoder(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Residual attention of tokens x to tokens y, both under one layer norm.
-
-    Parameters
-    ----------
-    dim, heads
-        Channels and attention heads.
-    dropout
-        Of what is added to x.
-    """
+    """Residual attention of tokens x to tokens y, both under one layer norm, with dropout of what is added to x."""
 
     def __init__(self, dim: int, heads: int, dropout: float):
         super().__init__()
@@ -267,12 +186,7 @@ class CrossAttention(nn.Module):
 class Fusion(nn.Module):
     """Pre-norm layers of residual cross-attention and feed-forward block, and a final layer norm.
 
-    Parameters
-    ----------
-    dim, depth, heads, hidden
-        Channels, layers, attention heads, hidden channels of the feed-forward blocks.
-    dropout
-        After the attention and after both layers of a feed-forward block.
+    Dropout follows the attention and both layers of a feed-forward block.
     """
 
     def __init__(self, dim: int, depth: int, heads: int, hidden: int, dropout: float):

@@ -24,8 +24,8 @@ class Options(Settings):
 
     @property
     def context(self) -> Context:
-        """What a trained method needs beside images and expression of its spots."""
-        return Context()
+        """What a trained method needs of its spots: by default images of ``image_size`` pixels."""
+        return Context(image_px=getattr(self, "image_size", None))
 
 
 def stages(value: str) -> tuple[int, ...]:

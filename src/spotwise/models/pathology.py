@@ -16,7 +16,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from spotwise.models.encoder_names import REPOSITORIES, is_named
-from spotwise.models.images import IMAGENET_MEAN, IMAGENET_STD
+from spotwise.models.images import IMAGENET_MEAN, IMAGENET_STD, fixed_input
 
 BIOPTIMUS_MEAN, BIOPTIMUS_STD = (0.707223, 0.578729, 0.703617), (0.211883, 0.230117, 0.177517)
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -30,10 +30,7 @@ VIT_GIANT = {"embed_dim": 1536, "depth": 40, "num_heads": 24, "mlp_ratio": 5.333
 
 
 class ClassTokenAndPatchMean(VisionTransformer):
-    """Vision transformer with Virchow's pooling.
-
-    The class token and the mean of the patch tokens, without register tokens.
-    """
+    """Vision transformer with Virchow's pooling, the class token and the mean of the patch tokens."""
 
     def __init__(self, **sizes):
         super().__init__(**sizes)
@@ -45,15 +42,7 @@ class ClassTokenAndPatchMean(VisionTransformer):
 
 
 class AttentionPool(nn.Module):
-    """Attention of one learned query to all tokens (mahmoodlab/CONCH, ``AttentionalPooler``).
-
-    Parameters
-    ----------
-    dim, tokens_dim
-        Channels of the result, and of the tokens.
-    heads
-        Attention heads.
-    """
+    """Attention of one learned query to all tokens (mahmoodlab/CONCH, ``AttentionalPooler``)."""
 
     def __init__(self, dim: int, tokens_dim: int, heads: int = 8):
         super().__init__()
@@ -73,13 +62,6 @@ class CONCHVision(nn.Module):
     """CONCH's image tower up to the features that its authors use for probing.
 
     The projection to the text is left out. Modules are named as in CONCH's checkpoint, below its ``visual``.
-
-    Parameters
-    ----------
-    dim
-        Channels of the features.
-    sizes
-        Arguments of the vision transformer.
     """
 
     def __init__(self, dim: int = 512, **sizes):
@@ -127,12 +109,7 @@ class Published:
     def build(self) -> nn.Module:
         """Create the encoder with random weights, (B, 3, px, px) to (B, D), and ``pretrained_cfg`` as in timm."""
         module = self.network(img_size=self.px, num_classes=0, **self.sizes)
-        module.pretrained_cfg = {
-            "mean": self.mean,
-            "std": self.std,
-            "input_size": (3, self.px, self.px),
-            "fixed_input_size": True,
-        }
+        module.pretrained_cfg = fixed_input(self.px, self.mean, self.std)
         return module
 
 

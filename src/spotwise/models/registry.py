@@ -6,13 +6,13 @@ Importing this module imports no method, and options are checked without torch, 
 Kinds
 -----
 retrieval
-    ``torch.nn.Module`` with ``loss(batch)``, ``embed_images`` and ``embed_expression``; predicts by averaging the
-    expression of the most similar training spots.
+    Network with ``loss``, ``embed_images`` and ``embed_expression``; predicts by averaging the expression of the most
+    similar training spots.
 regression
-    ``torch.nn.Module`` with ``loss(batch)`` and ``predict(batch)``.
+    Network with ``loss`` and ``predict``.
 clustering
-    ``torch.nn.Module`` with ``loss(batch)``, ``embed_images`` and ``embed_expression``; predicts nothing, but embeds
-    the spots of a slide, image and expression together, so that the tissue's structure shows.
+    Network with ``loss``, ``embed_images`` and ``embed_expression``; predicts nothing, but embeds the spots of a slide,
+    image and expression together, so that the tissue's structure shows.
 frozen
     Fits on the embeddings of a frozen image encoder.
 control
@@ -42,7 +42,7 @@ class Entry:
     Attributes
     ----------
     kind
-        ``retrieval``, ``regression``, ``clustering``, ``frozen`` or ``control``.
+        One of the kinds above.
     module
         Module of :mod:`spotwise.models` that holds the class, named like the registry key. Its options are
         ``<key>Options`` in ``<module>_options``.
@@ -107,14 +107,7 @@ def options_class(name: str) -> type[Options]:
 def options(name: str, given: Mapping[str, object], where: str = "", field: str = "") -> Options:
     """Check the options of a registered method and add the defaults of the others.
 
-    Parameters
-    ----------
-    name
-        Registered method.
-    given
-        Options by name.
-    where, field
-        The file and the dotted field that hold ``given``, for messages; the method by default.
+    ``where`` and ``field`` are the file and the dotted field that hold ``given``, for messages; the method by default.
 
     Raises
     ------
@@ -130,7 +123,7 @@ def resolved_options(name: str, given: Mapping[str, object]) -> dict[str, object
 
 
 def build(name: str, sizes: Sizes, given: Mapping[str, object]) -> Method:
-    """Return a freshly initialised trained method with some options."""
+    """Return a freshly initialised trained method."""
     return load(name).of(sizes, options(name, given))
 
 

@@ -40,10 +40,8 @@ class Ridge:
 
         Parameters
         ----------
-        features
-            (N, D).
-        expression
-            (N, G) log-normalised.
+        features, expression
+            (N, D), and (N, G) log-normalised.
         sample
             (N,) slide (or patient) of each spot, the groups of the inner folds.
         spatial
@@ -67,17 +65,7 @@ class Ridge:
         return {"weights": weights.astype(np.float32), "bias": bias.astype(np.float32)}, report
 
     def predict(self, weights: dict[str, np.ndarray], features: np.ndarray, expression: np.ndarray) -> np.ndarray:
-        """Predict expression (n, G) float32.
-
-        Parameters
-        ----------
-        weights
-            As returned by :meth:`fit`.
-        features
-            (n, D) of the spots to predict.
-        expression
-            Not used.
-        """
+        """Predict expression (n, G) float32 from features (n, D), whatever the expression of the training spots."""
         return (features @ weights["weights"] + weights["bias"]).astype(np.float32)
 
     def _choose(self, features: np.ndarray, expression: np.ndarray, groups: np.ndarray) -> dict[str, object]:

@@ -14,10 +14,7 @@ QUERIES_AT_ONCE = 2500  # per matrix product; BLAS is slower with fewer
 
 
 def unit_rows(embedding: np.ndarray) -> np.ndarray:
-    """Scale the rows of (N, D) to length 1, float32.
-
-    A zero row stays zero, so that its cosine with every other row is 0.
-    """
+    """Scale the rows of (N, D) to length 1, float32; a zero row stays zero."""
     length = np.linalg.norm(embedding, axis=1, keepdims=True)
     return np.divide(embedding, length, out=np.zeros_like(embedding, dtype=np.float32), where=length > 0)
 
@@ -156,10 +153,8 @@ def average(
     ----------
     expression
         (M, G) expression of the bank, which may be mapped from a file.
-    matches
-        (Q, k) rows of the bank.
-    weights
-        (Q, k) weights that sum to 1 per query; equal ones by default.
+    matches, weights
+        (Q, k) rows of the bank, and weights that sum to 1 per query; equal ones by default.
     threads
         Threads that share the queries.
 

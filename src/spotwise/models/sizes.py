@@ -17,14 +17,12 @@ class Sizes:
 
     Attributes
     ----------
-    genes
-        Genes of the panel, G.
+    genes, training
+        Genes of the panel, and training spots.
     positions
         Rows or columns of the largest array among the fold's slides, whichever is larger.
     features
         Width of the frozen features, 0 for a method that uses none.
-    training
-        Training spots.
     """
 
     genes: int

@@ -7,7 +7,7 @@ from timm.models.densenet import DenseNet
 from torch import Tensor, nn
 from torch.nn import functional
 
-from spotwise.models.base import Method
+from spotwise.models.base import LinearReadout
 from spotwise.models.batch import Batch
 from spotwise.models.encoders import timm_encoder
 from spotwise.models.images import SYMMETRIES, turn
@@ -19,46 +19,18 @@ from spotwise.models.stnet_options import STNetOptions
 WEIGHTS = "densenet121.tv_in1k"
 
 
-class STNet(Method):
+class STNet(LinearReadout):
     """DenseNet and a linear layer that starts from the mean expression of the training spots.
 
-    Differences from the released code:
-
-    * The loss is the mean squared error, so that learning rates are comparable with the other methods';
-      ``loss="sum"`` is the original.
-    * Targets are the log-normalised expression of the panel, as for all methods. The released code takes the log of
-      smoothed shares of the 250 genes with the highest mean over all slides, test slides included.
-    * Images are normalised with the statistics of ImageNet, which the pretrained weights expect, not with those of the
-      first training batches.
-    * The epoch is chosen on held-out spots of the training slides, as for all methods, not by a nested cross-validation
-      over patients followed by a refit.
-
-    Parameters
-    ----------
-    n_genes
-        Genes of the panel, G.
-    options
-        Hyper-parameters; kept as ``options``.
-
-    Attributes
-    ----------
-    pretrained_loaded : bool or None
-        Whether the network started from pretrained weights; None for another network than DenseNet-121.
-
-    Raises
-    ------
-    SetupError
-        If pretrained weights are required and not available.
+    Its differences from the released code are listed in ``docs/methods.md``.
     """
 
     def __init__(self, n_genes: int, options: STNetOptions):
-        super().__init__()
-        self.options = options
+        super().__init__(options)
         if options.published:
             self.image_encoder, self.pretrained_loaded = timm_encoder(WEIGHTS, options.pretrained)
         else:
-            blocks = stages(options.blocks)
-            self.image_encoder = DenseNet(options.growth_rate, blocks, num_classes=0)
+            self.image_encoder = DenseNet(options.growth_rate, stages(options.blocks), num_classes=0)
         self.head = nn.Linear(self.image_encoder.head_hidden_size, n_genes)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
@@ -68,27 +40,12 @@ class STNet(Method):
         """Name of the weights in timm, ``None`` for another network than DenseNet-121."""
         return WEIGHTS if self.options.published else None
 
-    @torch.no_grad()
-    def begin(self, expression: Tensor) -> None:
-        """Set the bias to the mean of the training expression (N, G)."""
-        self.head.bias.copy_(expression.mean(dim=0))
-
     def loss(self, batch: Batch, mask_generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Compute the squared error, without averaging over symmetries.
 
-        Parameters
-        ----------
-        batch
-            B spots.
-        mask_generator
-            Not used, as nothing is masked.
-
-        Returns
-        -------
-        dict
-            ``total``, differentiable, and with ``loss="sum"`` the detached mean over spots, ``mse``.
+        With ``loss="sum"``, the mean over spots is monitored as ``mse``.
         """
-        predicted = at_least_float32(self.head(self.image_encoder(batch.images)))
+        predicted = at_least_float32(super().predict(batch))
         mse = functional.mse_loss(predicted, batch.expression)
         if self.options.loss == "mean":
             return {"total": mse}
@@ -97,7 +54,7 @@ class STNet(Method):
     def predict(self, batch: Batch) -> Tensor:
         """Predict expression (B, G) from the images, by default the mean over their symmetries."""
         if not self.options.symmetries:
-            return self.head(self.image_encoder(batch.images))
+            return super().predict(batch)
         upright = batch.images.permute(0, 2, 3, 1)  # (B, H, W, 3)
         features = sum(
             self.image_encoder(turn(upright, symmetry).permute(0, 3, 1, 2)) for symmetry in range(SYMMETRIES)

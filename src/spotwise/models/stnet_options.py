@@ -6,7 +6,6 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from spotwise.models.batch import Context
 from spotwise.models.options import Options, Pretrained, Stages, stages
 from spotwise.runtime.validation import Size, fault
 
@@ -30,11 +29,6 @@ class STNetOptions(Options):
         "mean over genes",
     )
     symmetries: bool = Field(True, description="whether to predict by the mean over the 8 symmetries of the square")
-
-    @property
-    def context(self) -> Context:
-        """Images of ``image_size`` pixels."""
-        return Context(image_px=self.image_size)
 
     @property
     def published(self) -> bool:

@@ -59,9 +59,7 @@ def hash_file(path: object) -> str:
 
 @contextmanager
 def locked(root: str | Path) -> Iterator[None]:
-    """Lock the state of one training, whatever its parameters.
-
-    Two processes would write the same weights. This one waits for a process that is stopping.
+    """Lock the state of one training, whatever its parameters, as two processes would write the same weights.
 
     Raises
     ------
@@ -110,8 +108,7 @@ class State:
     def load(self, device: torch.device) -> dict | None:
         """Load the last saved state, ``None`` where there is none or it is damaged.
 
-        Only tensors and plain values are unpickled. A damaged state is reported and costs the training so far, but does
-        not block further attempts.
+        Only tensors and plain values are unpickled. A damaged state costs the training so far, but blocks no attempt.
         """
         if not (self.folder / LAST).exists():
             return None
@@ -122,24 +119,20 @@ class State:
         except Exception as error:  # RuntimeError, EOFError, UnpicklingError and others
             if isinstance(error, OSError) or devices.is_out_of_memory(error):
                 raise
-            reason = first_line(error)
-            logger.warning("%s: damaged (%s): the training starts again", self.folder, reason)
+            logger.warning("%s: damaged (%s): the training starts again", self.folder, first_line(error))
             return None
         return saved
 
     def save(self, state: dict) -> None:
-        """Save ``state`` as the last one."""
         # through a Python file, whose errors report a full disk, unlike torch's own
         with atomic(self.folder / LAST) as temporary, temporary.open("wb") as file:
             torch.save(state, file)
 
     def save_best(self, model: torch.nn.Module) -> None:
-        """Save the weights of the best epoch so far."""
         with atomic(self.folder / BEST) as temporary:
             save_model(model, str(temporary))
 
     def publish_best(self, weights: str | Path) -> None:
-        """Copy the best weights to ``weights``."""
         with atomic(weights) as temporary:
             shutil.copyfile(self.folder / BEST, temporary)
 

@@ -17,12 +17,7 @@ LEAST_SPREAD = 1e-3
 def check_collapse(history: Sequence[dict[str, float]], batch_size: int) -> None:
     """Check the last epoch of a training for divergence, and for the collapse of a contrastive method.
 
-    Parameters
-    ----------
-    history
-        Loss terms of each epoch, by name.
-    batch_size
-        Spots of a training batch.
+    ``history`` holds the loss terms of each epoch by name, ``batch_size`` is that of training.
 
     Raises
     ------

@@ -36,12 +36,10 @@ class Spots:
 
     Parameters
     ----------
-    fold
-        The fold.
-    rows
-        (n,) rows of ``fold``.
-    patches
-        ``patches.h5`` by sample.
+    fold, rows
+        The fold, and (n,) rows of it.
+    patches, embeddings
+        ``patches.h5`` by sample, and embedded patches for exemplars.
     device
         Device of the batches.
     memory
@@ -54,8 +52,6 @@ class Spots:
         ``False`` for spots to predict, whose expression is not read.
     exemplar_rows
         (M,) rows of ``fold`` of the possible exemplars, all of them training spots.
-    embeddings
-        Embedded patches by sample, for exemplars.
     scratch
         Folder of the mapped file, which is unlinked and vanishes with the process; by default the system's temporary
         folder.
@@ -95,12 +91,7 @@ class Spots:
     def batch(self, index: torch.Tensor, generator: torch.Generator | None = None) -> Batch:
         """Return a batch on the device.
 
-        Parameters
-        ----------
-        index
-            (B,) positions of the spots.
-        generator
-            CPU generator of the augmentation, ``None`` for images without augmentation.
+        ``index`` (B,) holds the positions of the spots. Images are augmented with ``generator``, on the CPU, if given.
         """
         images = self._at(index)
         if generator is not None and self.context.augment is None:
@@ -188,13 +179,7 @@ class _ExemplarBank:
 
 
 def _patch_shape(fold: Fold, rows: np.ndarray, patches: Mapping[str, Path], px: int | None) -> tuple[int, int, int]:
-    """Return the shape (H, W, 3) of the patches of ``rows``, resized to the side ``px`` if given.
-
-    Raises
-    ------
-    InputError
-        When slides have patches of different shapes.
-    """
+    """Return the shape (H, W, 3) of the patches of ``rows``, the same on all slides, with the side ``px`` if given."""
     shape: tuple[int, int, int] | None = None
     for sample in dict.fromkeys(fold.sample[rows]):
         with h5py.File(patches[sample]) as file:

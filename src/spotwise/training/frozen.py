@@ -29,16 +29,8 @@ def fit(
 
     Nothing is chosen on the validation spots, as a frozen method chooses inside the training slides.
 
-    Parameters
-    ----------
-    fold_path, embeddings
-        ``fold.h5``, and the embedded patches of the training slides by sample.
-    method, method_options
-        Registered class and its options.
-    threads
-        CPU threads, which the last bits depend on.
-    model
-        Output folder for ``weights.safetensors``, ``model.json`` and ``summary.json``.
+    ``embeddings`` are the embedded patches of the training slides by sample. ``weights.safetensors``, ``model.json``
+    and ``summary.json`` go into the folder ``model``. The last bits depend on the number of ``threads``.
     """
     fold = read_fold(fold_path)
     rows = fold.bank

@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 # Columns of history.tsv that differ between runs
 TIMINGS = ("spots_per_s", "wait_share", "seconds")
+# Attributes of a run that a resumed one continues with
+PROGRESS = ["epoch", "step", "sums", "batches", "history", "best_loss", "best_epoch", "pretrained_loaded", "attempt"]
 
 
 @devices.explain_out_of_memory(
@@ -59,14 +61,10 @@ def train(
 
     Parameters
     ----------
-    fold_path
-        ``fold.h5``.
-    patches
-        ``patches.h5`` by sample.
+    fold_path, patches, embeddings
+        ``fold.h5``, ``patches.h5`` by sample, and embedded patches for methods that use features of a frozen encoder.
     method, method_options
         Registered class and its options.
-    options
-        How to train.
     seed
         Seed of initialisation, order, augmentation, dropout and masks.
     code
@@ -76,8 +74,6 @@ def train(
     model
         Output folder for ``weights.safetensors``, ``model.json`` (see :mod:`spotwise.models.description`),
         ``history.tsv`` (a row per epoch) and ``summary.json`` (how the training went).
-    embeddings
-        Embedded patches by sample, for methods that use the features of a frozen encoder.
 
     Raises
     ------
@@ -281,15 +277,7 @@ class Run:
                 "generator": self.generator.get_state(),
                 "rng": torch.get_rng_state(),
                 "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
-                "epoch": self.epoch,
-                "step": self.step,
-                "sums": self.sums,
-                "batches": self.batches,
-                "history": self.history,
-                "best_loss": self.best_loss,
-                "best_epoch": self.best_epoch,
-                "pretrained_loaded": self.pretrained_loaded,
-                "attempt": self.attempt,
+                **{name: getattr(self, name) for name in PROGRESS},
             }
         )
 
@@ -301,11 +289,11 @@ class Run:
         torch.set_rng_state(saved["rng"].cpu())
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(saved["cuda_rng"].cpu(), self.device)
-        self.epoch, self.step, self.sums = saved["epoch"], saved["step"], saved["sums"]
-        self.batches = None if saved["batches"] is None else [index.cpu() for index in saved["batches"]]
-        self.history, self.best_loss, self.best_epoch = saved["history"], saved["best_loss"], saved["best_epoch"]
-        self.pretrained_loaded = saved["pretrained_loaded"]
-        self.attempt = saved["attempt"] + 1
+        for name in PROGRESS:
+            setattr(self, name, saved[name])
+        if self.batches is not None:
+            self.batches = [index.cpu() for index in self.batches]
+        self.attempt += 1
         logger.info("attempt %d: resumed at epoch %d, step %d", self.attempt, self.epoch, self.step)
 
     def _stop(self, number: int, frame: object) -> None:

@@ -15,10 +15,8 @@ def spatial_neighbours(spatial: np.ndarray, sample: np.ndarray, n: int) -> np.nd
 
     Parameters
     ----------
-    spatial
-        (N, 2) spot centres.
-    sample
-        (N,) slide of each spot.
+    spatial, sample
+        (N, 2) spot centres and (N,) slides.
     n
         Number of neighbours, itself included. A slide with fewer spots repeats the farthest of them. Ties are broken by
         the tree.
@@ -44,14 +42,14 @@ def spatial_neighbours(spatial: np.ndarray, sample: np.ndarray, n: int) -> np.nd
 def random_windows(spatial: np.ndarray, sample: np.ndarray, size: int, rng: np.random.Generator) -> list[np.ndarray]:
     """Draw the windows of one epoch, each a random spot and the spots nearest to it.
 
-    A slide of n spots gets ceil(n / size) windows.
+    A slide of n spots gets ceil(n / size) windows, a smaller slide than ``size`` is one.
 
     Parameters
     ----------
     spatial, sample
         (N, 2) centres and (N,) slides.
     size
-        Spots of a window; a smaller slide is one window.
+        Spots of a window.
     rng
         Generator of centres and order.
 
@@ -70,21 +68,9 @@ def random_windows(spatial: np.ndarray, sample: np.ndarray, size: int, rng: np.r
 
 
 def tiles(spatial: np.ndarray, sample: np.ndarray, size: int) -> list[np.ndarray]:
-    """Divide slides into windows that hold every spot once.
+    """Divide slides into windows that hold every spot once, as lists of rows like :func:`random_windows`.
 
     Slides are halved across the longer side until windows have ``size`` spots or fewer.
-
-    Parameters
-    ----------
-    spatial, sample
-        (N, 2) centres and (N,) slides.
-    size
-        Maximum number of spots of a window.
-
-    Returns
-    -------
-    list of ndarray
-        Rows of each window, all of one slide, ascending.
     """
     return [tile for slide in dict.fromkeys(sample) for tile in _halved(spatial, np.flatnonzero(sample == slide), size)]
 
@@ -160,10 +146,7 @@ def _halved(spatial: np.ndarray, rows: np.ndarray, size: int) -> list[np.ndarray
 
 
 def _smallest(values: np.ndarray, k: int) -> np.ndarray:
-    """Return the columns (B, k) of the smallest ``values`` (B, M) of each row, smallest first.
-
-    Ties keep their order.
-    """
+    """Return the columns (B, k) of the smallest values of each row, smallest first; ties keep their order."""
     limits = np.partition(values, k - 1, axis=1)[:, k - 1]  # faster than sorting whole rows
     found = np.empty((len(values), k), dtype=np.int64)
     for row, (of_row, limit) in enumerate(zip(values, limits, strict=True)):
