@@ -15,10 +15,11 @@ WARPED_FRACTION = 0.8
 
 
 class Warp(NamedTuple):
-    """Parameters of :func:`warped` for B images, on the CPU, lengths in pixels of an image of ``WARPED_PX``.
+    """Parameters of :func:`warped` for B images, on the CPU.
 
-    ``scale``, ``aspect`` and ``angle`` in radians are (B,), ``shift`` and ``tilt`` along x and y (B, 2), ``flip`` along
-    y and x (B, 2) bool, ``gain`` and ``offset`` of the normalised colours (B, 3).
+    Lengths are in pixels of an image of ``WARPED_PX``. ``scale``, ``aspect`` and ``angle`` in radians are (B,),
+    ``shift`` and ``tilt`` along x and y (B, 2), ``flip`` along y and x (B, 2) bool, ``gain`` and ``offset`` of the
+    normalised colours (B, 3).
     """
 
     scale: Tensor

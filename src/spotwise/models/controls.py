@@ -47,7 +47,7 @@ class Control(ABC):
 
 @dataclass(frozen=True)
 class TrainMean(Control):
-    """Every spot is the mean of the training spots, so that its PCC is 0."""
+    """Every spot is the mean of the training spots, with a PCC of 0."""
 
     def predict(self, fold: Fold, sample: str, seed: int, ceiling: np.ndarray | None) -> np.ndarray:
         return np.tile(_training_mean(fold).astype(np.float32), (len(fold.rows(TEST, sample=sample)), 1))
@@ -106,7 +106,7 @@ class Coordinates(Control):
         return (mean + terms[fold.rows(TEST, sample=sample)] @ weights).astype(np.float32)
 
     def _terms(self, fold: Fold) -> np.ndarray:
-        """Compute the terms (N, T) of each spot's position, centred per slide so that none distinguishes slides."""
+        """Compute the terms (N, T) of each spot's position, centred per slide."""
         place = np.empty((len(fold.spatial), 2))
         for rows in _slides(fold.sample):
             spatial = fold.spatial[rows]

@@ -71,13 +71,7 @@ class ModelDescription(BaseModel):
         return "encoder without pretrained weights" if self.pretrained is False else ""
 
     def check_panel(self, fold: Fold, path: str | Path) -> None:
-        """Check that a fold has the panel of the model.
-
-        Raises
-        ------
-        InputError
-            For other genes, or another order.
-        """
+        """Check that a fold has the genes of the model in the same order."""
         if tuple(fold.genes) != self.genes:
             unknown = [gene for gene in fold.genes if gene not in self.genes]
             found = f"{len(fold.genes)} genes, {unknown[0]} among them" if unknown else "other genes, or another order"

@@ -181,10 +181,7 @@ class ExemplarUpdate(nn.Module):
 
 
 class AttentivePool(nn.Module):
-    """Class-specific residual attention (Zhu and Wu, ICCV 2021).
-
-    The mean score plus the mean weighted by the scores.
-    """
+    """Class-specific residual attention (Zhu and Wu, ICCV 2021)."""
 
     def __init__(self, dim: int):
         super().__init__()

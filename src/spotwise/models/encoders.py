@@ -21,7 +21,7 @@ from spotwise.models.pretrained_weights import (
 
 
 def timm_config(name: str) -> timm.models.PretrainedCfg | None:
-    """Return timm's description of a model such as ``resnet50.tv_in1k``, ``None`` without such a model or tag."""
+    """Return timm's description of a model, ``None`` for an unknown name or tag."""
     try:
         return timm.get_pretrained_cfg(name, allow_unregistered=False)
     except RuntimeError:

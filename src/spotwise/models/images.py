@@ -32,7 +32,7 @@ def resize(images: np.ndarray, px: int) -> np.ndarray:
 def normalise(
     images: torch.Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
 ) -> torch.Tensor:
-    """Convert (B, H, W, 3) uint8 to (B, 3, H, W) float32, standardised by mean and std of RGB in [0, 1]."""
+    """Standardise (B, H, W, 3) uint8 by ``mean`` and ``std`` of RGB in [0, 1] to (B, 3, H, W) float32."""
     scaled = images.to(torch.float32).div_(255).flatten(2)
     # along whole rows of pixels, as a CPU is several times slower in runs of three
     centre, spread = (torch.tensor(value, device=images.device).repeat(images.shape[2]) for value in (mean, std))

@@ -37,7 +37,7 @@ class KNNImage:
         return weights, {"k": self.options.k, "k_used": self._k_used(weights)}
 
     def predict(self, weights: dict[str, np.ndarray], features: np.ndarray, expression: np.ndarray) -> np.ndarray:
-        """Predict expression (n, G) float32 from features (n, D) and the expression (N, G) of the training spots."""
+        """Predict expression (n, G) float32 from features (n, D) and training expression (N, G)."""
         matches = nearest(_standard_unit_rows(weights, features), weights["bank"], self._k_used(weights))
         return average(expression, matches)
 

@@ -101,13 +101,9 @@ class MicNet(Method):
     def validate(self, batches: Iterable[Batch], n_spots: int, mask_generator: torch.Generator) -> dict[str, float]:
         """Compute how similarly both modalities order the validation spots.
 
-        Validation spots have no row in the banks, and no labels are used.
-
-        Returns
-        -------
-        dict
-            ``spearman``, the mean of :func:`paired_spearman`; ``total``, 1 - spearman; ``constant``, the number of
-            dimensions that are constant in either modality and left out. NaN where all are.
+        Validation spots have no row in the banks, and no labels are used. ``spearman`` is the mean of
+        :func:`paired_spearman`, ``total`` is 1 - spearman, both NaN where every dimension is constant. ``constant``
+        counts the dimensions that are constant in either modality and left out.
         """
         pairs = [(self.embed_images(batch.images), self.embed_expression(batch.expression)) for batch in batches]
         image, gene = (functional.normalize(torch.cat(half).float(), dim=1) for half in zip(*pairs, strict=True))

@@ -68,7 +68,7 @@ class NH2ST(Method):
         return self.image_hypergraph(maps, mixing), self.gene_hypergraph(genes, mixing)
 
     def loss(self, batch: Batch, mask_generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Compute the mean squared error plus both contrastive losses, which are monitored without their weights."""
+        """Compute the mean squared error plus both contrastive losses, monitored without their weights."""
         image = self.encode_images(batch.images)
         mse = functional.mse_loss(at_least_float32(self.decoder(image)), batch.expression)
         patch = self._contrast(image, self.gene_encoder(batch.expression))
@@ -100,10 +100,10 @@ def _map_size(trunk: nn.Module, image_size: int) -> int:
 
 
 def pair_contrast(image: Tensor, gene: Tensor, temperature: float, negative_weight: float) -> Tensor:
-    """Compute the cross-entropy of each spot's image against the genes of its batch, from codes (B, D).
+    """Compute the cross-entropy of each image against the genes of its batch.
 
-    The logits are cosines over ``temperature``, those of other spots times ``negative_weight``. One direction only, in
-    float32 under autocast, too.
+    Codes are (B, D). The logits are cosines over ``temperature``, those of other spots times ``negative_weight``. One
+    direction only, in float32 under autocast, too.
     """
     with torch.autocast(image.device.type, enabled=False):
         image, gene = (functional.normalize(at_least_float32(code), dim=-1) for code in (image, gene))
@@ -115,9 +115,10 @@ def pair_contrast(image: Tensor, gene: Tensor, temperature: float, negative_weig
 
 @torch.no_grad()
 def incidence(nodes: Tensor, nearest: int) -> Tensor:
-    """Compute the incidence (B, n, n) of nodes (B, n, P) with hyperedges, zeros and ones, nodes by hyperedges.
+    """Compute the incidence of nodes (B, n, P) with n hyperedges.
 
-    Each node has a hyperedge with itself and the ``nearest`` nodes most similar to it by cosine.
+    It is float (B, n, n), zeros and ones, nodes by hyperedges. Each node has a hyperedge with itself and the
+    ``nearest`` nodes most similar to it by cosine.
     """
     n = nodes.shape[1]
     with torch.autocast(nodes.device.type, enabled=False):
@@ -161,7 +162,7 @@ class HypergraphEncoder(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Residual attention of tokens x to tokens y, both under one layer norm, with dropout of what is added to x."""
+    """Residual attention of tokens x to tokens y, both under one layer norm."""
 
     def __init__(self, dim: int, heads: int, dropout: float):
         super().__init__()

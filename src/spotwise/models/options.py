@@ -24,7 +24,7 @@ class Options(Settings):
 
     @property
     def context(self) -> Context:
-        """What a trained method needs of its spots: by default images of ``image_size`` pixels."""
+        """What a trained method needs of its spots, by default images of ``image_size`` pixels."""
         return Context(image_px=getattr(self, "image_size", None))
 
 

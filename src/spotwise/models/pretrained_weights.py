@@ -29,16 +29,14 @@ def pretrained_or_random(
 
     Parameters
     ----------
-    name
-        Name in messages.
+    name, page
+        Name, and path on the hub that offers the published weights, for messages; ``""`` for timm's own.
     pretrained
         ``no``; ``required``; or ``if_available``: random weights, with a warning, where none are available.
     create
         Creates the encoder, with published weights if called with ``pretrained=True``.
     checkpoint
         A local file to take the weights from instead, ``""`` for none. Not read where ``pretrained`` is ``no``.
-    page
-        Path on the hub that offers the published weights, for messages; ``""`` for timm's own.
 
     Returns
     -------
@@ -91,12 +89,8 @@ def from_hub(
 def load_checkpoint(module: nn.Module, path: str | Path, name: str) -> None:
     """Load a file of weights in the published layout, without the classifier of a timm model.
 
-    Parameters
-    ----------
-    module
-        The encoder ``name``. Its ``from_published``, where it has one, selects its entries and renames them.
-    path
-        ``.safetensors``, or torch's with nothing but tensors, at the top level or under ``state_dict`` or ``model``.
+    ``path`` is a ``.safetensors`` file, or torch's with nothing but tensors, at the top level or under ``state_dict``
+    or ``model``. The encoder's attribute ``from_published``, if any, selects its entries and renames them.
 
     Raises
     ------

@@ -65,7 +65,7 @@ class Ridge:
         return {"weights": weights.astype(np.float32), "bias": bias.astype(np.float32)}, report
 
     def predict(self, weights: dict[str, np.ndarray], features: np.ndarray, expression: np.ndarray) -> np.ndarray:
-        """Predict expression (n, G) float32 from features (n, D), whatever the expression of the training spots."""
+        """Predict expression (n, G) float32 from features (n, D) alone."""
         return (features @ weights["weights"] + weights["bias"]).astype(np.float32)
 
     def _choose(self, features: np.ndarray, expression: np.ndarray, groups: np.ndarray) -> dict[str, object]:

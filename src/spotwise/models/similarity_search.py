@@ -14,7 +14,7 @@ QUERIES_AT_ONCE = 2500  # per matrix product; BLAS is slower with fewer
 
 
 def unit_rows(embedding: np.ndarray) -> np.ndarray:
-    """Scale the rows of (N, D) to length 1, float32; a zero row stays zero."""
+    """Scale the rows of (N, D) to length 1, float32, but leave zero rows."""
     length = np.linalg.norm(embedding, axis=1, keepdims=True)
     return np.divide(embedding, length, out=np.zeros_like(embedding, dtype=np.float32), where=length > 0)
 
@@ -130,10 +130,7 @@ def _parts(n: int, at_most: int, multiple: int = 1) -> list[slice]:
 
 
 def top_columns(similarity: np.ndarray, k: int) -> np.ndarray:
-    """Return the columns (N, k) of the ``k`` largest values of each row, ascending.
-
-    Ties go to the lower column.
-    """
+    """Return the columns (N, k) of each row's largest values, ascending, ties to the lower."""
     threshold = np.partition(similarity, -k, axis=1)[:, -k, None]
     chosen = similarity >= threshold
     tied = np.flatnonzero(np.count_nonzero(chosen, axis=1) > k)

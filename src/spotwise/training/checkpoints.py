@@ -59,7 +59,7 @@ def hash_file(path: object) -> str:
 
 @contextmanager
 def locked(root: str | Path) -> Iterator[None]:
-    """Lock the state of one training, whatever its parameters, as two processes would write the same weights.
+    """Lock the state of one training, whatever its parameters.
 
     Raises
     ------

@@ -43,9 +43,8 @@ class Spots:
     device
         Device of the batches.
     memory
-        Where to store the patches: ``device``; ``host``, the machine's memory; ``map``, a mapped file, which occupies
-        no memory that others need; or ``auto``, the first of these of whose free bytes they take less than half.
-        Batches do not depend on it.
+        ``device``, ``host`` (the machine's memory) or ``map`` (a mapped file, which takes no memory that others need);
+        ``auto`` is the first of them that patches fill less than half of. Batches do not depend on it.
     context
         What the method requests beside images and expression.
     observed
@@ -53,8 +52,7 @@ class Spots:
     exemplar_rows
         (M,) rows of ``fold`` of the possible exemplars, all of them training spots.
     scratch
-        Folder of the mapped file, which is unlinked and vanishes with the process; by default the system's temporary
-        folder.
+        Folder of the mapped file, which vanishes with the process; by default the system's temporary folder.
     """
 
     def __init__(
@@ -179,7 +177,7 @@ class _ExemplarBank:
 
 
 def _patch_shape(fold: Fold, rows: np.ndarray, patches: Mapping[str, Path], px: int | None) -> tuple[int, int, int]:
-    """Return the shape (H, W, 3) of the patches of ``rows``, the same on all slides, with the side ``px`` if given."""
+    """Return the shape (H, W, 3) of the patches of all slides, with the side ``px`` if given."""
     shape: tuple[int, int, int] | None = None
     for sample in dict.fromkeys(fold.sample[rows]):
         with h5py.File(patches[sample]) as file:

@@ -78,8 +78,7 @@ def train(
     Raises
     ------
     SetupError
-        There is no GPU where one is required, another process trains the same, or slides were embedded with and
-        without pretrained weights.
+        No required GPU, another process trains the same, or slides embedded with and without pretrained weights.
     CollapseError
         The loss is not finite, a contrastive loss stays at ln(batch), or all embeddings become equal.
     """
@@ -197,8 +196,6 @@ class Run:
         self.attempt = 1
         self.stopping = False
 
-    # --- training ------------------------------------------------------------------------------------------------
-
     def fit(self, training: Spots, validation: Spots, state: State) -> None:
         """Train until the last epoch, saving each epoch, every few minutes, and on SIGTERM."""
         before = signal.signal(signal.SIGTERM, self._stop)
@@ -265,8 +262,6 @@ class Run:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             found = self.model.validate(batches, len(spots), masks)
         return {f"val_{name}": value for name, value in found.items()}
-
-    # --- interruption --------------------------------------------------------------------------------------------
 
     def save(self, state: State) -> None:
         """Save everything that :meth:`resume` needs."""

@@ -68,9 +68,10 @@ def random_windows(spatial: np.ndarray, sample: np.ndarray, size: int, rng: np.r
 
 
 def tiles(spatial: np.ndarray, sample: np.ndarray, size: int) -> list[np.ndarray]:
-    """Divide slides into windows that hold every spot once, as lists of rows like :func:`random_windows`.
+    """Divide slides into windows that hold every spot once.
 
-    Slides are halved across the longer side until windows have ``size`` spots or fewer.
+    They are rows like those of :func:`random_windows`. Slides are halved across the longer side until windows have
+    ``size`` spots or fewer.
     """
     return [tile for slide in dict.fromkeys(sample) for tile in _halved(spatial, np.flatnonzero(sample == slide), size)]
 
@@ -89,10 +90,8 @@ def exemplars(
 
     Parameters
     ----------
-    queries, query_sample
-        (Q, F) features and (Q,) slides.
-    candidates, candidate_sample
-        (M, F) features and (M,) slides.
+    queries, query_sample, candidates, candidate_sample
+        (Q, F) and (M, F) features, (Q,) and (M,) slides.
     k
         Number of exemplars.
     same
@@ -146,7 +145,7 @@ def _halved(spatial: np.ndarray, rows: np.ndarray, size: int) -> list[np.ndarray
 
 
 def _smallest(values: np.ndarray, k: int) -> np.ndarray:
-    """Return the columns (B, k) of the smallest values of each row, smallest first; ties keep their order."""
+    """Return the columns (B, k) of each row's smallest values, smallest first, ties in order."""
     limits = np.partition(values, k - 1, axis=1)[:, k - 1]  # faster than sorting whole rows
     found = np.empty((len(values), k), dtype=np.int64)
     for row, (of_row, limit) in enumerate(zip(values, limits, strict=True)):
