@@ -98,11 +98,11 @@ class Method(nn.Module):
         return means
 
     def embed_images(self, images: Tensor) -> Tensor:
-        """Embed images (B, 3, H, W) as (B, D)."""
+        """Embed images (B, 3, H, W) as (B, D), not normalised."""
         raise NotImplementedError
 
     def embed_expression(self, expression: Tensor) -> Tensor:
-        """Embed expression (B, G) as (B, D)."""
+        """Embed expression (B, G) as (B, D), not normalised."""
         raise NotImplementedError
 
     def predict(self, batch: Batch) -> Tensor:

@@ -25,11 +25,9 @@ class BLEEP(Method):
         self.gene_projection = ProjectionHead(n_genes, options.embedding_dim, options.projection_dropout)
 
     def embed_images(self, images: Tensor) -> Tensor:
-        """Embed images (B, 3, H, W) as (B, D), not normalised."""
         return self.image_projection(self.image_encoder(images))
 
     def embed_expression(self, expression: Tensor) -> Tensor:
-        """Embed expression (B, G) as (B, D), not normalised."""
         return self.gene_projection(expression)
 
     def loss(self, batch: Batch, mask_generator: torch.Generator | None = None) -> dict[str, Tensor]:

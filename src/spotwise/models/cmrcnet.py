@@ -71,11 +71,9 @@ class CMRCNet(Method):
         return [self.image_latent, self.gene_tokens, self.first_attention, self.fusion]
 
     def embed_images(self, images: Tensor) -> Tensor:
-        """Embed images (B, 3, H, W) as (B, D), not normalised."""
         return self._embed_tokens(self.image_encoder(images))
 
     def embed_expression(self, expression: Tensor) -> Tensor:
-        """Embed expression (B, G) as (B, D), not normalised."""
         return self.gene_projection(expression)
 
     def forward(self, batch: Batch, mask_generator: torch.Generator | None = None) -> Outputs:

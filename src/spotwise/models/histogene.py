@@ -49,15 +49,11 @@ class HisToGene(Method):
         """Create a freshly initialised network, with a position for each row and column of the arrays."""
         return cls(sizes.genes, sizes.positions, options)
 
-    def forward(self, images: Tensor, position: Tensor) -> Tensor:
-        """Predict expression (B, G) from images (B, 3, H, W) and positions (B, 2) of one window of B spots."""
-        row, column = position.unbind(1)
-        spots = self.patch_embedding(images.flatten(1)) + self.row_embedding(row) + self.column_embedding(column)
-        return self.head(self.transformer(self.dropout(spots)[None])[0])  # the window is one sequence
-
     def predict(self, batch: Batch) -> Tensor:
-        """Predict the expression (B, G) of a window of B spots."""
-        return self(batch.images, batch.position)
+        """Predict the expression (B, G) of a window of B spots from their images and positions."""
+        row, column = batch.position.unbind(1)
+        spots = self.patch_embedding(batch.images.flatten(1)) + self.row_embedding(row) + self.column_embedding(column)
+        return self.head(self.transformer(self.dropout(spots)[None])[0])  # the window is one sequence
 
     def loss(self, batch: Batch, mask_generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Compute the mean squared error over the window."""

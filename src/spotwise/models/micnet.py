@@ -54,11 +54,9 @@ class MicNet(Method):
         return cls(sizes.genes, options, sizes.training)
 
     def embed_images(self, images: Tensor) -> Tensor:
-        """Embed images (B, 3, H, W) as (B, D), not normalised."""
         return self.image_encoder(images)
 
     def embed_expression(self, expression: Tensor) -> Tensor:
-        """Embed expression (B, G) as (B, D), not normalised."""
         return self.gene_encoder(expression)
 
     def loss(self, batch: Batch, mask_generator: torch.Generator | None = None) -> dict[str, Tensor]:
