@@ -30,7 +30,7 @@ QUICK = {
     "an id that climbs out": (
         goodsample.content("samples.tsv", SHEET.replace("S1", "../x")),
         FOLD,
-        "samples.tsv: row 1 (../x): sample: found '../x', expected an id of letters, digits, '-' and '_'",
+        "samples.tsv: row 1 (../x): sample: found '../x', expected a name of letters, digits, '-' and '_'",
     ),
     "a key twice": (
         lambda: Path("config.yaml").write_text(Path("config.yaml").read_text() + "run: s\n"),
@@ -41,8 +41,8 @@ QUICK = {
         goodsample.counts(off_the_slide),
         PREPARED,
         "Error: data/st/S1.h5ad: obsm[\"spatial\"]: found 1 of 12 spots off the slide, first '001x000' at "
-        "(5000, 5000), expected x below 1000 and y below 800, none negative; expression.outside: drop goes on without "
-        "such spots",
+        "(5000, 5000), expected x below 1000 and y below 800, none negative; expression.outside: drop would drop these "
+        "spots",
     ),
 }
 SLOW = {
