@@ -28,8 +28,8 @@ wildcard_constraints:
     protocol=one_of(PROTOCOLS),
     method=one_of([*config["methods"], CONTROLS]),
     encoder=one_of(config["encoders"]),
-    fold=r"\d+",
-    seed=r"\d+",
+    fold=one_of(sorted({fold.fold for folds in plan.folds.values() for fold in folds})),
+    seed=one_of(config["seeds"]),
     scope=one_of([*plan.samples, COHORT]),
 
 

@@ -84,7 +84,7 @@ rule predict_controls:
     params:
         samples=plan.ceiling_samples,
         seeds={name: plan.seeds_of(name) for name in config["controls"]},
-        code=plan.code("predict_controls"),
+        code=plan.code("predict_controls", "spotwise.models.controls"),
     message:
         "Predict all test slides of {wildcards.cohort} by the controls, {wildcards.protocol} protocol"
     script:

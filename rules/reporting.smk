@@ -121,9 +121,9 @@ rule costs:
         mem_mb=times_attempt(2000),
     params:
         models=list(plan.models.values()),
-        # No input: the times that Snakemake noted, which a run of an older workflow may lack
-        benchmarks=[f"{plan.results}/benchmarks/{model}.tsv" for model in plan.timed_models],
-        embeddings=plan.embedding_benchmarks,
+        # Below <results>/benchmarks; no input, as a run of an older workflow may lack them
+        benchmarks=plan.timed_models,
+        embeddings=plan.timed_embeddings,
         methods=list(config["methods"]),
         code=plan.code("costs"),
     message:
@@ -218,7 +218,7 @@ rule draw_slide:
     resources:
         mem_mb=times_attempt(8000),
     params:
-        predictions=plan.drawn_predictions,
+        files=plan.drawn_predictions,  # in these folders, one each
         drawn=plan.drawn_predictors,
         predictors=plan.predictor_kinds,
         genes=plan.drawn_genes,

@@ -1,5 +1,7 @@
 """Draw the genes, gene-gene correlations and expression maps of one test slide."""
 
+from pathlib import Path
+
 import pandas as pd
 
 from spotwise.evaluation.averages import AVERAGED_COLUMNS
@@ -18,8 +20,9 @@ with job(snakemake.log[0]):
     looks = style.predictor_looks(params.predictors, params.drawn)
     style.save(draw_profiles(scores, looks), output.profiles_pdf, output.profiles_png)
     style.save(draw_gene_bars(scores, looks, params.top), output.genes_pdf, output.genes_png)
-    predictions = dict(zip(params.drawn, params.predictions, strict=True))
+    paths = [Path(folder) / name for folder, name in zip(files.predictions, params.files, strict=True)]
+    predictions = dict(zip(params.drawn, paths, strict=True))
     style.save(draw_gene_correlation(predictions, params.top), output.correlation_pdf, output.correlation_png)
-    genes = choose_genes(params.predictions[0], params.genes, 4)
+    genes = choose_genes(paths[0], params.genes, 4)
     figure = draw_expression_maps(predictions, genes, files.qc, files.thumbnail, files.metadata)
     style.save(figure, output.maps_pdf, output.maps_png)

@@ -31,8 +31,8 @@ def sweep():
 
 with job(snakemake.log[0]):
     scores, slides = [], []
-    for path in snakemake.params.files:
-        prediction = read_prediction(path)
+    for name in snakemake.params.files:
+        prediction = read_prediction(Path(snakemake.input.predictions) / name)
         scores.append(score_prediction(prediction))
         slides.append(slide_scores(prediction, scores[-1], snakemake.params.top))
     write_scores(pd.concat(scores, ignore_index=True), snakemake.output.scores)

@@ -97,6 +97,8 @@ def scripts_changed(package, name, code):
         ("package/pages/page.html", "<div>", {"page"}),  # data of a package
         ("package/loop.py", '"""Say more."""\n\n# and why\n' + FILES["package/loop.py"], set()),
         ("package/unused.py", "x = 1\n", set()),
+        ("scripts/draw.py", FILES["scripts/draw.py"] + "style.COLOUR\n", {"draw"}),
+        ("scripts/draw.py", '"""Draw."""\n# why\n' + FILES["scripts/draw.py"], set()),
     ],
 )  # fmt: skip
 def test_a_change_reaches_every_script_that_imports_the_module_and_no_other(package, name, code, expected):

@@ -41,20 +41,19 @@ def test_a_method_has_a_predictor_for_each_k_and_matching(plan):
 def test_every_test_slide_is_predicted_by_every_fold_seed_and_predictor(plan):
     files = plan.predictions(wildcards(cohort="two", protocol="patient", method="CMRCNet"))
     assert len(files) == len(set(files)) == 3 * 2 * 3  # predictors, seeds, slides
-    folder = "results/r/predictions/two/patient/CMRCNet"
-    assert f"{folder}/fold0/seed5/CMRCNet-50-weighted/A2.h5ad" in files
-    assert f"{folder}/fold1/seed4/CMRCNet-1/B1.h5ad" in files
+    assert "fold0/seed5/CMRCNet-50-weighted/A2.h5ad" in files
+    assert "fold1/seed4/CMRCNet-1/B1.h5ad" in files
     controls = plan.predictions(wildcards(cohort="two", protocol="paper", method="controls"))
     assert len(controls) == 3 * (1 + 2 + 2)  # TrainMean involves no chance
-    assert "results/r/predictions/two/paper/controls/fold2/seed4/TrainMean/B1.h5ad" in controls
+    assert "fold2/seed4/TrainMean/B1.h5ad" in controls
 
 
 def test_what_is_deterministic_runs_for_the_first_seed_alone(plan):
     models = list(plan.models)
     assert len(models) == (3 + 2) * (2 + 2 + 1)
     assert [name for name in models if "Ridge" in name and "seed5" in name] == []
-    assert plan.timed_models[0] == "train/two/paper/CMRCNet/fold0/seed4"
-    assert plan.timed_models[-1] == "fit_frozen/two/patient/Ridge/fold1/seed4"
+    assert plan.timed_models[0] == "train/two/paper/CMRCNet/fold0/seed4.tsv"
+    assert plan.timed_models[-1] == "fit_frozen/two/patient/Ridge/fold1/seed4.tsv"
 
 
 def test_frozen_features_are_asked_for_by_methods_that_use_them(plan):
@@ -102,3 +101,16 @@ def test_a_constraint_matches_the_names_and_nothing_else():
 
 def test_a_second_attempt_asks_for_twice_as_much():
     assert [times_attempt(4000)(None, attempt) for attempt in (1, 2, 3)] == [4000, 8000, 12000]
+
+
+def test_the_controls_depend_on_their_module_and_methods_on_theirs(plan, monkeypatch):
+    asked = []
+    monkeypatch.setattr("spotwise.workflow.plan.code_version", lambda *names: asked.append(names))
+    plan.code("predict")(wildcards(method="STNet"))
+    plan.code("predict_controls", "spotwise.models.controls")(wildcards(cohort="two"))
+    plan.code("score")(wildcards(method="controls"))
+    assert asked == [
+        ("predict", "spotwise.models.stnet"),
+        ("predict_controls", "spotwise.models.controls"),
+        ("score",),
+    ]

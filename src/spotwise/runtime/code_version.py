@@ -1,8 +1,8 @@
 """Hash of the code behind a result, from the import closure of the script that computes it.
 
-Snakemake notices edits of a script, not of the modules that the script imports. With this hash as a parameter of its
-rule, a changed line reruns what uses it, while a changed docstring, comment or description of a setting costs
-nothing.
+Snakemake notices edits of a script, even of a comment, but not of the modules that the script imports. With this hash as
+a parameter of its rule, a changed line reruns what uses it, while a changed docstring, comment or description of a
+setting costs nothing. The profiles turn Snakemake's own trigger ``code`` off.
 """
 
 from __future__ import annotations
@@ -32,12 +32,13 @@ class Source(NamedTuple):
 
 @cache
 def code_version(script: str, *modules: str) -> str:
-    """Hash the package modules that a script imports to 16 hexadecimal digits.
+    """Hash a script and the package modules that it imports to 16 hexadecimal digits.
 
     ``modules`` are dotted names of those that the script imports by name at run time, such as that of a method.
     """
-    digest = hashlib.sha256()
-    for module in sorted(import_closure(*_read(SCRIPTS / f"{script}.py").imports, *modules)):
+    source = _read(SCRIPTS / f"{script}.py")
+    digest = hashlib.sha256(source.sha256.encode())
+    for module in sorted(import_closure(*source.imports, *modules)):
         digest.update(f"{module}\n{module_hash(module)}\n".encode())
     return digest.hexdigest()[:16]
 

@@ -119,13 +119,13 @@ class Plan:
         """Predictor -> its method and kind, from which its look in all figures follows."""
         return {name: [predictor.method, predictor.kind] for name, predictor in self.predictors.items()}
 
-    def code(self, script: str) -> Callable[[Wildcards], str]:
-        """Return a parameter that changes with the code behind a script, and behind the wildcards' method."""
+    def code(self, script: str, *modules: str) -> Callable[[Wildcards], str]:
+        """Return a parameter that changes with the code of a script, of ``modules`` and of the wildcards' method."""
 
         def version(w: Wildcards) -> str:
             method = w.get("method") or w.get("space")
-            modules = [f"spotwise.models.{self.registered(method).module}"] if method in self.config["methods"] else []
-            return code_version(script, *modules)
+            own = [f"spotwise.models.{self.registered(method).module}"] if method in self.config["methods"] else []
+            return code_version(script, *modules, *own)
 
         return version
 
@@ -289,16 +289,14 @@ class Plan:
         """Return the slides of a cohort whose noise ceiling a control shows."""
         return self.samples_of[w.cohort] if "NoiseCeiling" in self.config["controls"] else []
 
-    def prediction(self, cohort: str, protocol: str, predictor: str, fold: int, seed: int, sample: str) -> str:
-        """Return the prediction of a slide, inside the folder that the job of its method writes."""
-        method = self.method_of(predictor)
-        folder = f"{self.results}/predictions/{cohort}/{protocol}/{method}/fold{fold}/seed{seed}"
-        return f"{folder}/{predictor}/{sample}.h5ad"
+    def prediction(self, predictor: str, fold: int, seed: int, sample: str) -> str:
+        """Return the prediction of a slide as it lies in the folder that the job of its method writes."""
+        return f"fold{fold}/seed{seed}/{predictor}/{sample}.h5ad"
 
     def predictions(self, w: Wildcards) -> list[str]:
-        """Return all predictions of a method, by predictor, fold, seed and test slide."""
+        """Return all predictions of a method in its folder, by predictor, fold, seed and test slide."""
         return [
-            self.prediction(w.cohort, w.protocol, name, fold.fold, seed, sample)
+            self.prediction(name, fold.fold, seed, sample)
             for name in self.predictors_of(w.method)
             for fold in self.folds[w.cohort, w.protocol]
             for seed in self.seeds_of(self.predictors[name].method)
@@ -306,10 +304,10 @@ class Plan:
         ]
 
     def drawn_predictions(self, w: Wildcards) -> list[str]:
-        """Return the prediction of a slide by each drawn predictor, first seed."""
+        """Return the prediction of a slide by each drawn predictor, first seed, in the folder of its method."""
         fold = self.tested_in[w.cohort, w.protocol, w.sample]
         first = {name: self.seeds_of(self.predictors[name].method)[0] for name in self.drawn_predictors}
-        return [self.prediction(w.cohort, w.protocol, name, fold, seed, w.sample) for name, seed in first.items()]
+        return [self.prediction(name, fold, seed, w.sample) for name, seed in first.items()]
 
     # --- Tables and figures -------------------------------------------------------------------------------------------
 
@@ -388,13 +386,12 @@ class Plan:
 
     @cached_property
     def timed_models(self) -> list[str]:
-        """Name of the rule and the model for each of `models`, where Snakemake notes its time."""
+        """Where Snakemake notes the time of each of `models`, below ``benchmarks/``."""
         frozen = self.methods_of_kind("frozen")
-        return [f"{'fit_frozen' if method in frozen else 'train'}/{model}" for model, method in self.models.items()]
+        return [f"{'fit_frozen' if method in frozen else 'train'}/{model}.tsv" for model, method in self.models.items()]
 
     @cached_property
-    def embedding_benchmarks(self) -> dict[str, list[str]]:
-        """Encoder -> where Snakemake notes the time of embedding each sample."""
+    def timed_embeddings(self) -> dict[str, list[str]]:
+        """Encoder -> where Snakemake notes the time of embedding each sample, below ``benchmarks/``."""
         used = dict.fromkeys(entry["encoder"] for entry in self.config["methods"].values() if "encoder" in entry)
-        folder = f"{self.results}/benchmarks/embed_patches"
-        return {encoder: [f"{folder}/{encoder}/{sample}.tsv" for sample in self.samples] for encoder in used}
+        return {encoder: [f"embed_patches/{encoder}/{sample}.tsv" for sample in self.samples] for encoder in used}
