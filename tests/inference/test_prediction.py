@@ -104,6 +104,12 @@ def test_a_fold_of_another_panel_is_refused_before_any_prediction(fold, retrieva
         predict(retrieval[1], fold, tmp_path / "run", patch_files, training=other)
 
 
+def test_a_model_of_another_fold_is_refused_before_any_prediction(fold, retrieval, patch_files, tmp_path):
+    with pytest.raises(InputError, match=r"model\.json: fold: found 0, expected 1; train the model again: delete "):
+        predict(retrieval[1], replace(fold, fold=1), tmp_path / "run", patch_files)
+    assert not (tmp_path / "run/predicted").exists()
+
+
 # --- regression -------------------------------------------------------------------------------------------------------
 
 

@@ -90,6 +90,37 @@ def test_a_folder_without_a_description_is_no_model(tmp_path):
         load_model(tmp_path)
 
 
+def complaint(folder):
+    with pytest.raises(InputError, match=r"weights\.safetensors: file: found ") as refused:
+        load_model(folder)
+    message = str(refused.value)
+    assert message.endswith(f"train the model again: delete {folder}")
+    return message
+
+
+@pytest.mark.usefixtures("no_hub")
+def test_weights_that_are_missing_damaged_or_of_another_network_are_refused(fold, tmp_path):
+    folders = {}
+    for name in ("CMRCNet", "STNet"):
+        network = build(name, Sizes.of(fold), NETWORKS[name])
+        folders[name] = savedmodel.save(tmp_path / name, name, NETWORKS[name], network, fold)
+    weights, whole = folders["CMRCNet"] / "weights.safetensors", (folders["STNet"] / "weights.safetensors").read_bytes()
+    weights.write_bytes(whole)
+    assert "found weights of another method or panel" in complaint(weights.parent)
+    weights.write_bytes(whole[:1000])
+    assert "found a damaged file" in complaint(weights.parent)
+    weights.unlink()
+    assert "found none" in complaint(weights.parent)
+
+
+def test_arrays_of_another_frozen_method_are_refused(fold, embedded, tmp_path):
+    write_fold(tmp_path / "fold.h5", fold)
+    for name in ("Ridge", "KNNImage"):
+        fit(tmp_path / "fold.h5", {slide: embedded[slide] for slide in "AB"}, name, {}, 1, tmp_path / name)
+    (tmp_path / "KNNImage/weights.safetensors").rename(tmp_path / "Ridge/weights.safetensors")
+    assert "found the arrays bank, mean, scale" in complaint(tmp_path / "Ridge")
+
+
 def test_the_package_offers_it_without_importing_torch():
     assert spotwise.load_model is load_model
     code = "import sys, spotwise; print(sorted({'torch', 'numpy', 'pydantic'} & set(sys.modules)))"

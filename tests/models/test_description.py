@@ -60,3 +60,38 @@ def test_a_description_with_a_key_of_another_version_is_refused(description, tmp
         path.write_text(json.dumps(json.loads(description.model_dump_json()) | change))
         with pytest.raises(InputError, match=rf"model\.json: {key}: found .*train the model again"):
             read_description(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"method": "CMRCNett"}, "method: found 'CMRCNett', expected one of .*did you mean 'CMRCNet'"),
+        ({"method": "TrainMean"}, "method: found 'TrainMean', expected one of"),
+        ({"kind": "regression"}, "kind: found 'regression', expected retrieval, as CMRCNet is"),
+        ({"options": {"gene_token": 4}}, "options.gene_token: found an unknown key, .*did you mean 'gene_tokens'"),
+    ],
+)
+def test_a_description_that_fits_no_method_is_refused(description, tmp_path, change, complaint):
+    content = json.loads(description.model_dump_json()) | change
+    (tmp_path / "model.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=rf"model\.json: {complaint}"):
+        read_description(tmp_path)
+
+
+def test_a_description_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "model.json").write_bytes(b"{\xff}")
+    with pytest.raises(InputError, match=r"model\.json: byte 1: found no UTF-8, .*train the model again: delete "):
+        read_description(tmp_path)
+
+
+def test_the_version_is_noted_and_not_checked(description, tmp_path):
+    write_description(tmp_path, description.model_copy(update={"spotwise": "9.9"}))
+    assert read_description(tmp_path).spotwise == "9.9"
+
+
+@pytest.mark.parametrize("key", ["cohort", "protocol", "fold", "samples"])
+def test_a_model_of_another_fold_is_refused(description, fold, tmp_path, key):
+    description.check_fold(fold, tmp_path)
+    other = {"cohort": "d", "protocol": "paper", "fold": 7, "samples": ("A", "C")}[key]
+    with pytest.raises(InputError, match=rf"model\.json: {key}: found .*train the model again: delete "):
+        description.model_copy(update={key: other}).check_fold(fold, tmp_path)

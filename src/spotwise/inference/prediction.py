@@ -63,13 +63,14 @@ def predict_test_slides(
     Raises
     ------
     InputError
-        There is no model in the folder, or the fold has another panel.
+        There is no model in the folder, or it was trained on another fold or panel.
     SetupError
         The frozen encoder had other weights in training than for a test slide, or there is no GPU.
     """
     description = read_description(model)
     truth, training = read_fold(fold), read_fold(training_fold)
     description.check_panel(training, training_fold)
+    description.check_fold(training, model)
     if description.kind == "frozen":
         predictions = _by_frozen(model, training, embeddings, predictors, threads)
     elif description.kind == "regression":

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from spotwise.data.features import pretrained
 from spotwise.errors import SetupError
-from spotwise.models.description import WEIGHTS, ModelDescription, read_description
-from spotwise.models.registry import load, options, restore
+from spotwise.models.description import WEIGHTS, ModelDescription, read_description, weights_fault
+from spotwise.models.registry import WeightsError, load, options, restore
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +49,7 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> Traine
     Raises
     ------
     InputError
-        The folder holds no trained model, or that of another version.
+        The folder holds no trained model, or its files are damaged or do not belong together.
 
     Examples
     --------
@@ -66,9 +67,21 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> Traine
     >>> regression.method.predict(Batch(images.cuda(), None))  # (B, G)
     """
     folder = Path(folder)
-    description = read_description(folder)
-    if description.kind == "frozen":
-        method = load(description.method)(options(description.method, description.options))
-        return TrainedModel(description, method, load_file(folder / WEIGHTS))
-    network = restore(description.method, description.sizes, description.options, folder / WEIGHTS)
-    return TrainedModel(description, network.to(device))
+    description, path = read_description(folder), folder / WEIGHTS
+    if not path.is_file():
+        raise weights_fault(path, "none")
+    try:
+        if description.kind == "frozen":
+            method = load(description.method)(options(description.method, description.options))
+            weights = load_file(path)
+        else:
+            method = restore(description.method, description.sizes, description.options, path)
+    except SafetensorError:
+        raise weights_fault(path, "a damaged file") from None
+    except WeightsError:
+        raise weights_fault(path, "weights of another method or panel") from None
+    if description.kind != "frozen":
+        return TrainedModel(description, method.to(device))
+    if sorted(weights) != sorted(method.weight_names):
+        raise weights_fault(path, f"the arrays {', '.join(sorted(weights)) or 'none'}")
+    return TrainedModel(description, method, weights)

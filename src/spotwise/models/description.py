@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from spotwise import __version__
 from spotwise.data.folds import Fold
-from spotwise.errors import InputError
-from spotwise.models.registry import REGISTRY, resolved_options
+from spotwise.errors import InputError, one_of
+from spotwise.models.registry import REGISTRY, options, resolved_options
 from spotwise.models.sizes import Sizes
 from spotwise.runtime.files import write_text
 
@@ -42,7 +42,7 @@ class ModelDescription(BaseModel):
     fitted
         What a frozen method reports of its fit.
     spotwise
-        Version of spotwise.
+        Version of spotwise, noted but not checked.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -76,6 +76,17 @@ class ModelDescription(BaseModel):
             unknown = [gene for gene in fold.genes if gene not in self.genes]
             found = f"{len(fold.genes)} genes, {unknown[0]} among them" if unknown else "other genes, or another order"
             raise InputError(path, "genes", found, f"the {len(self.genes)} genes that the model was trained on")
+
+    def check_fold(self, fold: Fold, folder: Path) -> None:
+        """Check that the model in a folder was trained on a fold, so that it has seen no test slide."""
+        path = folder / DESCRIPTION
+        for key in ("cohort", "protocol", "fold"):
+            found, expected = getattr(self, key), getattr(fold, key)
+            if found != expected:
+                raise InputError(path, key, found, f"{expected}; {_again(folder)}")
+        found, expected = sorted(self.samples), sorted(set(fold.sample[fold.bank]))
+        if found != expected:
+            raise InputError(path, "samples", ", ".join(found), f"{', '.join(expected)}; {_again(folder)}")
 
 
 def describe(
@@ -119,14 +130,32 @@ def read_description(folder: str | Path) -> ModelDescription:
     Raises
     ------
     InputError
-        When there is no such file, or another version of spotwise wrote it.
+        There is no such file, or it does not describe a method of the registry.
     """
     path = Path(folder) / DESCRIPTION
     if not path.is_file():
         raise InputError(path, "file", "none", "the folder of a trained model")
     try:
-        return ModelDescription.model_validate_json(path.read_text(encoding="utf-8"), strict=False)
+        found = ModelDescription.model_validate_json(path.read_text(encoding="utf-8"), strict=False)
+    except UnicodeDecodeError as error:
+        raise InputError(path, f"byte {error.start}", "no UTF-8", f"JSON in UTF-8; {_again(folder)}") from None
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "contents"
-        raise InputError(path, key, first["msg"], "a description by this version; train the model again") from None
+        raise InputError(path, key, first["msg"], f"a description by this version; {_again(folder)}") from None
+    known = sorted(name for name, entry in REGISTRY.items() if entry.kind != "control")
+    if found.method not in known:
+        raise InputError(path, "method", repr(found.method), f"{one_of(known, found.method)}; {_again(folder)}")
+    if found.kind != (kind := REGISTRY[found.method].kind):
+        raise InputError(path, "kind", repr(found.kind), f"{kind}, as {found.method} is; {_again(folder)}")
+    options(found.method, found.options, path, "options")
+    return found
+
+
+def weights_fault(path: Path, found: str) -> InputError:
+    """Build the error of a weights file that does not belong to the description beside it."""
+    return InputError(path, "file", found, f"weights of the model in {DESCRIPTION}; {_again(path.parent)}")
+
+
+def _again(folder: str | Path) -> str:
+    return f"train the model again: delete {folder}"

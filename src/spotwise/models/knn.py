@@ -15,6 +15,8 @@ class KNNImage:
     expression.
     """
 
+    weight_names = ("bank", "mean", "scale")
+
     def __init__(self, options: KNNImageOptions):
         self.options = options
 

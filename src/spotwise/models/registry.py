@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from spotwise.models.sizes import Sizes
 
 
+class WeightsError(ValueError):
+    """Weights whose names or shapes are not those of a network."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """Where a method is and of which kind.
@@ -134,9 +138,18 @@ def without_pretraining(name: str, given: Mapping[str, object]) -> dict[str, obj
 
 
 def restore(name: str, sizes: Sizes, given: Mapping[str, object], weights: Path) -> Method:
-    """Return a trained method with the ``weights.safetensors`` of its training, in evaluation mode."""
+    """Return a trained method with the ``weights.safetensors`` of its training, in evaluation mode.
+
+    Raises
+    ------
+    WeightsError
+        The weights are those of another network.
+    """
     from safetensors.torch import load_model
 
     model = build(name, sizes, without_pretraining(name, given))
-    load_model(model, weights)
+    try:
+        load_model(model, weights)
+    except RuntimeError as error:
+        raise WeightsError(str(error)) from None
     return model.eval()

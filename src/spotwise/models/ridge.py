@@ -25,6 +25,8 @@ class Ridge:
     error but not its correlation. The components are exact; the benchmark's may be approximated.
     """
 
+    weight_names = ("weights", "bias")
+
     def __init__(self, options: RidgeOptions):
         self.options = options
 
