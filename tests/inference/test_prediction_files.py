@@ -107,3 +107,21 @@ def test_predictions_of_one_slide_are_put_in_one_order(tmp_path):
     first[:4].write_h5ad(tmp_path / "fewer.h5ad")
     with pytest.raises(InputError, match="found 4 spots, expected the 5 spots"):
         read_slide({"one": tmp_path / "first.h5ad", "fewer": tmp_path / "fewer.h5ad"})
+
+
+def test_missing_and_damaged_predictions_are_refused(tmp_path):
+    path = tmp_path / "BLEEP/fold0/seed1/BLEEP-50/S1.h5ad"
+    path.parent.mkdir(parents=True)
+    prediction(np.ones((3, 2)), np.ones((3, 2))).write_h5ad(path)
+    whole = path.read_bytes()
+    for content, found in ((whole[:3000], "a damaged file"), (b"", "a damaged file"), (None, "none")):
+        path.unlink() if content is None else path.write_bytes(content)
+        with pytest.raises(InputError) as refused:
+            read_prediction(path)
+        remedy = f"delete {tmp_path / 'BLEEP'} and run again"
+        assert str(refused.value) == f"{path}: file: found {found}, expected a prediction: {remedy}"
+
+
+def test_the_remedy_for_a_file_outside_a_run_deletes_no_folder(tmp_path):
+    with pytest.raises(InputError, match=rf"delete {tmp_path}/S1\.h5ad and run again"):
+        read_prediction(tmp_path / "S1.h5ad")

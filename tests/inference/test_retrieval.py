@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from spotwise.errors import InputError
 from spotwise.inference.retrieval import Embeddings, distance_weights, read_embeddings, retrieve, write_embeddings
 from spotwise.models import similarity_search
 from spotwise.models.similarity_search import nearest
@@ -100,3 +101,16 @@ def test_embeddings_are_stored_at_length_1(tmp_path):
     np.testing.assert_allclose(read.unit, [[0.6, 0.8], [0, 1]], rtol=1e-6)
     np.testing.assert_allclose(read.length, [5, 2], rtol=1e-6)
     assert read.row.tolist() == [7, 9]
+
+
+def test_missing_and_damaged_embeddings_are_refused(tmp_path):
+    path = tmp_path / "BLEEP/fold0/seed1/bank.safetensors"
+    path.parent.mkdir(parents=True)
+    write_embeddings(path, Embeddings.of(np.eye(4, dtype=np.float32), np.arange(4)))
+    whole = path.read_bytes()
+    for content, found in ((whole[:50], "a damaged file"), (b"", "a damaged file"), (None, "none")):
+        path.unlink() if content is None else path.write_bytes(content)
+        with pytest.raises(InputError) as refused:
+            read_embeddings(path)
+        remedy = f"delete {tmp_path / 'BLEEP'} and run again"
+        assert str(refused.value) == f"{path}: file: found {found}, expected embeddings: {remedy}"

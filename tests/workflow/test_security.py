@@ -233,14 +233,11 @@ def test_a_training_state_with_code_is_not_taken_up(tmp_path, trap):
 
 
 def test_embeddings_and_weights_that_are_pickles_are_not_opened(tmp_path, trap):
-    from safetensors import SafetensorError
-
     from spotwise.inference.retrieval import read_embeddings
 
     path = tmp_path / "bank.safetensors"
     path.write_bytes(pickle.dumps(Bait(trap)))
-    with pytest.raises(SafetensorError):
-        read_embeddings(path)
+    assert "bank.safetensors: file: found a damaged file, expected embeddings" in error_of(read_embeddings, path)
 
 
 @pytest.mark.parametrize("tag", ["object/apply:os.mkdir", "object/new:os.mkdir", "name:os.mkdir", "module:os", "tuple"])

@@ -13,6 +13,7 @@ import pandas as pd
 from spotwise.constants import OBSERVED, PROVENANCE, RUN_FIELDS, SPATIAL, TEST
 from spotwise.data.folds import Fold
 from spotwise.errors import InputError
+from spotwise.inference.damaged_files import unreadable
 from spotwise.runtime.hdf5 import write_anndata
 
 # var of a prediction; the reference statistics rank the genes and come from the slides that the protocol allows
@@ -69,9 +70,12 @@ def read_prediction(path: str | os.PathLike) -> anndata.AnnData:
     Raises
     ------
     InputError
-        A part is missing, or values that must be finite are not.
+        The file is missing or damaged, a part is missing, or values that must be finite are not.
     """
-    prediction = anndata.read_h5ad(path)
+    try:
+        prediction = anndata.read_h5ad(path)
+    except (OSError, KeyError, TypeError, ValueError, AttributeError):
+        raise unreadable(path, "a prediction") from None
     check_prediction(prediction, path)
     return prediction
 

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from spotwise.inference.damaged_files import unreadable
 from spotwise.models.similarity_search import average, nearest, unit_rows
 from spotwise.runtime.files import atomic
 
@@ -50,9 +52,18 @@ def write_embeddings(path: str | Path, embeddings: Embeddings) -> None:
 
 
 def read_embeddings(path: str | Path) -> Embeddings:
-    """Read what :func:`write_embeddings` wrote."""
-    content = load_file(path)
-    return Embeddings(content["embedding"], content["length"], content["row"])
+    """Read what :func:`write_embeddings` wrote.
+
+    Raises
+    ------
+    InputError
+        The file is missing or damaged.
+    """
+    try:
+        content = load_file(path)
+        return Embeddings(content["embedding"], content["length"], content["row"])
+    except (OSError, KeyError, SafetensorError):
+        raise unreadable(path, "embeddings") from None
 
 
 def distance_weights(queries: Embeddings, bank: Embeddings, matches: np.ndarray) -> np.ndarray:
