@@ -66,11 +66,17 @@ def test_a_missing_checkpoint_is_reported_before_any_job(small, place):
     assert told == f"my.yaml: {place}: found no file nowhere.pth, expected a file with an encoder's weights"
 
 
-@pytest.mark.parametrize("second", ["CMRCNet-50", "TrainMean"])
-def test_two_predictors_of_one_name_are_refused(small, second):
+def test_two_predictors_of_one_name_are_refused(small):
     at(small, "encoders.mine.timm", "resnet18")
-    told = complaint(at(small, f"methods.{second}", {"model": "Ridge", "encoder": "mine"}))
-    assert f"two predictors named {second}" in told
+    told = complaint(at(small, "methods.CMRCNet-50", {"model": "Ridge", "encoder": "mine"}))
+    assert "two predictors named CMRCNet-50" in told
+
+
+@pytest.mark.parametrize("settings", [{}, {"model": "Ridge", "encoder": "mine"}])
+def test_a_method_with_the_name_of_a_control_is_refused(small, settings):
+    at(small, "encoders.mine.timm", "resnet18")
+    told = complaint(at(small, "methods.TrainMean", settings))
+    assert told == "my.yaml: methods.TrainMean: found 'TrainMean', expected another name, as a control has this one"
 
 
 def test_the_reference_of_comparisons_is_a_predictor_of_the_run(small):
@@ -127,6 +133,8 @@ def test_a_clustering_method_predicts_nothing_and_is_trained_on_each_slide_by_de
             ["Image"],
             "methods.MicNet: found a clustering method, expected its name among structure.s",
         ),
+        ("structure.spaces", ["MicNt"], "structure.spaces: found 'MicNt', expected one of CMRCNet, MicNet, "),
+        ("structure.spaces", ["MicNt"], "; did you mean 'MicNet'?"),
         ("structure.slides", ["A1", "C1"], "structure.slides: found 'C1', expected one of A1, A2, B1"),
         ("structure.encoder", "other", "structure.encoder: found 'other', expected a key of encoders: one of mine"),
         ("structure.domains", None, "structure.domains: found null without labels, expected a number of domains, or"),

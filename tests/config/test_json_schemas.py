@@ -1,6 +1,8 @@
 """JSON schemas against the definitions, by an implementation of JSON Schema."""
 
 import copy
+import subprocess
+import sys
 
 import jsonschema
 import pytest
@@ -94,3 +96,11 @@ def test_schemas_refuse_what_the_definitions_refuse(small, path, value):
 def test_the_command_writes_them(tmp_path):
     json_schemas.write(tmp_path)
     assert {path.name: content(path) for path in tmp_path.iterdir()} == SCHEMAS
+
+
+def test_a_file_in_place_of_the_folder_is_refused_in_one_line(tmp_path):
+    (tmp_path / "schemas").write_text("")
+    command = [sys.executable, "-m", "spotwise.config", "schema", "schemas"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "schemas: folder: found a file, expected a folder\n"

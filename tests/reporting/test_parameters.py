@@ -98,8 +98,12 @@ def test_the_command_works_from_any_folder(tmp_path, arguments, row):
 
 def test_the_command_says_in_one_line_what_is_wrong(tmp_path):
     (tmp_path / "broken.yaml").write_text("methods: [\n")
-    for name, expected in (("missing.yaml", "no such file"), ("broken.yaml", "broken.yaml: line")):
-        done = run(name, folder=tmp_path)
+    for arguments, expected in (
+        (["missing.yaml"], "no such file"),
+        (["broken.yaml"], "broken.yaml: line"),
+        (["--genes", "-5"], "command line: --genes: found -5, expected an integer of at least 1"),
+    ):
+        done = run(*arguments, folder=tmp_path)
         assert done.returncode == 1
         assert not done.stdout
         (message,) = done.stderr.splitlines()

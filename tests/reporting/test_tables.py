@@ -281,7 +281,7 @@ def run(*arguments, folder):
     [
         ([], "no file given; name a table such as"),
         (["table1.csv"], "table1.csv: file: found nothing, expected a table that a run has written"),
-        (["table2.csv"], "table2.csv: content: found"),
+        (["table2.csv"], "table2.csv: content: found no column 'cohort', expected the columns of table2"),
         (["notes.txt"], "notes.txt: name: found 'notes', expected one of table1"),
     ],
 )
@@ -298,6 +298,16 @@ def test_the_command_explains_itself(tmp_path):
     done = run("--help", folder=tmp_path)
     assert done.returncode == 0
     assert "Print a table of a run." in done.stdout
+
+
+@pytest.mark.parametrize("column", ["HEG_top2", "k"])
+def test_text_among_numbers_is_refused_with_its_column(scores, tmp_path, column):
+    path = tmp_path / "table1.csv"
+    table = table1(averages.mean_table(scores, top=(2,)), 2).astype({column: object})
+    table.loc[0, column] = "many"
+    table.to_csv(path, index=False)
+    with pytest.raises(InputError, match=rf"table1\.csv: {column}: found 'many', expected numbers"):
+        tables.read_page(path)
 
 
 def test_a_file_of_another_name_is_refused(tmp_path):

@@ -61,6 +61,11 @@ class Outer(Settings):
             {"size": 1, "rate": "2"},
             "rate: found '2', expected a number above 0 or null, written 2.0; YAML takes 2 for text (a rate)",
         ),
+        (
+            {"size": 1, "rate": "null"},
+            "rate: found 'null', expected a number above 0 or null; the command line gives null as text: write it in a "
+            "file (a rate)",
+        ),
         ({"size": 1, "code": "A"}, "code: found 'A', expected lower-case letters (a code)"),
         ({"size": 1, "code": "a\n"}, "code: found 'a\\n', expected lower-case letters (a code)"),
         ({"size": 1, "code": None}, "code: found None, expected lower-case letters (a code)"),

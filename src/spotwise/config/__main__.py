@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from spotwise.config import json_schemas, reference
+from spotwise.errors import InputError
 
 
 def main() -> None:
@@ -16,7 +17,10 @@ def main() -> None:
     subparsers.add_parser("reference", help="print the configuration reference as Markdown")
     given = parser.parse_args()
     if given.command == "schema":
-        json_schemas.write(given.folder)
+        try:
+            json_schemas.write(given.folder)
+        except (FileExistsError, NotADirectoryError):
+            parser.exit(1, f"{InputError(given.folder, 'folder', 'a file', 'a folder')}\n")
     else:
         print(reference.render(), end="")
 

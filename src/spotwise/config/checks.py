@@ -51,6 +51,7 @@ def prepare(config: dict, where: str = "config") -> list[Sample]:
         raise InputError(where, "data.images", "'patches'", "auto or slides: a generated cohort has slides only")
     if data["images"] == "none" and data["source"] != "local":
         raise InputError(where, "data.images", "'none'", f"images, as source {data['source']} has them")
+    _check_spaces(config, where)
     _check_methods(config, where)
     for name in data["generated"]["unlinked"]:
         if name not in (known := sorted({sample.cohort for sample in sheet})):
@@ -93,6 +94,16 @@ def _refuse_markup(value: object, where: str, field: str = "") -> None:
         raise InputError(where, field or "(top level)", repr(value), "text without '<'")
 
 
+def _check_spaces(config: Mapping, where: str) -> None:
+    """Check the names of the spaces, before a method is missed among them."""
+    models = {name: settings.get("model", name) for name, settings in config["methods"].items()}
+    embedding = [name for name, model in models.items() if model not in REGISTRY or REGISTRY[model].kind in EMBEDDING]
+    known = [*embedding, *BASELINE_SPACES]
+    for space in config.get("structure", {}).get("spaces", []):
+        if space not in known:
+            raise InputError(where, "structure.spaces", repr(space), one_of(known, space))
+
+
 def _check_methods(config: Mapping, where: str) -> None:
     if not config["methods"] and "structure" not in config:
         raise InputError(where, "methods", "nothing", "a method, or a section structure")
@@ -102,6 +113,8 @@ def _check_methods(config: Mapping, where: str) -> None:
         field = f"methods.{name}"
         if name == CONTROLS:
             raise InputError(where, field, repr(name), "another name, as this one stands for all controls in paths")
+        if name in REGISTRY and REGISTRY[name].kind == "control":
+            raise InputError(where, field, repr(name), "another name, as a control has this one")
         model = settings.setdefault("model", name)
         if model not in REGISTRY or REGISTRY[model].kind == "control":
             known = sorted(key for key, entry in REGISTRY.items() if entry.kind != "control")
@@ -156,10 +169,7 @@ def _check_structure(config: Mapping, samples: list[str], where: str) -> None:
     for sample in structure.setdefault("slides", list(samples)):
         if sample not in samples:
             raise InputError(where, "structure.slides", repr(sample), one_of(samples, sample))
-    embedding = [name for name, settings in methods.items() if REGISTRY[settings["model"]].kind in EMBEDDING]
     for space in structure["spaces"]:
-        if space not in (known := [*embedding, *BASELINE_SPACES]):
-            raise InputError(where, "structure.spaces", repr(space), one_of(known, space))
         if space in methods and methods[space]["harmony"]:
             expected = "false for a method whose embedding is a space: slides to embed are not corrected"
             raise InputError(where, f"methods.{space}.harmony", "true", expected)

@@ -89,6 +89,8 @@ def main() -> None:
     parser.add_argument("--genes", default=GENES, type=int, help="genes of the panel (default: %(default)s)")
     given = parser.parse_args()
     try:
+        if given.genes < 1:
+            raise InputError("command line", "--genes", given.genes, "an integer of at least 1")
         config = read_config(given.config)
         _find_samples(config)
         prepare(config, str(given.config))

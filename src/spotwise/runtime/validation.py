@@ -181,6 +181,8 @@ def _expected(kind: str, annotation: Any, described: str, value: object) -> str:
     if isinstance(value, str) and "number" in rule:
         with suppress(ValueError):
             rule += f", written {float(value)!r}; YAML takes {value} for text"
+    if value == "null" and "null" in rule:
+        rule += "; the command line gives null as text: write it in a file"
     return f"{rule} ({described})" if described and described != rule else rule
 
 

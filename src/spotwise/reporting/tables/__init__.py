@@ -63,6 +63,16 @@ def read_page(csv: str | os.PathLike) -> Page:
     if not csv.is_file():
         raise InputError(csv, "file", "nothing", "a table that a run has written")
     try:
-        return PAGES[csv.stem](read_table(csv))
-    except (KeyError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        table = read_table(csv)
+    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise InputError(csv, "content", error, f"the columns of {csv.stem}") from None
+    try:
+        return PAGES[csv.stem](table)
+    except (KeyError, AttributeError) as error:
+        missing = error.args[0] if isinstance(error, KeyError) else error.name
+        raise InputError(csv, "content", f"no column {missing!r}", f"the columns of {csv.stem}") from None
+    except (TypeError, ValueError):
+        for column in table.columns.difference(TEXTS):
+            if texts := [value for value in table[column] if isinstance(value, str)]:
+                raise InputError(csv, column, repr(texts[0]), "numbers") from None
+        raise
