@@ -68,6 +68,7 @@ def test_a_description_with_a_key_of_another_version_is_refused(description, tmp
         ({"method": "CMRCNett"}, "method: found 'CMRCNett', expected one of .*did you mean 'CMRCNet'"),
         ({"method": "TrainMean"}, "method: found 'TrainMean', expected one of"),
         ({"kind": "regression"}, "kind: found 'regression', expected retrieval, as CMRCNet is"),
+        ({"genes": ["G00"]}, "genes: found 1 genes, expected 12, as in sizes.genes; train the model again: delete "),
         ({"options": {"gene_token": 4}}, "options.gene_token: found an unknown key, .*did you mean 'gene_tokens'"),
     ],
 )

@@ -74,7 +74,7 @@ def read_prediction(path: str | os.PathLike) -> anndata.AnnData:
     """
     try:
         prediction = anndata.read_h5ad(path)
-    except (OSError, KeyError, TypeError, ValueError, AttributeError):
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError, AttributeError):
         raise unreadable(path, "a prediction") from None
     check_prediction(prediction, path)
     return prediction

@@ -148,6 +148,8 @@ def read_description(folder: str | Path) -> ModelDescription:
         raise InputError(path, "method", repr(found.method), f"{one_of(known, found.method)}; {_again(folder)}")
     if found.kind != (kind := REGISTRY[found.method].kind):
         raise InputError(path, "kind", repr(found.kind), f"{kind}, as {found.method} is; {_again(folder)}")
+    if (genes := len(found.genes)) != found.sizes.genes:
+        raise InputError(path, "genes", f"{genes} genes", f"{found.sizes.genes}, as in sizes.genes; {_again(folder)}")
     options(found.method, found.options, path, "options")
     return found
 
