@@ -1,7 +1,7 @@
 """Hash of the code behind a result, from the import closure of the script that computes it.
 
-Snakemake notices edits of a script, even of a comment, but not of the modules that the script imports. With this hash as
-a parameter of its rule, a changed line reruns what uses it, while a changed docstring, comment or description of a
+Snakemake notices edits of a script, even of a comment, but not of the modules that the script imports. With this hash
+as a parameter of its rule, a changed line reruns what uses it, while a changed docstring, comment or description of a
 setting costs nothing. The profiles turn Snakemake's own trigger ``code`` off.
 """
 
