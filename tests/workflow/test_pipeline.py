@@ -1,6 +1,7 @@
 """Claims about the pipeline as a whole, on generated slides of a few spots."""
 
 import json
+import os
 import re
 import shutil
 import zipfile
@@ -11,7 +12,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from pipeline import Pipeline, copy_workflow, example
+from pipeline import REPOSITORY, Pipeline, copy_workflow, example
 
 from spotwise.data.folds import read_fold
 from spotwise.inference.retrieval import read_embeddings
@@ -148,6 +149,20 @@ def test_a_changed_docstring_or_comment_reruns_nothing(tiny):
     assert (
         rules_with_new_code(tiny, "training/loop", lambda code: '"""Another summary.' + code[3:] + "# end\n") == set()
     )
+
+
+def test_a_comment_in_a_script_reruns_nothing_under_the_default_profile(tiny):
+    script = tiny.repository / "workflow_scripts/train.py"
+    code, times = script.read_text(encoding="utf-8"), script.stat()
+    profile = ["--workflow-profile", str(REPOSITORY / "profiles/default"), "paper"]
+    try:
+        script.write_text(code + "# end\n", encoding="utf-8")
+        assert tiny.planned(*profile) == {}
+        script.write_text(code + "UNUSED = 1\n", encoding="utf-8")
+        assert tiny.planned(*profile)["train"] == FOLDS
+    finally:
+        script.write_text(code, encoding="utf-8")
+        os.utime(script, ns=(times.st_atime_ns, times.st_mtime_ns))  # Snakemake's own trigger goes by it
 
 
 def test_the_audit_finds_what_the_paper_protocol_prescribes_and_no_leak(tiny):
