@@ -214,7 +214,7 @@ class Config(Settings):
     training: TrainingOptions = Field(default_factory=TrainingOptions, description="how methods are trained")
     encoders: dict[Name, Encoder] = Field({}, description="frozen image encoders by name")
     methods: dict[Name, Method] = Field(
-        {}, description="methods by the name that they have in the tables; may be empty if only structure is sought"
+        {}, description="methods by the name that they have in the tables; may be empty if only structure is wanted"
     )
     controls: Unique[str] = Field(
         ["TrainMean", "RandomRetrieval", "LibrarySize", "Coordinates", "NeighbourSlide", "NoiseCeiling", "Oracle"],
