@@ -57,9 +57,12 @@ def _content(path: Path) -> bytes:
     return path.read_bytes()
 
 
+DIRECTORY_STAMP = ".snakemake_timestamp"  # Snakemake's own, in a folder that is the output of a rule
+
+
 def leftovers(folder: Path) -> list[str]:
     """List temporary files and training states that were left behind."""
-    hidden = [path for path in (folder / "results").rglob(".*") if path.is_file()]
+    hidden = [path for path in (folder / "results").rglob(".*") if path.is_file() and path.name != DIRECTORY_STAMP]
     hidden += [path for path in (folder / "data").rglob(".*") if path.is_file()]
     states = [path for path in (folder / "results").glob("*/state/**/*") if path.is_file()]
     return sorted(path.relative_to(folder).as_posix() for path in hidden + states)
