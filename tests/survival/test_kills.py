@@ -22,11 +22,11 @@ pytestmark = [pytest.mark.long, pytest.mark.workflow]
 POINTS = int(os.environ.get("SPOTWISE_KILL_POINTS", "28"))
 SEED = int(os.environ.get("SPOTWISE_KILL_SEED", "0"))
 RESULTS = "results/demo"
-PHASES = {  # rule, and a file that it makes
+PHASES = {  # rule, and a file or folder that it makes
     "data": ("generate_sample", "data/st/DEMO2.h5ad"),
     "patches": ("extract_patches", f"{RESULTS}/samples/DEMO2/patches.h5"),
     "training": ("train", f"{RESULTS}/models/demo/patient/CMRCNet/fold1/seed0/weights.safetensors"),
-    "prediction": ("predict", f"{RESULTS}/predictions/demo/patient/CMRCNet/fold1/seed0/CMRCNet-10/DEMO2.h5ad"),
+    "prediction": ("predict", f"{RESULTS}/predictions/demo/patient/CMRCNet"),
     "tables": ("tables", f"{RESULTS}/tables/table1.csv"),
     "figures": ("draw_slide", f"{RESULTS}/figures/demo/patient/maps_DEMO2.png"),
 }
@@ -59,6 +59,14 @@ def reached(pipeline, run, rule, after):
     return None
 
 
+def remove(path):
+    """Remove an output, a file or a folder."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def strike(run, job, kind):
     """Kill a job, Snakemake or both, and wait for the end of the run."""
     if kind == "SIGKILL to everything":
@@ -86,7 +94,7 @@ def torment(pipeline, undisturbed, strikes):
     survived = collections.Counter()
     for phase, kind, moment in strikes:
         rule, made = PHASES[phase]
-        (pipeline.folder / made).unlink(missing_ok=True)  # so that the rule has something to do, if for the second time
+        remove(pipeline.folder / made)  # so that the rule has something to do, if for the second time
         pipeline.unlock()
         run = pipeline.launch()
         job = reached(pipeline, run, rule, moment * undisturbed.seconds(rule))
