@@ -1,4 +1,4 @@
-# make demo   the whole pipeline on a generated cohort: four to six minutes on two cores, no data, GPU or account needed
+# make demo   the whole pipeline on a generated cohort: five to seven minutes on two cores, no data, GPU or account needed
 # make test   the tests, except those that take minutes
 # make test-long  those: slides without signal on which all must score 0, kills, full disks, determinism, large slides
 # make test-pythons  the demo and the tests on the oldest and newest Python found (PYTHONS="python3.11 python3.13"), tables compared
