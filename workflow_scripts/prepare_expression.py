@@ -8,7 +8,8 @@ from spotwise.constants import SPATIAL, SPECIES
 from spotwise.data import hest
 from spotwise.data.counts import clean_counts
 from spotwise.data.genes import normalise
-from spotwise.data.slides import check_slide_size, scale_warning, um_per_px, write_thumbnail
+from spotwise.data.pixel_size import check_slide_size, scale_warning, um_per_px
+from spotwise.data.slides import write_thumbnail
 from spotwise.runtime.files import atomic, write_json
 from spotwise.runtime.hdf5 import write_anndata
 from spotwise.runtime.job import job

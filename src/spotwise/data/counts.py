@@ -12,6 +12,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from spotwise.constants import DROPPED, SPATIAL, TOTAL_COUNTS
+from spotwise.data.coordinates import ERROR, on_slide, spot_centres
 from spotwise.errors import InputError
 
 # Features that are not genes: Xenium's blanks, negative controls and unused codewords, MERSCOPE's "Blank-1". HEST
@@ -27,8 +28,6 @@ NO_NAME = {"", "nan", "NaN", "NA", "None"}
 KEPT_OBS = ("in_tissue", "array_row", "array_col")
 MAX_LISTED = 50
 LARGEST_COUNT = 2**24  # float32 represents every whole number up to this one
-ERROR, DROP = "error", "drop"  # values of `expression.outside`
-MAX_OUTSIDE_SHARE = 0.1  # of the spots may be dropped; more off the slide mean a wrong scale
 DROPPED_SPOTS_WARNING, CONTROL_COUNTS_WARNING = 0.2, 0.05  # shares above which qc.json warns
 
 
@@ -75,8 +74,8 @@ def clean_counts(
         are missing, identical or off the slide, and if no gene or no spot remains.
     """
     _check_barcodes(adata, source)
-    spatial = _checked_spatial(adata, source)
-    inside = _on_slide(spatial, slide_size, adata.obs_names, outside, source)
+    spatial = spot_centres(adata, source)
+    inside = on_slide(spatial, slide_size, adata.obs_names, outside, source)
     features = _classify_features(adata, source)
     counts = _checked_counts(adata, source)
 
@@ -154,54 +153,6 @@ def _checked_counts(adata: AnnData, source: object) -> sparse.csr_matrix:
         counts = counts.copy()
         counts.sum_duplicates()
     return counts
-
-
-def _checked_spatial(adata: AnnData, source: object) -> np.ndarray:
-    field = f'obsm["{SPATIAL}"]'
-    if SPATIAL not in adata.obsm:
-        raise InputError(source, field, "nothing", "spot centres (x, y) in level-0 pixels")
-    spatial = np.asarray(adata.obsm[SPATIAL])
-    if spatial.ndim != 2 or spatial.shape[1] != 2:
-        raise InputError(source, field, f"shape {spatial.shape}", f"({adata.n_obs}, 2): x and y of every spot")
-    if spatial.dtype.kind not in "iuf":
-        raise InputError(source, field, f"values of type {spatial.dtype}", "numbers")
-    spatial = spatial.astype(np.float64)
-    finite = np.isfinite(spatial).all(axis=1)
-    if not finite.all():
-        row = int(np.flatnonzero(~finite)[0])
-        found = f"{_point(spatial[row])} at spot {adata.obs_names[row]!r}"
-        raise InputError(source, field, found, "finite coordinates")
-    if len(spatial) > 1 and (spatial == spatial[0]).all():
-        found = f"all {len(spatial)} spots at {_point(spatial[0])}"
-        raise InputError(source, field, found, "different coordinates for different spots")
-    return spatial
-
-
-def _on_slide(
-    spatial: np.ndarray, slide_size: tuple[int, int] | None, barcodes: pd.Index, outside: str, source: object
-) -> np.ndarray:
-    """Return which spots lie on the slide (N,), if the others may be dropped."""
-    size = np.array(slide_size or (np.inf, np.inf))
-    inside = ((spatial >= 0) & (spatial < size)).all(axis=1)
-    n_outside = int((~inside).sum())
-    if n_outside == 0 or (outside == DROP and n_outside <= MAX_OUTSIDE_SHARE * len(inside)):
-        return inside
-    row = int(np.flatnonzero(~inside)[0])
-    found = f"{n_outside} of {len(inside)} spots off the slide, first {barcodes[row]!r} at {_point(spatial[row])}"
-    expected = f"x below {size[0]} and y below {size[1]}, none negative" if slide_size else "no negative coordinates"
-    if ((spatial >= 0) & (spatial < size[::-1])).all():
-        expected += "; all spots would fit with x and y swapped"
-    elif not inside.any():
-        expected += "; no spot fits: these may be pixels of another image, or another unit"
-    elif outside == DROP:
-        expected += f"; expression.outside: {DROP} drops at most {MAX_OUTSIDE_SHARE:.0%} of the spots: check the scale"
-    else:
-        expected += f"; expression.outside: {DROP} would drop these spots"
-    raise InputError(source, f'obsm["{SPATIAL}"]', found, expected)
-
-
-def _point(xy: np.ndarray) -> str:
-    return f"({xy[0]:g}, {xy[1]:g})"
 
 
 class _Features(NamedTuple):
