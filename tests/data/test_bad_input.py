@@ -185,13 +185,21 @@ COUNTS = {
     ),
     "zero bytes": (
         content(COUNTS_FILE, ""),
-        f"{ST}: file: found a file that is not HDF5 (0 bytes), expected a complete .h5ad",
+        f"{ST}: file: found an empty file (0 bytes), not HDF5, expected a complete .h5ad; copy or fetch it again",
     ),
     "a web page": (
         content(COUNTS_FILE, "<html>Sign in</html>"),
-        f"{ST}: file: found a file that is not HDF5 (20 bytes)",
+        f"{ST}: file: found a web page (20 bytes), not HDF5",
     ),
-    "a table": (content(COUNTS_FILE, "barcode,EPCAM\n000x000,3\n"), f"{ST}: file: found a file that is not HDF5"),
+    "a table": (content(COUNTS_FILE, "barcode,EPCAM\n000x000,3\n"), f"{ST}: file: found text that begins with 'barco"),
+    "a link to nowhere": (
+        both(lambda: COUNTS_FILE.unlink(), lambda: COUNTS_FILE.symlink_to("/nowhere/S1.h5ad")),
+        f"{ST}: link: found a link to /nowhere/S1.h5ad, which does not exist, expected a file; restore that file",
+    ),
+    "a Git LFS pointer": (
+        content(COUNTS_FILE, "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"),
+        f"{ST}: file: found a Git LFS pointer (63 bytes), not HDF5, expected a complete .h5ad; fetch its content",
+    ),
     "truncated": (cut(COUNTS_FILE, 0.6), f"{ST}: file: found a truncated file"),
     "another HDF5 file": (lambda: shutil.copy(PATCHES_FILE, COUNTS_FILE), f"{ST}: X: found nothing"),
     "no var": (hdf5(COUNTS_FILE, lambda file: file.pop("var")), f"{ST}: var: found nothing"),
@@ -334,7 +342,11 @@ PATCHES = {
 METADATA = {
     "no JSON": (content(METADATA_FILE, "id: S1"), f"{META}: line 1: found Expecting value"),
     "half of it": (cut(METADATA_FILE, 0.5), f"{META}: line 1: found "),
-    "zero bytes": (content(METADATA_FILE, ""), f"{META}: line 1: found Expecting value"),
+    "zero bytes": (content(METADATA_FILE, ""), f"{META}: metadata: found an empty file, expected the sample's metadata"),
+    "a Git LFS pointer": (
+        content(METADATA_FILE, "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"),
+        f"{META}: metadata: found a Git LFS pointer, expected the sample's metadata as JSON; fetch its content",
+    ),
     "a list": (content(METADATA_FILE, '["S1"]'), f"{META}: top level: found list, expected a JSON object with HEST's"),
     "a key twice": (
         content(METADATA_FILE, '{"id": "S1", "fullres_px_width": 1000, "fullres_px_width": 90}'),

@@ -45,7 +45,7 @@ def test_metadata_is_read_with_and_without_byte_order_mark(tmp_path, byte_order_
     ("content", "complaint"),
     [
         (b'{"id": "S1"', "line 1: found"),
-        (b"", "line 1: found"),
+        (b"", "metadata: found an empty file"),
         (b'{"id": "\xff"}', "byte 8: found a byte that is not UTF-8"),
         (b'["S1"]', "top level: found list"),
         (b'{"id": "S2"}', "id: found 'S2', expected 'S1'"),
@@ -107,10 +107,10 @@ def remove(name):
 @pytest.mark.parametrize(
     ("damage", "complaint"),
     [
-        (Path.unlink, "counts: found no such file"),
+        (Path.unlink, "file: found no such file"),
         (cut_short, "file: found a truncated file"),
-        (lambda path: path.write_bytes(b""), "file: found a file that is not HDF5 (0 bytes)"),
-        (lambda path: path.write_bytes(b"<html>Sign in</html>"), "file: found a file that is not HDF5 (20 bytes)"),
+        (lambda path: path.write_bytes(b""), "file: found an empty file (0 bytes), not HDF5"),
+        (lambda path: path.write_bytes(b"<html>Sign in</html>"), "file: found a web page (20 bytes), not HDF5"),
         (remove("X"), "X: found nothing"),
         (remove("var"), "var: found nothing"),
         (remove("obsm/spatial"), "obsm/spatial: found nothing"),
@@ -131,7 +131,7 @@ def test_a_file_without_read_permission_is_not_called_damaged(counts_file, monke
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(h5py, "File", refuse)
-    with pytest.raises(InputError, match=r"S1\.h5ad: file: found \[Errno 13\] Permission denied, expected "):
+    with pytest.raises(InputError, match=r"S1\.h5ad: file: found no permission to read it, expected "):
         read_counts(counts_file)
 
 

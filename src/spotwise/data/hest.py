@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from spotwise.constants import SPATIAL
 from spotwise.errors import InputError, first_line
+from spotwise.runtime.input_files import known_content, open_input, unreadable
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -51,14 +52,20 @@ def sample_files(root: str | Path, sample: str) -> SampleFiles:
 def read_metadata(path: str | Path) -> dict:
     """Read ``metadata/{sample}.json``, or raise `InputError` if it is invalid."""
     path = Path(path)
-    if not path.is_file():
-        raise InputError(path, "metadata", "no such file", "the sample's metadata as JSON")
+    expected = "the sample's metadata as JSON"
     try:
-        content = path.read_text(encoding="utf-8-sig")  # HEST's index and files made from it have a byte order mark
+        stored = path.read_bytes()
+    except OSError as error:
+        raise unreadable(path, "metadata", error, expected) from None
+    try:
+        content = stored.decode("utf-8-sig")  # HEST's index and files made from it have a byte order mark
         metadata = json.loads(content, object_pairs_hook=partial(_each_once, path))
     except UnicodeDecodeError as error:
         raise InputError(path, f"byte {error.start}", "a byte that is not UTF-8", "JSON in UTF-8") from None
     except json.JSONDecodeError as error:
+        if placeholder := known_content(stored):
+            found, remedy = placeholder
+            raise InputError(path, "metadata", found, f"{expected}; {remedy}") from None
         raise InputError(path, f"line {error.lineno}", error.msg, "JSON") from None
     except RecursionError:
         raise InputError(path, "top level", "brackets nested too deeply", "a JSON object with HEST's keys") from None
@@ -85,20 +92,9 @@ def read_counts(path: str | Path) -> AnnData:
     InputError
         The file is missing, truncated, not HDF5 or not AnnData, or lacks X or ``obsm["spatial"]``.
     """
-    import h5py
-
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(path, "counts", "no such file", "the sample's counts as .h5ad")
-    try:
-        with h5py.File(path, "r") as handle:
-            missing = [name for name in ("X", "obs", "var", f"obsm/{SPATIAL}") if name not in handle]
-    except OSError as error:
-        reason = str(error)
-        for part, meaning in (("signature not found", "a file that is not HDF5"), ("truncated", "a truncated file")):
-            if part in reason:
-                reason = f"{meaning} ({path.stat().st_size} bytes)"
-        raise InputError(path, "file", reason, "a complete .h5ad") from None
+    path, expected = Path(path), "a complete .h5ad"
+    with open_input(path, expected) as handle:
+        missing = [name for name in ("X", "obs", "var", f"obsm/{SPATIAL}") if name not in handle]
     if missing:
         raise InputError(path, missing[0], "nothing", "an .h5ad with X, obs, var and obsm/spatial")
 
@@ -113,7 +109,7 @@ def read_counts(path: str | Path) -> AnnData:
         raise
     except Exception as error:  # anndata raises OSError, KeyError, ValueError and others for a damaged file
         found = f"contents that cannot be read ({first_line(error)})"
-        raise InputError(path, "file", found, "a complete .h5ad") from None
+        raise InputError(path, "file", found, expected) from None
 
 
 def require_local(root: str | Path, samples: Sequence[str], images: str) -> None:
@@ -126,6 +122,9 @@ def require_local(root: str | Path, samples: Sequence[str], images: str) -> None
         pictures = {"patches": [files.patches], "slides": [files.slide], "auto": [files.patches, files.slide]}
         for choices in [[files.counts]] + ([[files.metadata], pictures[images]] if images != "none" else []):
             if not any(path.is_file() for path in choices):
+                for path in choices:
+                    if path.is_symlink():
+                        raise unreadable(path, "link", FileNotFoundError(), "a file")
                 names = " or ".join(path.relative_to(root).as_posix() for path in choices)
                 raise InputError(root, f"files of {sample}", f"no {names}", "a folder in HEST's layout (data.root)")
 
