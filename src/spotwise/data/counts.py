@@ -12,7 +12,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from spotwise.constants import DROPPED, SPATIAL, TOTAL_COUNTS
-from spotwise.data.coordinates import ERROR, on_slide, spot_centres
+from spotwise.data.coordinates import ERROR, check_places, compare_with_obs, on_slide, spot_centres
 from spotwise.errors import InputError
 
 # Features that are not genes: Xenium's blanks, negative controls and unused codewords, MERSCOPE's "Blank-1". HEST
@@ -71,18 +71,21 @@ def clean_counts(
     ------
     InputError
         For empty or repeated barcodes, Ensembl ids instead of symbols, values that are not counts, coordinates that
-        are missing, identical or off the slide, and if no gene or no spot remains.
+        are missing, contradictory, shared by two spots or off the slide, and if no gene or no spot remains.
     """
     _check_barcodes(adata, source)
     spatial = spot_centres(adata, source)
-    inside = on_slide(spatial, slide_size, adata.obs_names, outside, source)
+    contradictions = compare_with_obs(spatial, adata, source)
     features = _classify_features(adata, source)
     counts = _checked_counts(adata, source)
+    empty = np.asarray(counts.sum(axis=1)).ravel() == 0
+    inside = on_slide(spatial, slide_size, adata.obs_names, outside, source, empty)
 
     totals = (counts @ (features.gene >= 0).astype(np.float64)).astype(np.int64)
     kept = inside & (totals >= min_counts)
     if not totals[kept].any():
         raise InputError(source, "X", f"at most {totals.max()} counts per spot", f"spots with min_counts={min_counts}")
+    check_places(spatial, adata, kept, source)
     cleaned = AnnData(
         X=_sum_features(counts[kept], features),
         obs=adata.obs.loc[kept, [column for column in KEPT_OBS if column in adata.obs]].copy(),
@@ -111,7 +114,7 @@ def clean_counts(
     }
     if "in_tissue" in adata.obs:
         qc["n_spots_kept_off_tissue"] = int((~cleaned.obs["in_tissue"].astype(bool)).sum())
-    qc["warnings"] = _warnings(qc)
+    qc["warnings"] = contradictions + _warnings(qc)
     return cleaned, qc
 
 
