@@ -76,6 +76,6 @@ rule fit_frozen:
         threads=config["training"]["threads"],
         code=plan.code("fit_frozen"),
     message:
-        "Fit {wildcards.method}, {wildcards.cohort}, {wildcards.protocol} protocol, fold {wildcards.fold}"
+        "Fit {wildcards.method}, {wildcards.cohort}, {wildcards.protocol} protocol, fold {wildcards.fold}, seed {wildcards.seed}"
     script:
         "../workflow_scripts/fit_frozen.py"

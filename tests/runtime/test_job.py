@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from spotwise import errors
+from spotwise.runtime.job import ERROR_SHOWN
 
 SOURCE = str(Path(errors.__file__).parents[1])
 
 
-def run(program, folder):
-    return subprocess.run(
-        [sys.executable, "-c", program], cwd=folder, env={"PYTHONPATH": SOURCE}, capture_output=True, text=True
-    )
+def run(program, folder, **environment):
+    environment = {"PYTHONPATH": SOURCE} | environment
+    return subprocess.run([sys.executable, "-c", program], cwd=folder, env=environment, capture_output=True, text=True)
 
 
 JOB = """
@@ -49,12 +49,22 @@ def test_an_error_that_a_user_can_fix_ends_with_one_line_and_status_1(tmp_path, 
     assert [line.partition(" INFO ")[2] or line.partition(" ERROR ")[2] for line in lines] == ["begun", message]
 
 
+@pytest.mark.parametrize(
+    ("raised", "line"),
+    [("SetupError('no GPU')", "ERROR no GPU"), ("KeyError('missing')", "ERROR unexpected KeyError: 'missing'")],
+)
+def test_an_error_that_is_shown_elsewhere_stands_in_the_log_alone(tmp_path, raised, line):
+    done = run(JOB.format(body=f"raise {raised}"), tmp_path, **{ERROR_SHOWN: "1"})
+    assert (done.returncode, done.stderr) == (1, "")
+    assert line in (tmp_path / "job.log").read_text()
+
+
 def test_any_other_exception_leaves_its_traceback_in_the_log(tmp_path):
     done = run(JOB.format(body="{}['missing']"), tmp_path)
     assert done.returncode == 1
     assert "KeyError: 'missing'" in done.stderr
     log = (tmp_path / "job.log").read_text()
-    assert "ERROR unexpected error" in log
+    assert "ERROR unexpected KeyError: 'missing'" in log
     assert "Traceback (most recent call last)" in log
     assert log.rstrip().endswith("KeyError: 'missing'")
 

@@ -103,9 +103,9 @@ def test_the_example_of_partitions_takes_the_third_attempt_of_every_rule(request
 def test_the_default_profile_names_no_machine_and_the_cluster_profile_repeats_it():
     """`--profile` adds the default profile to a profile, `--workflow-profile` replaces it: here both mean the same."""
     default, slurm = profile("default"), profile("slurm")
-    general = {"rerun-incomplete", "rerun-triggers", "show-failed-logs", "quiet", "printshellcmds", "keep-going"}
+    general = {"rerun-incomplete", "rerun-triggers", "show-failed-logs", "logger", "keep-going"}
     assert set(default) <= general
-    assert (default | {"quiet": slurm["quiet"]}).items() <= slurm.items()
+    assert default.items() <= slurm.items()
 
 
 def test_no_submitted_rule_has_its_own_retries_which_would_rerun_inside_the_first_allocation():
@@ -123,7 +123,7 @@ def test_the_cluster_profile_prevents_known_causes_of_endless_waits_and_silent_f
     assert slurm["slurm-status-attempts"] >= 1000
     assert slurm["slurm-requeue"] is True
     assert "slurm-array-jobs" not in slurm
-    assert "rules" not in slurm["quiet"], "hides the messages of failing jobs"
+    assert "quiet" not in slurm, "hides messages in the full log, too"
     assert "resources" not in slurm
 
 

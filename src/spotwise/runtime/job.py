@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from typing import NoReturn
 from spotwise.errors import CollapseError, InputError, SetupError, one_line
 from spotwise.runtime.files import is_disk_full
 
+# Set by whoever shows the error in a job's log on the terminal, so that it stands there once
+ERROR_SHOWN = "SPOTWISE_ERROR_SHOWN"
 DISK_FULL = "No space left on device: free some space, and run again"
 
 
@@ -29,7 +32,8 @@ def job(log: str | Path) -> Iterator[logging.Logger]:
 
     An :class:`InputError`, :class:`SetupError` or :class:`CollapseError`, a full disk and a lack of memory end the
     process with exit status 1 and one line on stderr. Any other exception is logged with its traceback and propagates
-    to Snakemake. A body that succeeds logs its wall and CPU seconds.
+    to Snakemake. With the environment variable `ERROR_SHOWN`, errors go to the log alone. A body that succeeds logs its
+    wall and CPU seconds.
     """
     logger = logging.getLogger("spotwise")
     started, cpu_started = time.perf_counter(), time.process_time()
@@ -47,7 +51,9 @@ def job(log: str | Path) -> Iterator[logging.Logger]:
     except Exception as error:
         if is_disk_full(error):
             _exit(logger, f"{log}: {DISK_FULL}")
-        logger.exception("unexpected error")
+        logger.exception("unexpected %s: %s", type(error).__name__, one_line(str(error)))
+        if ERROR_SHOWN in os.environ:
+            sys.exit(1)
         raise
 
 
@@ -60,5 +66,6 @@ def _open_log(path: str | Path) -> None:
 def _exit(logger: logging.Logger, message: str) -> NoReturn:
     message = one_line(message)
     logger.error("%s", message)
-    print(f"Error: {message}", file=sys.stderr, flush=True)
+    if ERROR_SHOWN not in os.environ:
+        print(f"Error: {message}", file=sys.stderr, flush=True)
     sys.exit(1)
