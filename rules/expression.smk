@@ -25,6 +25,7 @@ rule prepare_expression:
         min_counts=config["expression"]["min_counts"],
         target_sum=config["expression"]["target_sum"],
         outside=config["expression"]["outside"],
+        technology=lambda wildcards: plan.technologies[wildcards.sample],
         code=plan.code("prepare_expression"),
     message:
         "Clean and normalise the counts of {wildcards.sample}"

@@ -8,7 +8,9 @@ from PIL import Image
 
 def write_slide(path, levels, um_per_px=None):
     """Lossless tiled TIFF whose pyramid levels are the given (height, width, 3) arrays."""
-    resolution = {} if um_per_px is None else {"resolution": (1e4 / um_per_px,) * 2, "resolutionunit": "CENTIMETER"}
+    resolution = {}
+    if um_per_px is not None:
+        resolution = {"resolution": tuple(1e4 / np.broadcast_to(um_per_px, 2)), "resolutionunit": "CENTIMETER"}
     with tifffile.TiffWriter(path) as tiff:
         for index, level in enumerate(levels):
             tiff.write(

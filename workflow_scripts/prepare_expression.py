@@ -4,12 +4,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from spotwise.constants import SPATIAL, SPECIES
+from spotwise.constants import SPECIES
 from spotwise.data import hest
 from spotwise.data.counts import clean_counts
 from spotwise.data.genes import normalise
-from spotwise.data.pixel_size import check_slide_size, scale_warning, um_per_px
+from spotwise.data.pixel_size import check_slide_size, pixel_size
 from spotwise.data.slides import write_thumbnail
+from spotwise.data.spot_scale import check_scale, stated_spots
 from spotwise.runtime.files import atomic, write_json
 from spotwise.runtime.hdf5 import write_anndata
 from spotwise.runtime.job import job
@@ -36,11 +37,13 @@ with job(snakemake.log[0]) as logger:
     if has_metadata:
         counts.uns[SPECIES] = hest.species_of(metadata, snakemake.input.metadata)
     source = snakemake.input.metadata if has_metadata else snakemake.input.counts
-    qc["um_per_px"] = (
-        um_per_px(metadata, slide, source) if has_metadata or "pixel_size_um_estimated" in metadata else None
-    )
-    odd = scale_warning(counts.obsm[SPATIAL], qc["um_per_px"], metadata) if has_metadata else None
-    qc["warnings"] += [odd] if odd else []
+    qc["um_per_px"] = None
+    if has_metadata or "pixel_size_um_estimated" in metadata:
+        pixel = pixel_size(metadata, slide, source)
+        stated = stated_spots(metadata, snakemake.params.get("technology", ""), source)
+        facts, warnings = check_scale(counts, pixel, stated, size, snakemake.input.counts)
+        qc |= {"um_per_px": pixel.um} | facts
+        qc["warnings"] += pixel.warnings + warnings
     for warning in qc["warnings"]:
         logger.warning("%s", warning)
     picture = hest.thumbnail(counts)

@@ -258,7 +258,7 @@ SLIDES = {
     ),
     "implausible pixel size": (
         both(rewrite_slide([LEVEL], um_per_px=264.6), metadata("pixel_size_um_estimated")),
-        f"{SLIDE}: openslide.mpp: found 264.6 um/px, expected between 0.05 and 10.0 um/px",
+        f"{SLIDE}: openslide.mpp: found 264.6 um/px, expected between 0.06 and 10.0 um/px",
     ),
     "pixels that are not square": (
         both(rewrite_slide([LEVEL], um_per_px=(0.5, 0.25)), metadata("pixel_size_um_estimated")),
@@ -359,7 +359,7 @@ METADATA = {
     "no UTF-8": (content(METADATA_FILE, b'{"id": "\xff"}'), f"{META}: byte 8: found a byte that is not UTF-8"),
     "of another sample": (metadata(id="S2"), f"{META}: id: found 'S2', expected 'S1', as the file is named"),
     "no id": (metadata("id"), f"{META}: id: found None, expected 'S1'"),
-    "no width": (metadata("fullres_px_width"), f"{META}: fullres_px_width: found None, expected the slide's size in p"),
+    "no width": (metadata("fullres_px_width"), f"{META}: fullres_px_width: found None, expected the slide's size in w"),
     "text for a height": (metadata(fullres_px_height="800"), f"{META}: fullres_px_height: found '800'"),
     "NaN for a height": (metadata(fullres_px_height=np.nan), f"{META}: fullres_px_height: found nan"),
     "infinite width": (metadata(fullres_px_width=np.inf), f"{META}: fullres_px_width: found inf"),
@@ -371,14 +371,18 @@ METADATA = {
     ),
     "text for a pixel size": (
         metadata(pixel_size_um_estimated="20x"),
-        f"{META}: pixel_size_um_estimated: found '20x', expected a number of micrometres per pixel, or null",
+        f"{META}: pixel_size_um_estimated: found '20x', expected micrometres per pixel of the slide's level 0, as a",
     ),
     "true for a pixel size": (
         metadata(pixel_size_um_estimated=True),
         f"{META}: pixel_size_um_estimated: found True",
     ),
     "list for a pixel size": (metadata(pixel_size_um_estimated=[0.5]), f"{META}: pixel_size_um_estimated: found [0.5]"),
-    "pixel size zero": (metadata(pixel_size_um_estimated=0), f"{META}: pixel_size_um_estimated: found 0 um/px"),
+    "pixel size of the other objective": (
+        metadata(pixel_size_um_estimated=0.25, pixel_size_um_embedded=0.25),
+        f"{SPATIAL} spots 50 um apart (200 px at 0.25 um/px), expected 100 um (inter_spot_dist in",
+    ),
+    "pixel size zero": (metadata(pixel_size_um_estimated=0), f"{META}: pixel_size_um_estimated: found 0, expected"),
     "pixels of a print": (
         metadata(pixel_size_um_estimated=264.6),
         f"{META}: pixel_size_um_estimated: found 264.6 um/px",
@@ -695,15 +699,15 @@ REPORTED = {
         {"n_spots_off_slide": 1, "n_spots_dropped": 1, "n_spots_kept": 11},
         "1 of 12 spots lie off the slide and were dropped",
     ),
-    "pixel size of the other objective": (
-        metadata(pixel_size_um_estimated=0.25, pixel_size_um_embedded=0.25),
-        {"um_per_px": 0.25},
-        "spots are 50 um apart at 0.25 um/px, inter_spot_dist in the metadata is 100 um",
+    "pixel size a quarter off": (
+        metadata(pixel_size_um_estimated=0.375),
+        {"um_per_px": 0.375, "pitch_um": 75.0, "expected_pitch_um": [100.0]},
+        "spots 75 um apart (200 px at 0.375 um/px), not 100 um (inter_spot_dist in the metadata)",
     ),
     "pixel sizes that disagree": (
         metadata(pixel_size_um_embedded=0.25),
         {"um_per_px": 0.5},
-        f"{META}: pixel_size_um_embedded 0.2500 differs by 50.0 % from pixel_size_um_estimated 0.5000, which is used",
+        "pixel_size_um_embedded 0.2500 differs by 50.0% from pixel_size_um_estimated 0.5000, which is used",
     ),
     "fewer patches than spots": (
         patches(lambda *parts: [part[:7] for part in parts]),

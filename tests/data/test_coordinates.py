@@ -239,8 +239,8 @@ def test_empty_spots_beyond_the_picture_are_no_reason_to_refuse():
     ("n_off", "outside", "remedy"),
     [
         (2, "error", "; expression.outside: drop would drop these spots"),
-        (3, "error", "; more than 10% of the spots are never dropped: check scale and picture"),
-        (3, "drop", "; more than 10% of the spots are never dropped: check scale and picture"),
+        (3, "error", "; expression.outside: drop drops at most 10% of the spots: check the scale"),
+        (3, "drop", "; expression.outside: drop drops at most 10% of the spots: check the scale"),
     ],
 )
 def test_the_remedy_for_spots_off_the_slide_is_one_that_works(n_off, outside, remedy):

@@ -166,16 +166,23 @@ def test_slide_size_is_width_and_height():
     assert slide_size({"fullres_px_width": 9272, "fullres_px_height": 9923.0}, "m.json") == (9272, 9923)
 
 
-@pytest.mark.parametrize("height", [None, 0, -5, "9923", True, float("nan")])
+@pytest.mark.parametrize("height", [None, 0, -5, "9923", True, float("nan"), 9923.5, float("inf"), [9923], {}])
 def test_invalid_slide_sizes_are_refused(height):
     with pytest.raises(InputError, match=r"^m\.json: fullres_px_height: found"):
         slide_size({"fullres_px_width": 9272, "fullres_px_height": height}, "m.json")
 
 
-@pytest.mark.parametrize("blank", [{}, {"spot_diameter": None}, {"spot_diameter": float("nan")}])
+@pytest.mark.parametrize("blank", [{}, {"spot_diameter": None}, {"spot_diameter": float("nan")}, {"spot_diameter": ""}])
 def test_spots_are_as_wide_as_stated_or_as_hests_xenium_bins(blank):
-    assert spot_diameter_um({"spot_diameter": 55}) == 55
-    assert spot_diameter_um(blank) == 100
+    assert spot_diameter_um({"spot_diameter": 55}, "m.json") == 55
+    assert spot_diameter_um({"spot_diameter": np.float32(55)}, "m.json") == 55
+    assert spot_diameter_um(blank, "m.json") == 100
+
+
+@pytest.mark.parametrize("value", ["55", "0,5", "n/a", True, np.True_, [55], 0, -55.0, float("inf")])
+def test_numbers_of_the_metadata_are_numbers(value):
+    with pytest.raises(InputError, match=r"^m\.json: spot_diameter: found .*, expected the diameter of a spot in micro"):
+        spot_diameter_um({"spot_diameter": value}, "m.json")
 
 
 def test_thumbnail_is_hests_picture_where_there_is_one():

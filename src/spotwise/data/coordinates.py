@@ -235,7 +235,7 @@ def on_slide(
     elif within_limit:
         expected += f"; expression.outside: {DROP} would drop these spots"
     else:
-        expected += f"; more than {MAX_OUTSIDE_SHARE:.0%} of the spots are never dropped: check scale and picture"
+        expected += f"; expression.outside: {DROP} drops at most {MAX_OUTSIDE_SHARE:.0%} of the spots: check the scale"
     raise InputError(source, FIELD, found, expected)
 
 

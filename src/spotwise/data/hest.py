@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -129,13 +130,27 @@ def require_local(root: str | Path, samples: Sequence[str], images: str) -> None
                 raise InputError(root, f"files of {sample}", f"no {names}", "a folder in HEST's layout (data.root)")
 
 
+def number(metadata: Mapping[str, object], key: str, source: object, expected: str) -> float | None:
+    """Read a positive number, None if it is absent, or raise `InputError`.
+
+    A blank cell of a table reaches the JSON as NaN or null; text is refused, also text of digits.
+    """
+    value = metadata.get(key)
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if value is None or (isinstance(value, str) and not value.strip()) or (is_number and math.isnan(value)):
+        return None
+    if not is_number or not 0 < value < math.inf:
+        raise InputError(source, key, repr(value), f"{expected}, as a positive number")
+    return float(value)
+
+
 def slide_size(metadata: Mapping[str, object], source: object) -> tuple[int, int]:
     """Read width and height of level 0 in pixels, or raise `InputError`."""
     size = []
     for key in ("fullres_px_width", "fullres_px_height"):
-        value = metadata.get(key)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value < math.inf:
-            raise InputError(source, key, repr(value), "the slide's size in pixels")
+        value = number(metadata, key, source, "the slide's size in pixels")
+        if value is None or value != int(value):
+            raise InputError(source, key, repr(metadata.get(key)), "the slide's size in whole pixels")
         size.append(int(value))
     return size[0], size[1]
 
@@ -150,11 +165,9 @@ def species_of(metadata: Mapping[str, object], source: object) -> str:
     return species.strip()
 
 
-def spot_diameter_um(metadata: Mapping[str, object]) -> float:
+def spot_diameter_um(metadata: Mapping[str, object], source: object) -> float:
     """Read the diameter of a spot in micrometres, by default `XENIUM_BIN_UM`."""
-    value = metadata.get("spot_diameter")
-    known = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
-    return float(value) if known else XENIUM_BIN_UM
+    return number(metadata, "spot_diameter", source, "the diameter of a spot in micrometres") or XENIUM_BIN_UM
 
 
 def thumbnail(adata: AnnData) -> Image.Image | None:

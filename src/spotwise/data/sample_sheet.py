@@ -33,7 +33,7 @@ class Sample(Settings):
         min_length=1,
         description="patient that the slide is from; slides of one patient are never on both sides of a `patient` fold",
     )
-    technology: Text = Field("", description="Visium, Xenium, Spatial Transcriptomics, ...; shown, not used")
+    technology: Text = Field("", description="Visium, Xenium, Spatial Transcriptomics, ...; tells the distance between spots")
     note: Text = Field("", description="anything worth knowing about the slide; not used")
 
 

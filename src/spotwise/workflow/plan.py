@@ -51,8 +51,8 @@ class Plan:
         Sample ids in the order of the sample sheet.
     samples_of
         Cohort -> sample ids.
-    patients
-        Sample id -> patient.
+    patients, technologies
+        Sample id -> patient, and technology, "" if unknown.
     folds
         (cohort, protocol) -> its :class:`FoldPlan`, in the order of the configuration.
     predictors
@@ -69,6 +69,7 @@ class Plan:
         self.results = f"results/{config['run']}"
         self.samples = [sample.sample for sample in sheet]
         self.patients = {sample.sample: sample.patient for sample in sheet}
+        self.technologies = {sample.sample: sample.technology for sample in sheet}
         self.cohort_of = {sample.sample: sample.cohort for sample in sheet}
         self.samples_of = {name: [one.sample for one in members] for name, members in by_cohort(sheet).items()}
         plans = configuration.fold_plans(config, sheet)

@@ -125,7 +125,7 @@ def read_section(
     if metadata_json is None:
         return Section(everywhere[rows], DIAMETER_SHARE * spot_pitch(everywhere), um_per_px)
     metadata = hest.read_metadata(metadata_json)
-    diameter = hest.spot_diameter_um(metadata) / um_per_px
+    diameter = hest.spot_diameter_um(metadata, metadata_json) / um_per_px
     return Section(everywhere[rows], diameter, um_per_px, thumbnail_png, hest.slide_size(metadata, metadata_json))
 
 
