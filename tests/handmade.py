@@ -15,7 +15,8 @@ def prediction(predicted, observed, run=None, **var):
     """Make a prediction of `GENES` on spots in a row; ``run`` and ``var`` replace defaults."""
     n, g = np.shape(predicted)
     names = GENES[:g]
-    columns = {"is_marker": False, "is_measured": True, "reference_mean": np.arange(g), "reference_var": np.arange(g)}
+    columns = {"is_hvg": True, "is_marker": False, "is_measured": True}
+    columns |= {"reference_mean": np.arange(g), "reference_var": np.arange(g)}
     content = ad.AnnData(
         np.asarray(predicted, dtype=np.float32),
         obs=pd.DataFrame(index=[f"spot{i}" for i in range(n)]),
@@ -76,6 +77,7 @@ def genes_of(predictor, pcc, fold=0, seed=0, sample="S1", measured=(), constant=
     file = rows(predictor, fold, seed, sample, [0.0] * 4, **options).iloc[[0] * len(pcc)].reset_index(drop=True)
     file["gene"] = list(pcc)
     file["is_measured"] = [dict(measured).get(gene, True) for gene in pcc]
+    file["rank_mean"] = file["rank_var"] = file["is_measured"].astype(int)
     file["pcc"] = np.where(file["is_measured"], list(pcc.values()), np.nan)
     file["is_constant"] = [gene in constant for gene in pcc]
     file["is_marker"] = [gene in markers for gene in pcc]

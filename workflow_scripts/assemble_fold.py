@@ -22,7 +22,8 @@ with job(snakemake.log[0]) as logger:
         snakemake.params.markers,
         snakemake.params.target_sum,
     )
-    logger.info("%d genes, chosen on %s", len(panel), ", ".join(chooses))
+    n_hvg = int((panel["n_slides_hvg"] > 0).sum())
+    logger.info("%d genes, %d of them highly variable, chosen on %s", len(panel), n_hvg, ", ".join(chooses))
     genes = panel["gene"].tolist()
     files = zip(samples, snakemake.input.lognorm, snakemake.input.patches, strict=True)
     fold = assemble_fold(
@@ -31,8 +32,7 @@ with job(snakemake.log[0]) as logger:
         snakemake.wildcards.protocol,
         {sample: spots_with_patches(anndata.read_h5ad(lognorm), patches, genes) for sample, lognorm, patches in files},
         snakemake.params.patients,
-        genes,
-        panel.loc[panel["is_marker"], "gene"].tolist(),
+        panel,
         snakemake.params.validation_fraction,
     )
     logger.info("spots: %s", pd.Series(fold.role).value_counts().to_dict())

@@ -43,7 +43,9 @@ SLIDES = {sample: slide(sample) for sample in SPOTS}
 
 
 def assemble(plan, protocol, slides=SLIDES, fraction=0.2, genes=PANEL):
-    return assemble_fold(plan, "c", protocol, slides, PATIENTS, genes, ["B", "E"], fraction)
+    hvg = [2 if gene != "E" else 0 for gene in genes]
+    panel = pd.DataFrame({"gene": genes, "n_slides_hvg": hvg, "is_marker": [gene in ("B", "E") for gene in genes]})
+    return assemble_fold(plan, "c", protocol, slides, PATIENTS, panel, fraction)
 
 
 def folds(protocol):
@@ -147,6 +149,7 @@ def test_every_value_stands_where_its_spot_and_gene_are():
         assert fold.total_counts[row] == shuffled[sample].total_counts[int(spot)]
     assert fold.genes.tolist() == PANEL
     assert fold.genes[fold.is_marker].tolist() == ["B", "E"]
+    assert fold.genes[fold.is_hvg].tolist() == ["A", "B", "C", "D"]  # E is a marker that no slide chose
 
 
 def test_dense_and_sparse_expression_make_the_same_fold():

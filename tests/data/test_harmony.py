@@ -26,6 +26,7 @@ def shifted(genes=GENES, slides=("A", "B", "C", "T"), protocol=PATIENT):
     role[::7] = np.where(role[::7] == TRAIN, VAL, role[::7])
     return Fold(
         genes=np.array([f"G{gene:02d}" for gene in range(genes)], dtype=object),
+        is_hvg=np.ones(genes, dtype=bool),
         is_marker=np.zeros(genes, dtype=bool),
         expression=expression.astype(np.float32),
         sample=sample,

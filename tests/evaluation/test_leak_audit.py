@@ -124,9 +124,8 @@ class Run:
                 counts = {sample: samples[sample].counts for sample in chooses}
                 panel, _ = choose(counts, N_TOP, MARKERS, None)
                 slides = {sample: samples[sample].slide for sample in (*plan.train, *plan.test)}
-                markers = panel.loc[panel["is_marker"], "gene"].tolist()
                 patients = dict(sheet)
-                fold = assemble_fold(plan, "demo", protocol, slides, patients, panel["gene"], markers, 0.2)
+                fold = assemble_fold(plan, "demo", protocol, slides, patients, panel, 0.2)
                 self.add(fold, rank_as or protocol)
 
     def add(self, fold, rank_as):
@@ -135,7 +134,8 @@ class Run:
         self.folds.append(place / "fold.h5")
         for sample in sorted(set(fold.sample[fold.rows(TEST)])):
             mean, var = replace(fold, protocol=rank_as).reference(sample)
-            genes = pd.DataFrame({"reference_mean": mean, "reference_var": var}, index=fold.genes)
+            reference = {"reference_mean": mean, "reference_var": var, "is_hvg": fold.is_hvg}
+            genes = pd.DataFrame(reference, index=fold.genes)
             genes["is_measured"] = ~np.isnan(fold.expression[fold.rows(TEST, sample=sample)]).any(axis=0)
             path = place / f"{sample}.parquet"
             scores = gene_ranks(genes).assign(gene=fold.genes, fold=fold.fold, sample=sample, is_measured=True)
@@ -218,21 +218,44 @@ def test_differences_of_the_panel_are_counted_gene_by_gene(clean, clean_samples)
     for fold in range(4):
         tested = SHEET[fold][0]
         counts = {sample: prepared.counts for sample, prepared in clean_samples.items()}
-        everyone = set(choose(counts, N_TOP, MARKERS, None)[0]["gene"])
+        everyone, everyones_hvg = selected(counts)
         del counts[tested]
-        training = set(choose(counts, N_TOP, MARKERS, None)[0]["gene"])
+        training, trainings_hvg = selected(counts)
+        more = (everyone - training) | (everyones_hvg - trainings_hvg)
+        fewer = (training - everyone) | (trainings_hvg - everyones_hvg)
         found = only(clean, PANEL, PAPER, str(fold))
-        assert found["n"] == len(everyone ^ training)
-        assert found["detail"].startswith(f"the panel of all slides, {tested} included: {len(everyone - training)} of")
-        assert f"{len(training - everyone)} that they select are missing" in found["detail"]
+        assert found["n"] == len(more | fewer)
+        assert found["detail"].startswith(f"the panel of all slides, {tested} included: {len(more)} of")
+        assert f"{len(fewer)} that they select are missing" in found["detail"]
+
+
+def selected(counts):
+    panel, _ = choose(counts, N_TOP, MARKERS, None)
+    return set(panel["gene"]), set(panel.loc[panel["n_slides_hvg"] > 0, "gene"])
+
+
+@pytest.mark.parametrize(("protocol", "status"), [(PAPER, WARNING), (PATIENT, LEAK)])
+def test_a_marker_taken_for_highly_variable_is_found(fold, protocol, status):
+    """A slide whose test spots alone make a marker variable would put it into the lists, with the same panel."""
+
+    class FixedPanels:
+        def of(self, samples):
+            return {("A", False), ("B", False), ("A", True)}  # B is a marker
+
+    genes = np.array(["A", "B"], dtype=object)
+    fold = replace(fold, genes=genes, is_hvg=np.array([True, False]), protocol=protocol)
+    assert panel_source(fold, FixedPanels()).status == CLEAN
+    found = panel_source(replace(fold, is_hvg=np.array([True, True])), FixedPanels())
+    assert (found.status, found.n) == (status, 1)
 
 
 def test_genes_too_many_and_genes_too_few_both_count(fold):
     class FixedPanels:
         def of(self, samples):
-            return {"A", "B", "C"} if {"C", "D"} & set(samples) else {"B", "C", "D", "E"}
+            genes = "ABC" if {"C", "D"} & set(samples) else "BCDE"
+            return {(gene, is_hvg) for gene in genes for is_hvg in (False, True)}
 
-    fold = replace(fold, genes=np.array(["A", "B", "C"], dtype=object))
+    fold = replace(fold, genes=np.array(["A", "B", "C"], dtype=object), is_hvg=np.ones(3, dtype=bool))
     found = panel_source(fold, FixedPanels())
     assert (found.status, found.n) == (LEAK, 3)
     assert found.detail == (
@@ -451,12 +474,24 @@ def test_unmeasured_genes_take_no_place_in_the_lists(fold):
     var = {}
     for sample in ("C", "D"):
         mean, variance = fold.reference(sample)
-        genes = pd.DataFrame({"reference_mean": mean, "reference_var": variance}, index=fold.genes)
+        reference = {"reference_mean": mean, "reference_var": variance, "is_hvg": True}
+        genes = pd.DataFrame(reference, index=fold.genes)
         genes["is_measured"] = ~np.isnan(expression[fold.rows(TEST, sample=sample)]).any(axis=0)
         var[sample] = gene_ranks(genes).le(4) & gene_ranks(genes).ge(1)
     ranks = pd.concat([table.assign(sample=sample, gene=table.index) for sample, table in var.items()])
     assert not ranks.query("sample == 'C' and gene == 'G00'")["rank_mean"].item()
     assert ranking_source(fold, ranks).status == CLEAN
+
+
+@pytest.mark.parametrize(("protocol", "status"), [(PAPER, WARNING), (PATIENT, LEAK)])
+def test_a_marker_in_the_lists_is_found(fold, protocol, status):
+    """Gene 0 has by far the highest mean of all slides, and is in the panel as a marker only."""
+    order = fold.genes[np.argsort(-fold.reference("C")[0])]  # of the training slides
+    assert order[0] == "G00"
+    fold = replace(fold, is_hvg=np.arange(len(fold.genes)) > 0, protocol=protocol)
+    for listed, expected in ((order[1:5], CLEAN), (order[:4], status)):
+        ranks = pd.DataFrame({"sample": "C", "gene": listed, "rank_mean": True, "rank_var": False})
+        assert ranking_source(fold, ranks).status == expected
 
 
 def test_a_tested_spot_of_a_training_slide_is_a_leak_by_any_protocol(fold):

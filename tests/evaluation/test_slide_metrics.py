@@ -22,6 +22,7 @@ def prediction(predicted, observed, reference=None, measured=True):
         obs=pd.DataFrame(index=[f"spot{i}" for i in range(n)]),
         var=pd.DataFrame(
             {
+                "is_hvg": True,
                 "is_marker": False,
                 "is_measured": measured,
                 "reference_mean": reference.mean(axis=0),

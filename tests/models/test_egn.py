@@ -364,6 +364,7 @@ def cohort():
     expression[sample == "T"] = np.nan
     return Fold(
         genes=np.array([f"G{gene}" for gene in range(GENES)], dtype=object),
+        is_hvg=np.ones(GENES, dtype=bool),
         is_marker=np.zeros(GENES, dtype=bool),
         expression=expression,
         sample=sample,

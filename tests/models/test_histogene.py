@@ -279,6 +279,7 @@ def large_slide(tmp_path):
     slide = np.full(n, "T", dtype=object)
     fold = Fold(
         genes=np.array([f"G{gene:02d}" for gene in range(N_GENES)], dtype=object),
+        is_hvg=np.ones(N_GENES, dtype=bool),
         is_marker=np.zeros(N_GENES, dtype=bool),
         expression=rng.gamma(2, size=(n, N_GENES)).astype(np.float32),
         sample=slide,

@@ -48,6 +48,7 @@ def slide(tmp_path_factory):
             obs=pd.DataFrame(index=[f"spot{i}" for i in range(len(xy))]),
             var=pd.DataFrame(
                 {
+                    "is_hvg": True,
                     "is_marker": False,
                     "is_measured": np.arange(12) != 5,
                     "reference_mean": mean,

@@ -109,7 +109,7 @@ def test_table2_carries_the_spread_of_the_predictor_it_took():
 def test_table2_of_a_small_panel_takes_all_of_it_and_says_so(longer):
     page = page2(table2(averages.mean_table(longer, (4, 150)), [(4, 20), (150, 20)]))
     lines = bullets(layout.markdown(page))
-    assert "HEG top 150 (K 20): 4 measured panel genes, all of them taken" in lines
+    assert "HEG top 150 (K 20): 4 measured HVG, all of them taken" in lines
     assert not any(line.startswith("HEG top 4 ") for line in lines)
     assert lines.count("CMRCNet-20: bank smaller than K: whole bank used (k_used=15)") == 1
 

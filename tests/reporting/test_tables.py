@@ -60,7 +60,7 @@ def test_columns_of_table1_stay_as_they_are(scores):
     table = table1(averages.mean_table(scores, (2, 3)), 2)
     assert ",".join(table.columns) == (
         "cohort,protocol,predictor,kind,HEG_top2,HVG_top2,marker,HEG_top2_sd_folds,HEG_top2_sd_seeds,HVG_top2_sd_folds,"
-        "HVG_top2_sd_seeds,marker_sd_folds,marker_sd_seeds,n_constant,n_genes,n_folds,n_seeds,k,k_used_min,markers_found,"
+        "HVG_top2_sd_seeds,marker_sd_folds,marker_sd_seeds,n_constant,n_genes,n_ranked,n_folds,n_seeds,k,k_used_min,markers_found,"
         "markers_listed,markers_missing,note"
     )
 
@@ -90,8 +90,8 @@ def test_remarks_name_small_banks_small_panels_and_notes():
     text = markdown(scores, top=50)
     remarks = [
         "CMRCNet-500: bank smaller than K: whole bank used (k_used=283)",
-        "HEG top 50: 4 measured panel genes, all of them taken",
-        "HVG top 50: 4 measured panel genes, all of them taken",
+        "HEG top 50: 4 measured HVG, all of them taken",
+        "HVG top 50: 4 measured HVG, all of them taken",
         "Markers: 1 of 2 measured; missing: E",
         "BLEEP-50: encoder without pretrained weights",
     ]

@@ -105,8 +105,8 @@ def some_fold(n=2000, genes=1000):
     many, text = np.arange(n), np.full(n, "A", dtype=object)
     expression = np.random.default_rng(0).random((n, genes), dtype=np.float32)
     return Fold(
-        np.array([f"G{{gene}}" for gene in range(genes)], dtype=object), np.zeros(genes, bool), expression, text, text,
-        many.astype(str).astype(object), np.full(n, "test", dtype=object), many, np.zeros((n, 2)),
+        np.array([f"G{{gene}}" for gene in range(genes)], dtype=object), *np.ones((2, genes), bool), expression, text,
+        text, many.astype(str).astype(object), np.full(n, "test", dtype=object), many, np.zeros((n, 2)),
         np.zeros((n, 2), int), np.ones(n, np.float32), "demo", "paper", 0,
     )
 

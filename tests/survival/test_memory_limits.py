@@ -80,7 +80,7 @@ READ = f"""
 n = {PATCHES}
 text = np.full(n, "A", dtype=object)
 fold = Fold(
-    np.array(["G"], dtype=object), np.zeros(1, bool), np.ones((n, 1), np.float32), text, text, text, text,
+    np.array(["G"], dtype=object), *np.ones((2, 1), bool), np.ones((n, 1), np.float32), text, text, text, text,
     np.random.default_rng(0).permutation(n), np.zeros((n, 2)), np.zeros((n, 2), int), np.ones(n), "c", "paper", 0,
 )
 spots = Spots(fold, np.arange(n), {{"A": Path("patches.h5")}}, torch.device("cpu"), memory, scratch=Path())

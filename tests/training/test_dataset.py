@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from spotwise.constants import IMAGES, TEST
+from spotwise.constants import IMAGES, TEST, TRAIN, VAL
 from spotwise.errors import InputError, SetupError
 from spotwise.models.augmentation import AUGMENTATIONS
 from spotwise.models.batch import Context
@@ -108,6 +109,101 @@ def test_batches_are_the_same_bit_for_bit_from_memory_and_from_a_mapped_file(fol
         assert torch.equal(batch.neighbours.images, batches["host"].neighbours.images)
         assert torch.equal(batch.expression, batches["host"].expression)
     assert not list(tmp_path.glob("tmp*"))  # the file has no name that a killed process could leave behind
+
+
+# --- neighbours -------------------------------------------------------------------------------------------------------
+
+
+def true_neighbours(fold, row, n):
+    """Sort the spots of the slide by distance, whatever their role, one at a time."""
+    slide = np.flatnonzero(fold.sample == fold.sample[row])
+    return slide[np.argsort([np.hypot(*(fold.spatial[other] - fold.spatial[row])) for other in slide])][:n]
+
+
+@pytest.mark.parametrize("memory", ["host", "map"])
+@pytest.mark.parametrize("role", [TRAIN, VAL])
+def test_a_spot_has_its_true_neighbours_whether_they_train_or_validate(fold, patch_files, tmp_path, role, memory):
+    rows = fold.rows(role)
+    read = Spots(fold, rows, patch_files, CPU, memory, Context(neighbours=6), scratch=tmp_path)
+    assert len(read) == len(rows)
+    mixed = 0
+    for index, row in enumerate(rows):
+        near = true_neighbours(fold, row, 6)
+        mixed += len(set(fold.role[near])) == 2
+        found = read.batch(torch.tensor([index])).neighbours
+        expected = normalise(torch.from_numpy(brute_force(fold, near, patch_files)))
+        assert torch.equal(found.images[0], expected)
+        known = fold.role[near] != VAL if role == TRAIN else np.ones(6, dtype=bool)
+        np.testing.assert_array_equal(found.expression[0].numpy()[known], fold.expression[near[known]])
+    assert mixed > 4
+
+
+def test_a_validation_neighbour_has_the_expression_of_its_nearest_training_spot_in_training(fold, patch_files):
+    rows = fold.rows(TRAIN)
+    found = Spots(fold, rows, patch_files, CPU, context=Context(neighbours=6)).batch(torch.arange(len(rows))).neighbours
+    replaced = 0
+    for index, row in enumerate(rows):
+        for place, near in enumerate(true_neighbours(fold, row, 6)):
+            ranked = true_neighbours(fold, near, len(fold.sample))
+            source = next(other for other in ranked if fold.role[other] == TRAIN)
+            assert (source == near) == (fold.role[near] == TRAIN)
+            np.testing.assert_array_equal(found.expression[index, place].numpy(), fold.expression[source])
+            replaced += source != near
+    assert replaced
+
+
+def test_expression_of_validation_spots_takes_no_part_in_training(fold, patch_files):
+    """Neither that of a fifth of a slide at random nor that of a block, at whose rim training spots have neighbours."""
+    block = np.where(fold.role == TEST, TEST, np.where(fold.spatial[:, 0] > 7000, VAL, TRAIN)).astype(object)
+    for role in (fold.role, block):
+        split = replace(fold, role=role)
+        other = split.expression.copy()
+        other[split.role != TRAIN] = np.nan
+        rows = split.rows(TRAIN)
+        index = torch.arange(len(rows))
+        one, two = (
+            Spots(used, rows, patch_files, CPU, context=Context(neighbours=6)).batch(index)
+            for used in (split, replace(split, expression=other))
+        )
+        assert torch.equal(one.neighbours.expression, two.neighbours.expression)
+        assert torch.equal(one.neighbours.images, two.neighbours.images)
+        assert torch.equal(one.expression, two.expression)
+
+
+def test_a_whole_validation_slide_has_neighbours_of_its_own(fold, patch_files):
+    role = np.select([fold.sample == "A", fold.sample == "B"], [TRAIN, VAL], TEST).astype(object)
+    whole = replace(fold, role=role)
+    for used, slide in ((TRAIN, "A"), (VAL, "B")):
+        rows = whole.rows(used)
+        read = Spots(whole, rows, {slide: patch_files[slide]}, CPU, context=Context(neighbours=6))
+        assert len(read.images) == len(rows)
+
+
+# --- batches of validation --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("size", "of_a", "of_b"), [(64, [30], [25]), (16, [15, 15], [13, 12]), (10, [10] * 3, [9, 8, 8])]
+)
+def test_a_fixed_batch_is_of_one_slide_and_every_spot_is_in_one(fold, patch_files, size, of_a, of_b):
+    read = Spots(fold, fold.bank, patch_files, CPU)
+    batches = read.fixed_batches(size)
+    slides = [set(read.sample[index.numpy()]) for index in batches]
+    assert all(len(slide) == 1 for slide in slides)
+    for slide, sizes in (("A", of_a), ("B", of_b)):
+        assert [len(index) for index, of in zip(batches, slides, strict=True) if of == {slide}] == sizes
+    assert sorted(torch.cat(batches).tolist()) == list(range(len(read)))
+    assert all(torch.equal(one, two) for one, two in zip(batches, read.fixed_batches(size), strict=True))
+
+
+def test_spots_of_a_fixed_batch_are_spread_over_their_slide(fold, patch_files):
+    """As in the released code, whose validation spots stand in the order in which they were drawn."""
+    first, *_ = Spots(fold, fold.bank, patch_files, CPU).fixed_batches(10)
+    assert np.ptp(first.numpy()) > 15
+    assert (np.diff(first.numpy()) < 0).any()
+
+
+# --- hash and memory --------------------------------------------------------------------------------------------------
 
 
 def test_all_patches_decide_the_hash_however_many_are_hashed_at_once(fold, patch_files, monkeypatch):

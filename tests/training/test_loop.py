@@ -49,6 +49,7 @@ def world(tmp_path_factory):
     role = np.array(["train"] * (SPOTS + 20) + ["val"] * (SPOTS - 20) + ["test"] * SPOTS, dtype=object)
     fold = Fold(
         genes=np.array([f"G{gene}" for gene in range(GENES)], dtype=object),
+        is_hvg=np.ones(GENES, dtype=bool),
         is_marker=np.zeros(GENES, dtype=bool),
         expression=expression.reshape(n, GENES),
         sample=np.repeat(np.array(["S0", "S1", "S2"], dtype=object), SPOTS),

@@ -9,7 +9,7 @@ import pytest
 
 from spotwise.errors import InputError
 from spotwise.training import neighbourhoods
-from spotwise.training.neighbourhoods import exemplars, random_windows, spatial_neighbours, tiles
+from spotwise.training.neighbourhoods import exemplars, nearest_known, random_windows, spatial_neighbours, tiles
 
 SLIDES = {"A": 60, "B": 37, "C": 5}
 
@@ -63,6 +63,16 @@ def test_spots_at_one_place_come_first_in_their_own_lists_and_none_comes_twice()
     np.testing.assert_array_equal(near[:, 0], np.arange(8))
     assert all(len(set(row)) == 4 for row in near)
     assert set(near[:6].flat) <= set(range(6))
+
+
+def test_the_nearest_known_spot_equals_brute_force_and_is_itself_where_it_is_known():
+    spatial, sample = slides()
+    known = np.random.default_rng(1).random(len(sample)) < 0.4
+    known[np.flatnonzero(sample == "C")[0]] = True  # the only one of its slide
+    distance = np.where((sample[:, None] == sample) & known, distances(spatial, spatial), np.inf)
+    found = nearest_known(spatial, sample, known)
+    np.testing.assert_array_equal(found, distance.argmin(axis=1))
+    np.testing.assert_array_equal(found[known], np.flatnonzero(known))
 
 
 # --- windows ----------------------------------------------------------------------------------------------------------

@@ -47,7 +47,8 @@ class Fold:
     """One fold of N spots and G genes."""
 
     genes: np.ndarray  # (G,) symbols of the panel, sorted
-    is_marker: np.ndarray  # (G,) bool
+    is_hvg: np.ndarray  # (G,) bool, chosen as highly variable, so that it may enter the lists of HEG and HVG
+    is_marker: np.ndarray  # (G,) bool, in the panel in any case
     expression: np.ndarray  # (N, G) float32, log-normalised; NaN if a test slide does not measure a gene of the panel
     sample: np.ndarray  # (N,) slide
     patient: np.ndarray  # (N,)
@@ -172,8 +173,7 @@ def assemble_fold(
     protocol: str,
     slides: Mapping[str, SlideSpots],
     patient_of: Mapping[str, str],
-    genes: Sequence[str],
-    markers: Sequence[str],
+    panel: pd.DataFrame,
     validation_fraction: float,
 ) -> Fold:
     """Join the slides of a fold and assign a role to every spot.
@@ -184,8 +184,8 @@ def assemble_fold(
         The training, validation and test slides; there may be no test slide.
     slides, patient_of
         All slides of ``plan`` and their patients, by sample id.
-    genes, markers
-        The panel, and the marker genes in it.
+    panel
+        ``gene``, ``n_slides_hvg`` and ``is_marker``, as :func:`spotwise.data.genes.select_genes` returns it.
     validation_fraction
         Share of spots held out unless validation is a whole slide, the same spots for every seed.
 
@@ -194,6 +194,7 @@ def assemble_fold(
     InputError
         A training slide lacks a gene of the panel, or there is no spot to train or to validate on.
     """
+    genes = panel["gene"].to_numpy(dtype=object)
     parts = []
     for sample in (*plan.train, *plan.test):
         slide = slides[sample]
@@ -216,8 +217,9 @@ def assemble_fold(
         if not (joined["role"] == role).any():
             raise InputError(f"{cohort}/{protocol}/fold{plan.fold}", "spots", f"no {role} spot", "at least one")
     return Fold(
-        genes=np.asarray(genes, dtype=object),
-        is_marker=np.isin(np.asarray(genes, dtype=object), list(markers)),
+        genes=genes,
+        is_hvg=panel["n_slides_hvg"].to_numpy() > 0,
+        is_marker=panel["is_marker"].to_numpy(bool),
         cohort=cohort,
         protocol=protocol,
         fold=plan.fold,

@@ -23,7 +23,7 @@ AVERAGED_COLUMNS = (
     *("method", "kind", "k", "k_used", "note", "gene", "pcc"),
     *("rank_mean", "rank_var", "is_marker", "is_measured", "is_constant"),
 )
-GENE_COUNTS = ["n_constant", "n_genes"]
+GENE_COUNTS = ["n_constant", "n_genes", "n_ranked"]
 
 
 def read_listed(
@@ -68,9 +68,9 @@ def mean_table(
     DataFrame
         `ROW_KEYS`, method, kind; the mean PCC of each gene set (over genes, then slides, folds, seeds);
         `<set>_sd_folds` (over folds, seeds averaged) and `<set>_sd_seeds` (over seeds, folds averaged), both with ddof
-        1 and NaN for a single fold or seed; n_constant and n_genes (mean per slide, of measured panel genes); n_folds,
-        n_seeds, k, k_used_min (number of retrieved spots from the smallest bank), markers_found, markers_listed,
-        markers_missing (names), note.
+        1 and NaN for a single fold or seed; n_constant, n_genes and n_ranked (mean per slide, of measured panel genes;
+        ranked are the highly variable ones); n_folds, n_seeds, k, k_used_min (number of retrieved spots from the
+        smallest bank), markers_found, markers_listed, markers_missing (names), note.
     """
     sets = gene_set_columns(top)
     means = over_runs(slide_means(scores, top), ROW_KEYS, [*sets, *GENE_COUNTS])
@@ -88,14 +88,15 @@ def gene_table(scores: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         `ROW_KEYS`, gene; pcc: mean over the slides that measure the gene, then folds, then seeds, NaN where none does;
         pcc_sd_folds, pcc_sd_seeds; n_constant: slides (mean over seeds) on which the prediction or the truth is
-        constant; n_slides that measure the gene of of_slides that were predicted; the facts of the predictor as in
-        `mean_table`.
+        constant; n_slides that measure the gene, and n_ranked whose panel has it as highly variable, of of_slides that
+        were predicted; the facts of the predictor as in `mean_table`.
     """
     genes = scores.groupby([*ROW_KEYS, "gene"])
-    measured = scores["sample"].where(scores["is_measured"])
     table = over_runs(scores, [*ROW_KEYS, "gene"], ["pcc"])
     table["n_constant"] = genes["is_constant"].sum() / genes["seed"].nunique()
-    table["n_slides"] = measured.groupby([scores[key] for key in (*ROW_KEYS, "gene")]).nunique()
+    for name, counted in (("n_slides", scores["is_measured"]), ("n_ranked", scores["rank_mean"] > 0)):
+        slides = scores["sample"].where(counted)
+        table[name] = slides.groupby([scores[key] for key in (*ROW_KEYS, "gene")]).nunique()
     facts = run_facts(scores).assign(of_slides=scores.groupby(ROW_KEYS)["sample"].nunique())
     return table.reset_index().join(facts, on=ROW_KEYS)
 
@@ -156,8 +157,9 @@ def slide_means(scores: pd.DataFrame, top: Sequence[int]) -> pd.DataFrame:
     """Average each gene set's PCC per prediction file, with gene counts."""
     by_file = scores.groupby(FILE_KEYS)
     means = {name: scores[mask].groupby(FILE_KEYS)["pcc"].mean() for name, mask in gene_sets(scores, top).items()}
-    counts = {"n_constant": by_file["is_constant"].sum(), "n_genes": by_file["is_measured"].sum()}
-    return pd.DataFrame({**means, **counts}).reset_index()
+    ranked = scores["rank_mean"].gt(0).groupby([scores[key] for key in FILE_KEYS]).sum()
+    counts = [by_file["is_constant"].sum(), by_file["is_measured"].sum(), ranked]
+    return pd.DataFrame({**means, **dict(zip(GENE_COUNTS, counts, strict=True))}).reset_index()
 
 
 def run_facts(scores: pd.DataFrame) -> pd.DataFrame:

@@ -11,18 +11,19 @@ MARKER = "marker"
 
 
 def gene_ranks(var: pd.DataFrame) -> pd.DataFrame:
-    """Rank a panel's measured genes by the reference mean (HEG) and variance (HVG).
+    """Rank a panel's measured HVG by the reference mean (HEG) and variance (HVG).
 
     ``var`` holds `prediction_files.GENE_FIELDS`. Under the `paper` protocol the reference is the test slide's own
     truth, under `patient` the training slides; never the prediction. rank_mean and rank_var are 1 for the highest, ties
-    by gene name, 0 for a gene not measured.
+    by gene name. They are 0 for a gene that is not measured, and for a marker that no slide chose as highly variable:
+    the released code knows no such genes.
     """
-    measured = np.flatnonzero(var["is_measured"].to_numpy(bool))
-    names = var.index.to_numpy(str)[measured]
+    ranked = np.flatnonzero(var["is_measured"].to_numpy(bool) & var["is_hvg"].to_numpy(bool))
+    names = var.index.to_numpy(str)[ranked]
     ranks = pd.DataFrame(0, index=var.index, columns=["rank_mean", "rank_var"])
     for rank, reference in (("rank_mean", "reference_mean"), ("rank_var", "reference_var")):
-        order = np.lexsort((names, -var[reference].to_numpy(float)[measured]))
-        ranks.iloc[measured[order], ranks.columns.get_loc(rank)] = np.arange(1, len(order) + 1)
+        order = np.lexsort((names, -var[reference].to_numpy(float)[ranked]))
+        ranks.iloc[ranked[order], ranks.columns.get_loc(rank)] = np.arange(1, len(order) + 1)
     return ranks
 
 
@@ -34,7 +35,7 @@ def gene_set_columns(top: Sequence[int] = (50,)) -> list[str]:
 def gene_sets(scores: pd.DataFrame, top: Sequence[int] = (50,)) -> dict[str, pd.Series]:
     """Mask the rows of a score table that belong to each gene set, by `gene_set_columns`.
 
-    A panel with fewer than ``top`` measured genes gives all of them. No mask depends on a prediction.
+    A panel with fewer than ``top`` ranked genes gives all of them. No mask depends on a prediction.
     """
     sets = {}
     for n in top:

@@ -152,7 +152,7 @@ class Panels:
         self.cohort: str | None = None
         self.counts: dict[str, AnnData] = {}
         self.markers: Sequence[str] = ()
-        self.chosen: dict[frozenset[str], set[str]] = {}
+        self.chosen: dict[frozenset[str], set[tuple[str, bool]]] = {}
 
     def enter(self, cohort: str, counts: Mapping[str, str | os.PathLike], markers: Sequence[str]) -> None:
         """Read the counts of a cohort's slides unless they are loaded."""
@@ -163,29 +163,34 @@ class Panels:
         self.cohort, self.markers, self.chosen = cohort, markers, {}
         self.counts = {sample: read_h5ad(path) for sample, path in counts.items()}
 
-    def of(self, samples: Iterable[str]) -> set[str]:
-        """Select the gene panel of these slides."""
+    def of(self, samples: Iterable[str]) -> set[tuple[str, bool]]:
+        """Select the gene panel of these slides, as `_selection`."""
         key = frozenset(samples)
         if key not in self.chosen:
             slides = {sample: self.counts[sample] for sample in sorted(key)}
             panel, _ = select_genes(slides, self.n_top, self.markers, self.target_sum)
-            self.chosen[key] = set(panel["gene"])
+            self.chosen[key] = _selection(panel["gene"].to_numpy(), panel["n_slides_hvg"].to_numpy() > 0)
         return self.chosen[key]
+
+
+def _selection(genes: np.ndarray, is_hvg: np.ndarray) -> set[tuple[str, bool]]:
+    """Return a panel (G,) as pairs: each gene with False, and each highly variable one with True, too."""
+    return {*((gene, False) for gene in genes), *((gene, True) for gene in genes[is_hvg])}
 
 
 def panel_source(fold: Fold, panels: Panels) -> Finding:
     """Check that the training slides alone select the fold's panel."""
-    genes, known = set(fold.genes), _slides(fold, TRAIN, VAL)
+    selected, known = _selection(fold.genes, fold.is_hvg), _slides(fold, TRAIN, VAL)
     expected = panels.of(known)
-    others, missing = genes - expected, expected - genes
+    others, missing = ({gene for gene, _ in pairs} for pairs in (selected - expected, expected - selected))
     n = len(others | missing)
     if n == 0:
         return _found(fold, PANEL, 0, "")
     differ = (
-        f"{len(others)} of its {len(genes)} genes not selected by the training slides, "
+        f"{len(others)} of its {len(fold.genes)} genes not selected by the training slides, "
         f"{len(missing)} that they select are missing"
     )
-    if genes == panels.of(known | _slides(fold, TEST)):
+    if selected == panels.of(known | _slides(fold, TEST)):
         return _found(fold, PANEL, n, f"the panel of all slides, {_names(_slides(fold, TEST))} included: {differ}")
     detail = f"neither the training slides' panel nor that of all slides: {differ}"
     return _found(fold, PANEL, n, detail, WARNING if fold.protocol == PAPER else LEAK)
@@ -205,23 +210,22 @@ def read_ranks(scores: Iterable[str | os.PathLike], top: int) -> pd.DataFrame:
 def ranking_source(fold: Fold, ranks: pd.DataFrame) -> Finding:
     """Check whether training slides or the test slide ranked the genes.
 
-    Training slides rank the genes that the test slide measures by mean and variance within slides, averaged over
-    slides.
+    Training slides rank the HVG that the test slide measures by mean and variance within slides, averaged over slides.
     """
     known = [fold.expression[fold.rows(TRAIN, VAL, sample=slide)] for slide in sorted(_slides(fold, TRAIN, VAL))]
     slides, genes = set(), set()  # test slides, and genes that the training slides do not rank so high
     own = True
     for sample in sorted(_slides(fold, TEST)):
         truth = fold.expression[fold.rows(TEST, sample=sample)]
-        measured = ~np.isnan(truth).any(axis=0)
+        ranked = fold.is_hvg & ~np.isnan(truth).any(axis=0)
         for name, statistic in (("rank_mean", np.mean), ("rank_var", np.var)):
             listed = np.isin(fold.genes, ranks.loc[(ranks["sample"] == sample) & ranks[name], "gene"].to_list())
             by_training = np.mean([statistic(block, axis=0, dtype=np.float64) for block in known], axis=0)
             by_truth = statistic(truth, axis=0, dtype=np.float64)
-            if (foreign := _below_the_top(by_training, listed, measured)).any():
+            if (foreign := _below_the_top(by_training, listed, ranked)).any():
                 slides.add(sample)
                 genes.update(fold.genes[foreign])
-            own &= not _below_the_top(by_truth, listed, measured).any()
+            own &= not _below_the_top(by_truth, listed, ranked).any()
     if not genes:
         return _found(fold, RANKING, 0, "")
     named = f"{_names(slides)}: {_names(genes)}"
@@ -231,12 +235,12 @@ def ranking_source(fold: Fold, ranks: pd.DataFrame) -> Finding:
     return _found(fold, RANKING, len(genes), detail, WARNING if fold.protocol == PAPER else LEAK)
 
 
-def _below_the_top(values: np.ndarray, listed: np.ndarray, measured: np.ndarray) -> np.ndarray:
-    """Mark the listed genes (G,) outside the measured genes of highest values."""
+def _below_the_top(values: np.ndarray, listed: np.ndarray, ranked: np.ndarray) -> np.ndarray:
+    """Mark the listed genes (G,) outside the ranked genes of highest values."""
     if not listed.any():
         return listed
-    lowest = np.sort(values[measured])[::-1][: listed.sum()].min()
-    return listed & ~(values >= lowest - 1e-9 * abs(lowest))
+    lowest = np.sort(values[ranked])[::-1][: listed.sum()].min(initial=np.inf)
+    return listed & ~(ranked & (values >= lowest - 1e-9 * abs(lowest)))
 
 
 def checkpoint_source(fold: Fold) -> Finding:

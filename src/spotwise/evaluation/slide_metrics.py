@@ -24,7 +24,7 @@ def slide_scores(prediction: AnnData, scores: pd.DataFrame, top: int) -> dict[st
     dict
         `score_files.SLIDE_SCORE_COLUMNS`. ``correlation_*``: `similarity` of the gene-gene correlations on the lists of
         ``top`` genes. ``mean_*`` and ``var_*``: least squares of the predicted on the observed mean and variance, over
-        the measured genes. `hvg_recovery`; ``hvg_chance`` is the expected recovery of a random list.
+        the measured genes. `hvg_recovery` among the ranked genes; ``hvg_chance`` is that expected of a random list.
     """
     measured = scores[scores["is_measured"]]
     row = {name: scores[name].iloc[0] for name in (*FILE_KEYS, "method", "kind")}
@@ -35,8 +35,9 @@ def slide_scores(prediction: AnnData, scores: pd.DataFrame, top: int) -> dict[st
     for moment in ("mean", "var"):
         line = least_squares(measured[f"observed_{moment}"].to_numpy(), measured[f"predicted_{moment}"].to_numpy())
         row[f"{moment}_slope"], row[f"{moment}_intercept"] = line
-    row["hvg_recovery"] = hvg_recovery(measured, top)
-    row["hvg_chance"] = min(1.0, top / len(measured)) if len(measured) else np.nan
+    ranked = scores[scores["rank_var"] > 0]
+    row["hvg_recovery"] = hvg_recovery(ranked, top)
+    row["hvg_chance"] = min(1.0, top / len(ranked)) if len(ranked) else np.nan
     return row
 
 

@@ -17,7 +17,7 @@ from spotwise.inference.damaged_files import unreadable
 from spotwise.runtime.hdf5 import write_anndata
 
 # var of a prediction; the reference statistics rank the genes and come from the slides that the protocol allows
-GENE_FIELDS = ("is_marker", "is_measured", "reference_mean", "reference_var")
+GENE_FIELDS = ("is_hvg", "is_marker", "is_measured", "reference_mean", "reference_var")
 
 
 def evaluated_genes(fold: Fold, sample: str) -> pd.DataFrame:
@@ -25,6 +25,7 @@ def evaluated_genes(fold: Fold, sample: str) -> pd.DataFrame:
     mean, variance = fold.reference(sample)
     return pd.DataFrame(
         {
+            "is_hvg": fold.is_hvg,
             "is_marker": fold.is_marker,
             "is_measured": ~np.isnan(fold.expression[fold.rows(TEST, sample=sample)]).any(axis=0),
             "reference_mean": mean,

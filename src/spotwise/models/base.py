@@ -80,7 +80,7 @@ class Method(nn.Module):
         Parameters
         ----------
         batches
-            Every validation spot once, unaugmented, in the same batches each epoch.
+            Every validation spot once, unaugmented, in the same batches of one slide each epoch.
         n_spots
             Number of validation spots.
         mask_generator

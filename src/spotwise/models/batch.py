@@ -18,8 +18,8 @@ class Context:
     image_px
         Side of the images in pixels; ``None`` for the size of the patches (224).
     neighbours
-        Nearest spots of the same slide to add to each spot, itself included and first; 0 for none. Only in training and
-        validation, as predictions must not see a measured neighbour.
+        Nearest spots of the same slide to add to each spot, itself included and first, whether they train or validate;
+        0 for none. Only in training and validation, as predictions must not see a measured neighbour.
     exemplars
         Training spots of other slides (under ``patient``, of other patients) to add to each spot, those with the most
         similar frozen features; 0 for none. With a single training slide, they are of that slide.
@@ -40,7 +40,8 @@ class Context:
 class Neighbours(NamedTuple):
     """The n nearest spots of each of B spots, itself first, unaugmented.
 
-    ``images`` float32 (B, n, 3, H, W), ``expression`` float32 (B, n, G).
+    ``images`` float32 (B, n, 3, H, W), ``expression`` float32 (B, n, G). In training, a validation spot has the
+    expression of the training spot nearest to it.
     """
 
     images: Tensor

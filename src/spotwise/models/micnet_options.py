@@ -15,8 +15,9 @@ class MicNetOptions(Options):
     """Options of MicNet."""
 
     encoder: str = Field(
-        "resnet101",
-        description="image encoder: name of a timm model; the last block of a ResNet gets ReLU6, which bounds features",
+        "resnet101.tv_in1k",
+        description="image encoder: name of a timm model, by default with the weights of the released code; the last "
+        "block of a ResNet gets ReLU6, which bounds features",
     )
     pretrained: Pretrained = Field(
         "if_available",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 
 from spotwise.data.folds import Fold, SlideSpots, assemble_fold
@@ -48,7 +49,8 @@ def assemble_clustering_fold(
         raise InputError(cohort, "genes", found, "slides of one organism")
     plan = FoldPlan(fold=0, test=(), train=tuple(slides), validation="spots")
     scaled = {sample: replace(slide, expression=scale_counts(slide.expression)) for sample, slide in slides.items()}
-    return assemble_fold(plan, cohort, ALL_SPOTS, scaled, patient_of, genes, [], validation_fraction)
+    panel = pd.DataFrame({"gene": genes, "n_slides_hvg": 0, "is_marker": False})
+    return assemble_fold(plan, cohort, ALL_SPOTS, scaled, patient_of, panel, validation_fraction)
 
 
 def scale_counts(counts: sparse.csr_matrix) -> sparse.csr_matrix:

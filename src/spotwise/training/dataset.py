@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 import torch
 
-from spotwise.constants import IMAGES
+from spotwise.constants import IMAGES, TRAIN, VAL
 from spotwise.data.features import features_of
 from spotwise.data.folds import Fold
 from spotwise.errors import InputError
@@ -69,22 +69,24 @@ class Spots:
         scratch: Path | None = None,
     ):
         self.device, self.context = device, context
-        shape = (len(rows), *_patch_shape(fold, rows, patches, context.image_px))
-        self.images = _allocate(shape, device, memory, scratch)  # (n, H, W, 3) uint8
-        _read_patches(self.images, fold, rows, patches, context.image_px)
+        self.n = len(rows)
+        self._neighbours: _Surroundings | None = None
+        held = rows  # of the patches: the n spots, then their neighbours in other roles
+        if context.neighbours and observed:
+            self._neighbours = _Surroundings(fold, rows, context.neighbours, device)
+            held = self._neighbours.held
+        shape = (len(held), *_patch_shape(fold, held, patches, context.image_px))
+        self.images = _allocate(shape, device, memory, scratch)  # (n + neighbours in other roles, H, W, 3) uint8
+        _read_patches(self.images, fold, held, patches, context.image_px)
         self.expression = torch.from_numpy(fold.expression[rows]).to(device) if observed else None  # (n, G)
         self.position = torch.from_numpy(fold.array[rows])  # (n, 2)
         self.spatial, self.sample = fold.spatial[rows], fold.sample[rows]
-        self._neighbours: torch.Tensor | None = None  # (n, neighbours)
-        if context.neighbours and observed:
-            near = neighbourhoods.spatial_neighbours(self.spatial, self.sample, context.neighbours)
-            self._neighbours = torch.from_numpy(near)
         self._exemplars: _ExemplarBank | None = None
         if context.exemplars:
             self._exemplars = _ExemplarBank(fold, rows, exemplar_rows, embeddings, context.exemplars, device)
 
     def __len__(self) -> int:
-        return len(self.images)
+        return self.n
 
     def batch(self, index: torch.Tensor, generator: torch.Generator | None = None) -> Batch:
         """Return a batch on the device.
@@ -101,7 +103,7 @@ class Spots:
             images,
             None if self.expression is None else self.expression[index.to(self.device)],
             self.position[index].to(self.device),
-            None if self._neighbours is None else self._around(self._neighbours[index]),
+            None if self._neighbours is None else self._around(index),
             None if self._exemplars is None else self._exemplars.of(index),
             index.to(self.device),
         )
@@ -124,12 +126,17 @@ class Spots:
     def fixed_batches(self, size: int) -> list[torch.Tensor]:
         """Return fixed batches that hold every spot once, as indices.
 
-        Batches are mixed over slides, or the method's tiles.
+        Batches are the method's tiles, or random spots of one slide, in which a contrastive loss finds its hardest
+        negatives. Each slide is divided into as few batches of at most ``size`` as possible, of equal sizes.
         """
         if self.context.window:
             return [torch.from_numpy(r) for r in neighbourhoods.tiles(self.spatial, self.sample, self.context.window)]
-        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(0))
-        return list(order.tensor_split(math.ceil(len(self) / size)))
+        generator, batches = torch.Generator().manual_seed(0), []
+        for slide in dict.fromkeys(self.sample):
+            rows = torch.from_numpy(np.flatnonzero(self.sample == slide))
+            order = rows[torch.randperm(len(rows), generator=generator)]
+            batches += order.tensor_split(math.ceil(len(rows) / size))
+        return batches
 
     def contents(self) -> Iterator[torch.Tensor]:
         """Yield patches, and features where they are used, which decide a training together with the fold."""
@@ -143,12 +150,40 @@ class Spots:
             images = images.pin_memory()  # copied to the device asynchronously
         return images.to(self.device, non_blocking=True)
 
-    def _around(self, near: torch.Tensor) -> Neighbours:
-        flat = near.flatten()
-        images = normalise(self._at(flat))
-        return Neighbours(
-            images.unflatten(0, near.shape), self.expression[flat.to(self.device)].unflatten(0, near.shape)
-        )
+    def _around(self, index: torch.Tensor) -> Neighbours:
+        near = self._neighbours.near[index]
+        images = normalise(self._at(near.flatten()))
+        return Neighbours(images.unflatten(0, near.shape), self._neighbours.expression_of(index))
+
+
+class _Surroundings:
+    """The nearest spots of each spot on its slide, whether they train or validate.
+
+    ``held`` are the rows of a fold whose patches are needed: the n spots, then their neighbours in the other role.
+    ``near`` (n, neighbours) are positions in them. Training does not see the expression of a validation spot. As a
+    neighbour, it has that of the training spot nearest to it.
+    """
+
+    def __init__(self, fold: Fold, rows: np.ndarray, n: int, device: torch.device):
+        roles = set(fold.role[rows])
+        pool = fold.rows(TRAIN, VAL, *roles)
+        pool = pool[np.isin(fold.sample[pool], fold.sample[rows])]
+        spatial, sample = fold.spatial[pool], fold.sample[pool]
+        of_rows = np.searchsorted(pool, rows)
+        near = neighbourhoods.spatial_neighbours(spatial, sample, n)[of_rows]
+        self.held = np.concatenate([rows, np.setdiff1d(pool[near], rows)])
+        place = np.empty(len(fold.sample), dtype=np.int64)
+        place[self.held] = np.arange(len(self.held))
+        self.near = torch.from_numpy(place[pool[near]])
+        known = np.isin(fold.role[pool], [TRAIN, *roles])
+        measured = pool[neighbourhoods.nearest_known(spatial, sample, known)][near]  # rows of the fold
+        values, inverse = np.unique(measured, return_inverse=True)
+        self._expression = torch.from_numpy(fold.expression[values]).to(device)
+        self._measured = torch.from_numpy(inverse.reshape(near.shape))
+
+    def expression_of(self, index: torch.Tensor) -> torch.Tensor:
+        """Return the expression (B, neighbours, G) around the spots ``index`` (B,)."""
+        return self._expression[self._measured[index].to(self._expression.device)]
 
 
 class _ExemplarBank:

@@ -39,6 +39,18 @@ def spatial_neighbours(spatial: np.ndarray, sample: np.ndarray, n: int) -> np.nd
     return found
 
 
+def nearest_known(spatial: np.ndarray, sample: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Find the nearest known spot of each spot on its own slide, itself where it is known.
+
+    ``spatial`` (N, 2) are centres, ``sample`` (N,) slides, each of which has a ``known`` (N,) spot. Returns (N,) rows.
+    """
+    found = np.arange(len(spatial))
+    for slide in dict.fromkeys(sample[~known]):
+        unknown, candidates = (np.flatnonzero((sample == slide) & (known == wanted)) for wanted in (False, True))
+        found[unknown] = candidates[_nearest(spatial[candidates], spatial[unknown], 1)[:, 0]]
+    return found
+
+
 def random_windows(spatial: np.ndarray, sample: np.ndarray, size: int, rng: np.random.Generator) -> list[np.ndarray]:
     """Draw the windows of one epoch, each a random spot and the spots nearest to it.
 

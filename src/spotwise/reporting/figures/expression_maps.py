@@ -26,10 +26,11 @@ def choose_genes(prediction_path: str | os.PathLike, wanted: Sequence[str], n: i
     ``prediction_path`` is the slide's file by any predictor. Wanted genes are all kept, except those that the panel
     lacks or the slide does not measure.
     """
-    ranks = gene_ranks(read_prediction(prediction_path).var)["rank_var"]
-    measured = ranks[ranks > 0].sort_values().index
+    var = read_prediction(prediction_path).var
+    measured = var.index[var["is_measured"].to_numpy(bool)]
+    ranks = gene_ranks(var)["rank_var"]
     chosen = [gene for gene in dict.fromkeys(wanted) if gene in measured]
-    others = [gene for gene in measured if gene not in chosen]
+    others = [gene for gene in ranks[ranks > 0].sort_values().index if gene not in chosen]
     return chosen + others[: max(0, n - len(chosen))]
 
 

@@ -51,13 +51,13 @@ def draw_gene_correlation(prediction_paths: Mapping[str, str | os.PathLike], top
     Raises
     ------
     InputError
-        If the files do not belong together (`read_slide`) or the slide measures fewer than two panel genes.
+        If the files do not belong together (`read_slide`) or the slide measures fewer than two highly variable genes.
     """
     slide = read_slide(prediction_paths)
     first = next(iter(slide.values()))
     ranks = gene_ranks(first.var)
     if (ranks["rank_mean"] > 0).sum() < 2:
-        raise InputError(next(iter(prediction_paths.values())), "var['is_measured']", "fewer than 2 genes", "2 or more")
+        raise InputError(next(iter(prediction_paths.values())), "var", "fewer than 2 measured HVG", "2 or more")
 
     rows, columns = style.panel_grid(1 + len(slide))
     side = PANELS_WIDTH / columns

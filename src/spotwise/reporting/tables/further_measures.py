@@ -82,9 +82,9 @@ def measure_table(scores: pd.DataFrame, slide_scores: pd.DataFrame, top: int) ->
     -------
     DataFrame
         cohort, protocol, predictor, kind; `MEASURES`, the mean over genes, then slides, folds, seeds; their
-        ``_sd_folds`` and ``_sd_seeds`` as in `averages.mean_table`; n_genes (measured, mean per slide), n_slides,
-        n_folds, n_seeds, k, k_used_min, note. ``explained_variance`` weights genes by the variance of their truth, as a
-        gene with few counts on the slide has almost no variance to explain and would dominate the mean.
+        ``_sd_folds`` and ``_sd_seeds`` as in `averages.mean_table`; n_genes and n_ranked as there, n_slides, n_folds,
+        n_seeds, k, k_used_min, note. ``explained_variance`` weights genes by the variance of their truth, as a gene
+        with few counts on the slide has almost no variance to explain and would dominate the mean.
     """
     listed = scores[gene_sets(scores, [top])[f"HVG_top{top}"]]
     genes = listed.groupby(FILE_KEYS)
@@ -92,10 +92,11 @@ def measure_table(scores: pd.DataFrame, slide_scores: pd.DataFrame, top: int) ->
     weighted = listed.assign(explained=listed["explained_variance"] * listed["observed_var"]).groupby(FILE_KEYS)
     measures["explained_variance"] = weighted["explained"].sum() / weighted["observed_var"].sum()
     measures["n_genes"] = scores.groupby(FILE_KEYS)["is_measured"].sum()
+    measures["n_ranked"] = scores["rank_var"].gt(0).groupby([scores[key] for key in FILE_KEYS]).sum()
     measures = measures.join(slide_scores.set_index(FILE_KEYS)[list(SLIDE_METRICS)]).reset_index()
     facts = run_facts(scores).assign(n_slides=scores.groupby(ROW_KEYS)["sample"].nunique())
-    table = over_runs(measures, ROW_KEYS, [*MEASURES, "n_genes"]).join(facts).reset_index()
-    return table[[*ROW_KEYS, "kind", *mean_columns(MEASURES), "n_genes", "n_slides", *RUN_FACTS, "note"]]
+    table = over_runs(measures, ROW_KEYS, [*MEASURES, "n_genes", "n_ranked"]).join(facts).reset_index()
+    return table[[*ROW_KEYS, "kind", *mean_columns(MEASURES), "n_genes", "n_ranked", "n_slides", *RUN_FACTS, "note"]]
 
 
 def pages(table: pd.DataFrame, top: int) -> list[Page]:

@@ -50,9 +50,10 @@ def table3(genes: pd.DataFrame) -> pd.DataFrame:
         method, predictor, kind, rank, gene, pcc and its spreads, n_constant, n_slides; n_methods that have the gene
         among their five, of of_methods (without controls); n_candidates; n_folds, n_seeds, k, k_used_min, note.
 
-        Candidates are genes that are in every fold's panel and measured on every test slide. Means over fewer slides
-        spread more, and would provide the highest values. Genes that are constant on all slides have no correlation and
-        are left out. If fewer than five genes remain, ``gene`` is empty. Ties at six decimals are ordered by name.
+        Candidates are genes that are highly variable in every fold's panel and measured on every test slide. Means over
+        fewer slides spread more, and would provide the highest values. Genes that are constant on all slides have no
+        correlation and are left out. If fewer than five genes remain, ``gene`` is empty. Ties at six decimals are
+        ordered by name.
     """
     first = genes.drop_duplicates([*SECTION, "method"])[[*SECTION, "predictor"]]
     groups = genes.merge(first, on=[*SECTION, "predictor"]).groupby([*SECTION, "predictor"], sort=False)
@@ -70,7 +71,7 @@ def table3(genes: pd.DataFrame) -> pd.DataFrame:
 
 def _best_genes(genes: pd.DataFrame) -> pd.DataFrame:
     """Rank the best genes of one predictor, with empty rows if there are too few."""
-    candidates = genes[genes["n_slides"].eq(genes["of_slides"])]
+    candidates = genes[genes["n_ranked"].eq(genes["of_slides"])]
     varying = candidates[candidates["n_constant"].lt(candidates["n_slides"])]
     order = varying.assign(place=-varying["pcc"].round(6)).sort_values(["place", "gene"]).index[:N_BEST]
     best = varying.loc[order, ["gene", *PCC]].reset_index(drop=True).reindex(range(N_BEST))

@@ -71,8 +71,8 @@ def table2(means: pd.DataFrame, extended: Iterable[tuple[int, int]]) -> pd.DataF
     -------
     DataFrame
         cohort, protocol, method, kind; the means ``HEG_top<n>_k<K>`` and ``HVG_top<n>_k<K>`` with their spreads; of the
-        predictors shown ``predictor_``, ``k_``, ``k_used_min_`` and ``n_constant_top<n>_k<K>``; n_genes, n_folds,
-        n_seeds, note.
+        predictors shown ``predictor_``, ``k_``, ``k_used_min_`` and ``n_constant_top<n>_k<K>``; n_genes, n_ranked,
+        n_folds, n_seeds, note.
     """
     lists = {f"top{n}_k{k}": (n, k) for n, k in extended}
     sets = [f"{kind}_{name}" for name in lists for kind in ("HEG", "HVG")]
@@ -89,7 +89,8 @@ def table2(means: pd.DataFrame, extended: Iterable[tuple[int, int]]) -> pd.DataF
                     row[f"{kind}_{name}{spread}"] = run[f"{kind}_top{n}{spread}"]
         rows.append(row)
     columns = [*SECTION, "method", "kind", *mean_columns(sets)]
-    columns += [f"{fact}_{name}" for name in lists for fact in facts] + ["n_genes", "n_folds", "n_seeds", "note"]
+    columns += [f"{fact}_{name}" for name in lists for fact in facts]
+    columns += ["n_genes", "n_ranked", "n_folds", "n_seeds", "note"]
     return pd.DataFrame(rows if lists else [], columns=columns)
 
 

@@ -23,12 +23,12 @@ def small_banks(block: pd.DataFrame) -> Iterator[str]:
 
 
 def short_lists(block: pd.DataFrame, sets: Sequence[str]) -> Iterator[str]:
-    """Yield a remark on each gene list longer than the number of measured genes."""
-    smallest = block["n_genes"].min()
+    """Yield a remark on each gene list longer than the number of genes that it may hold."""
+    smallest = block["n_ranked"].min()
     for name in sets:
         size = re.search(r"_top(\d+)", name)
         if size and smallest < int(size[1]):
-            yield f"{heading(name)}: {smallest:.4g} measured panel genes, all of them taken"
+            yield f"{heading(name)}: {smallest:.4g} measured HVG, all of them taken"
 
 
 def missing_markers(block: pd.DataFrame, sets: Sequence[str]) -> Iterator[str]:
