@@ -96,3 +96,77 @@ def test_a_sheet_in_another_encoding_is_told_in_one_line(tmp_path):
     path.write_bytes((HEADER + "S1\tc\tMüller\n").encode("latin-1"))
     with pytest.raises(InputError, match=r"samples\.tsv: byte 28: found no UTF-8"):
         read_samples(path)
+
+
+@pytest.mark.parametrize(
+    ("second", "shown"),
+    [("p1", "'p1'"), ("P 1", "'P 1'"), ("P\u00a01", r"'P\xa01'"), ("\u04201", r"'\u04201'"), ("P01", "'P01'")],
+)
+def test_two_spellings_of_a_patient_are_refused_with_both_rows(tmp_path, second, shown):
+    path = sheet(tmp_path, HEADER + f"S1\tc\tP1\nS2\tc\tQ\nS3\tc\tP1\nS4\tc\t{second}\n")
+    with pytest.raises(InputError) as error:
+        read_samples(path)
+    assert str(error.value) == (
+        f"{path}: patient: found 'P1' in row 1 (S1) and {shown} in row 4 (S4), expected one spelling of a patient; "
+        "they differ only in case, blanks, zeros or look-alike characters"
+    )
+
+
+def test_patients_of_two_cohorts_may_be_spelt_alike(tmp_path):
+    path = sheet(tmp_path, HEADER + "S1\tc\tPatient 1\nS2\tc\tPatient 2\nS3\td\tpatient1\nS4\td\tpatient 2\n")
+    assert [one.patient for one in read_samples(path)] == ["Patient 1", "Patient 2", "patient1", "patient 2"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ("S1\tc\tp\ns1\tc\tq\n", "sample: found 'S1' in row 1 and 's1' in row 2, expected names that differ in more than"),
+        ("S1\tCOAD\tp\nS2\tcoad\tq\n", "cohort: found 'COAD' in row 1 and 'coad' in row 2, expected names that differ"),
+    ],
+)
+def test_ids_that_some_file_systems_take_for_one_are_refused(tmp_path, rows, told):
+    with pytest.raises(InputError, match=rf"samples\.tsv: {told}"):
+        read_samples(sheet(tmp_path, HEADER + rows))
+
+
+ROWS = HEADER + "S1\tc\tp\nS2\tc\tq\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"PK\x03\x04\x14\x00\x06\x00", "samples: found an Excel or OpenDocument file, expected a tab-separated sample"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1", "samples: found an old Excel file, expected a tab-separated sample sheet: save it"),
+        (ROWS.encode("utf-16"), "samples: found UTF-16 text, expected a tab-separated sample sheet: save it as tab-sep"),
+        (ROWS.encode("utf-16-be"), "samples: found UTF-16 text"),
+        (ROWS.encode("utf-16-le"), "samples: found UTF-16 text"),
+        (b"<!DOCTYPE html><html>", "samples: found a web page"),
+        (ROWS.replace("\t", ";").encode(), "header: found columns separated by ';', expected columns separated by tabs"),
+        (ROWS.replace("\t", ",").encode(), "header: found columns separated by ',', expected columns separated by tabs"),
+        (ROWS.replace("\t", "  ").encode(), "header: found 'sample  cohort  patient', expected columns separated by tabs"),
+        (b"", "rows: found none, expected one row per slide under a header line"),
+    ],
+)
+def test_a_sheet_in_another_format_is_named(tmp_path, content, told):
+    (tmp_path / "samples.tsv").write_bytes(content)
+    with pytest.raises(InputError, match=rf"samples\.tsv: {told}") as error:
+        read_samples(tmp_path / "samples.tsv")
+    assert "\n" not in str(error.value)
+
+
+def test_a_sheet_that_cannot_be_opened_says_why(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match=r"absent\.tsv: samples: found no such file, expected a tab-separated sample"):
+        read_samples(tmp_path / "absent.tsv")
+    with pytest.raises(InputError, match="samples: found a folder, expected a tab-separated sample sheet"):
+        read_samples(tmp_path)
+    (tmp_path / "link.tsv").symlink_to("nowhere.tsv")
+    with pytest.raises(InputError, match=r"link\.tsv: samples: found a link to nowhere\.tsv, which does not exist"):
+        read_samples(tmp_path / "link.tsv")
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    path = sheet(tmp_path, ROWS)
+    monkeypatch.setattr(type(path), "read_bytes", refuse)
+    with pytest.raises(InputError, match=r"samples\.tsv: samples: found no permission to read it"):
+        read_samples(path)

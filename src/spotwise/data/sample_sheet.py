@@ -17,11 +17,22 @@ from typing import Annotated
 from pydantic import Field
 
 from spotwise.constants import PAPER, PATIENT
+from spotwise.data.spellings import alike, first_pair
 from spotwise.errors import InputError
+from spotwise.runtime.input_files import known_content, unreadable
 from spotwise.runtime.validation import Form, Settings, validated
 
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$(?!\n)"), Form("a name of letters, digits, '-' and '_'")]
 Text = Annotated[str, Field(pattern=r"^[^<\x00-\x1f]*$(?!\n)"), Form("text without '<' and control characters")]
+
+SHEET, UTF_16 = "a tab-separated sample sheet", "UTF-16 text"
+# First bytes of what a spreadsheet program saves in the place of text
+OTHER_FORMATS = (
+    (b"PK\x03\x04", "an Excel or OpenDocument file"),
+    (b"\xd0\xcf\x11\xe0", "an old Excel file"),
+    (b"\xff\xfe", UTF_16),
+    (b"\xfe\xff", UTF_16),
+)
 
 
 class Sample(Settings):
@@ -67,33 +78,66 @@ def read_samples(path: str | Path) -> list[Sample]:
     Raises
     ------
     InputError
-        For a missing file or column, an unsafe or duplicate id, or a row without a patient.
+        For a file that cannot be read or a missing column, an unsafe or duplicate id, a row without a patient, and
+        names that differ only in their spelling.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(path, "samples", "no such file", "a tab-separated sample sheet")
     samples: dict[str, Sample] = {}
     for number, row in enumerate(_rows(path), start=1):
         sample = validated(Sample, row, f"{path}: row {number} ({row.get('sample', 'no sample id')})")
         if sample.sample in samples:
             raise InputError(path, "sample", f"{sample.sample} twice", "each id once")
         samples[sample.sample] = sample
+    _check_spelling(path, list(samples.values()))
     return list(samples.values())
+
+
+def _check_spelling(path: Path, samples: Sequence[Sample]) -> None:
+    """Refuse ids that a file system may confuse, and two spellings of a patient, who would be on both sides of a fold."""
+    for column in ("sample", "cohort"):
+        names = [getattr(one, column) for one in samples]
+        if pair := first_pair(names, str.casefold):
+            found = " and ".join(f"{names[row]!r} in row {row + 1}" for row in pair)
+            raise InputError(path, column, f"{found}", "names that differ in more than case")
+    for members in by_cohort(samples).values():
+        if pair := alike([one.patient for one in members]):
+            two = [(members[place], samples.index(members[place]) + 1) for place in pair]
+            found = " and ".join(f"{ascii(one.patient)} in row {row} ({one.sample})" for one, row in two)
+            expected = "one spelling of a patient; they differ only in case, blanks, zeros or look-alike characters"
+            raise InputError(path, "patient", found, expected)
+
+
+def _lines(path: Path) -> list[str]:
+    """Read the lines of a sheet, or raise `InputError`."""
+    try:
+        stored = path.read_bytes()
+    except OSError as error:
+        raise unreadable(path, "samples", error, SHEET) from None
+    kind = next((kind for head, kind in OTHER_FORMATS if stored.startswith(head)), None)
+    if kind is None and stored and (known := known_content(stored)):
+        kind = known[0]
+    if kind is None and b"\0" in stored:
+        kind = UTF_16
+    if kind is not None:
+        raise InputError(path, "samples", kind, f"{SHEET}: save it as tab-separated text in UTF-8")
+    try:
+        return stored.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(path, f"byte {error.start}", "no UTF-8", "a sheet saved as UTF-8 text") from None
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
     """Return the rows below the header without empty cells and without blanks around cells."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(path, f"byte {error.start}", "no UTF-8", "a sheet saved as UTF-8 text") from None
+    lines = _lines(path)
     table = [_cells(path, number, line) for number, line in enumerate(lines, start=1) if not line.startswith("#")]
     table = [cells for cells in table if any(cells)]
     if len(table) < 2:
         raise InputError(path, "rows", "none", "one row per slide under a header line")
     header, *rows = table
     if len(header) == 1:
-        raise InputError(path, "header", repr(header[0]), "columns separated by tabs: sample, cohort, patient, ...")
+        between = next((sign for sign in ";,|" if sign in header[0]), None)
+        found = f"columns separated by {between!r}" if between else repr(header[0])
+        raise InputError(path, "header", found, "columns separated by tabs: sample, cohort, patient, ...")
     for column in header:
         if header.count(column) > 1:
             raise InputError(path, "header", f"column {column!r} twice", "each column once")

@@ -1,0 +1,57 @@
+"""Names that differ only in their spelling, as those of one patient in a table that people typed."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Hashable, Sequence
+
+# Letters of other scripts that look like Latin ones, in the order of the Latin letters beside them
+CYRILLIC, GREEK = ("АВЕЅІЈКМНОРСТУХ", "ABESIJKMHOPCTYX"), ("ΑΒΕΖΗΙΚΜΝΟΡΤΥΧ", "ABEZHIKMNOPTYX")
+_LATIN = str.maketrans("".join(one[0] for one in (CYRILLIC, GREEK)), "".join(one[1] for one in (CYRILLIC, GREEK)))
+_LATIN |= {ord(chr(other).lower()): ord(chr(latin).lower()) for other, latin in _LATIN.items()}
+_DIGITS_LIKE_LETTERS = str.maketrans("01|Io", "OlllO")
+_LEADING_ZEROS = re.compile(r"(?<![\d.,])0+(?=\d)")
+
+
+def alike(names: Sequence[str]) -> tuple[int, int] | None:
+    """Find the first two different names that are one to the eye.
+
+    Such names differ only in case, blanks and invisible characters, dashes, the form of Unicode, leading zeros, or
+    characters that look alike (Cyrillic, Greek, full-width; 0 and O; 1, l and I).
+
+    Returns
+    -------
+    tuple or None
+        Their places, the later one second.
+    """
+    return first_pair(names, _without_case) or first_pair(names, _digits_as_letters)
+
+
+def first_pair(names: Sequence[str], key: Callable[[str], Hashable]) -> tuple[int, int] | None:
+    """Find the places of the first two different names with the same key."""
+    seen: dict[Hashable, int] = {}
+    for place, name in enumerate(names):
+        before = seen.setdefault(key(name), place)
+        if names[before] != name:
+            return before, place
+    return None
+
+
+def _without_case(name: str) -> str:
+    return _LEADING_ZEROS.sub("", _in_latin(name).upper().translate(_LATIN))
+
+
+def _digits_as_letters(name: str) -> str:
+    return _in_latin(name).translate(_DIGITS_LIKE_LETTERS)
+
+
+def _in_latin(name: str) -> str:
+    """Return the visible characters of a name, with one kind of dash and Latin letters."""
+    visible = [character for character in unicodedata.normalize("NFKC", name) if _is_visible(character)]
+    dashed = ["-" if character in "_−" or unicodedata.category(character) == "Pd" else character for character in visible]
+    return "".join(dashed).translate(_LATIN)
+
+
+def _is_visible(character: str) -> bool:
+    return unicodedata.category(character)[0] not in "ZC"
