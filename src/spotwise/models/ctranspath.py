@@ -150,9 +150,9 @@ def _with_weights(shape: tuple, pretrained: str, checkpoint: str) -> tuple[nn.Mo
 class CTransPath(LinearReadout):
     """CTransPath and a linear layer, both trained, under the mean squared error.
 
-    CMRCNet's comparison does not describe its use of CTransPath beyond the word fine-tuning. A linear layer on the
-    features is how the encoder's own repository fine-tunes. The other interpretation, ridge regression on frozen
-    features, uses :func:`ctranspath_encoder`.
+    CMRCNet's comparison does not describe its use of CTransPath beyond the word fine-tuning, which is taken to mean
+    both parts. The encoder's own repository has a linear layer on the frozen encoder. The other interpretation, ridge
+    regression on frozen features, uses :func:`ctranspath_encoder`.
 
     Raises
     ------
