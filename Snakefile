@@ -8,10 +8,15 @@ min_version("9.20")
 
 # --- Configuration ----------------------------------------------------------------------------------------------------
 
+
+include: "rules/start.smk"
+
+
 # A configuration given with --configfile replaces the paper's; it would otherwise be merged into it.
 if not workflow.configfiles:
+    with run.refusals(), configuration.explained("config.yaml"):
 
-    configfile: "config.yaml"
+        configfile: "config.yaml"
 
 
 include: "rules/common.smk"
@@ -85,4 +90,8 @@ rule all:
 
 
 onstart:
-    require_downloads()
+    with run.refusals():
+        plan.require_downloads()
+        for folder in plan.locked_folders:
+            run.lock(folder)
+        run.remind_on(signal.SIGTERM)

@@ -1,23 +1,9 @@
 # The checked configuration and the plan of the run, which all rules ask.
 
-import os
-import sys
-from pathlib import Path
-
-from snakemake.exceptions import WorkflowError
 from snakemake.utils import update_config
 
-# Where this workflow lies, which need not be where it runs: another workflow may use it as a module
-BASE = Path(os.path.relpath(Path(str(workflow.current_basedir)).parent))
-SOURCE = (BASE / "src").resolve()
-sys.path.insert(0, str(SOURCE))
-# Jobs in environments of their own find the package here
-os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [str(SOURCE), os.environ.get("PYTHONPATH")])))
-
-from spotwise import config as configuration
 from spotwise.constants import COHORT, CONTROLS, PROTOCOLS
 from spotwise.data import hest
-from spotwise.errors import InputError, SetupError
 from spotwise.runtime.software import versions
 from spotwise.workflow import Plan, StructurePlan, one_of, times_attempt
 
@@ -28,7 +14,7 @@ sheet = str(config.get("samples", ""))
 if not Path(sheet).exists() and (BASE / sheet).is_file():
     config["samples"] = str(BASE / sheet)
 
-try:
+with run.refusals():
     from_files = {}
     for path in workflow.configfiles:
         update_config(from_files, configuration.read_config(os.path.relpath(path)))
@@ -38,19 +24,9 @@ try:
     if config["data"]["source"] == "local":
         hest.require_local(plan.data, plan.samples, config["data"]["images"])
     configuration.require_labels(config, CONFIGFILES)
-except InputError as error:
-    raise WorkflowError(str(error)) from None
 
 # A training goes ahead of all that is ready, as no GPU may wait; then comes what trainings wait for
 TRAINING, BEFORE_TRAINING = 2, 1
-
-
-def require_downloads():
-    """Stop before the first job when a downloaded file has changed, or one is missing and there is no token."""
-    try:
-        plan.require_downloads()
-    except (InputError, SetupError) as error:
-        raise WorkflowError(str(error)) from None
 
 
 def figure(name, path, caption, category, **labels):

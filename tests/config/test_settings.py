@@ -39,7 +39,7 @@ def test_a_mistyped_key_is_named_with_the_closest_known_one(small, path, meant):
     ("path", "value", "told"),
     [
         ("-run", None, "run: found nothing, expected a name of letters"),
-        ("-samples", None, "samples: found nothing, expected path of the sample sheet"),
+        ("-samples", None, "samples: found nothing, expected a path (the sample sheet)"),
         ("run", "../elsewhere", "run: found '../elsewhere', expected a name of letters"),
         ("protocols", ["patients"], "found 'patients', expected one of paper, patient; did you mean 'patient'?"),
         ("protocols", [], "protocols: found []"),

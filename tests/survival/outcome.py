@@ -4,6 +4,8 @@ import hashlib
 import json
 from pathlib import Path
 
+from spotwise.runtime.gpu_locks import HOLDER_SUFFIX
+from spotwise.runtime.run import LOCK
 from spotwise.training.loop import TIMINGS
 
 # Files that describe the course of a run, not its results
@@ -57,12 +59,13 @@ def _content(path: Path) -> bytes:
     return path.read_bytes()
 
 
-DIRECTORY_STAMP = ".snakemake_timestamp"  # Snakemake's own, in a folder that is the output of a rule
+# Snakemake's own in a folder that is the output of a rule, and the lock of a run, which names its last holder
+HIDDEN = (".snakemake_timestamp", LOCK, LOCK + HOLDER_SUFFIX)
 
 
 def leftovers(folder: Path) -> list[str]:
     """List temporary files and training states that were left behind."""
-    hidden = [path for path in (folder / "results").rglob(".*") if path.is_file() and path.name != DIRECTORY_STAMP]
-    hidden += [path for path in (folder / "data").rglob(".*") if path.is_file()]
+    every = [path for root in ("results", "data") for path in (folder / root).rglob(".*")]
+    hidden = [path for path in every if path.is_file() and path.name not in HIDDEN]
     states = [path for path in (folder / "results").glob("*/state/**/*") if path.is_file()]
     return sorted(path.relative_to(folder).as_posix() for path in hidden + states)

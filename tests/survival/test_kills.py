@@ -145,14 +145,14 @@ def test_a_second_run_in_the_same_folder_stops_and_harms_nothing(undisturbed, re
     assert pipeline.wait_for("train", first)
     second = pipeline.snakemake("--cores", "1")
     assert second.returncode != 0
-    assert "--unlock" in second.stdout
+    assert f"another run writes here (process {first.pid} on " in second.stdout
     assert first.wait() == 0
     assert outcome(pipeline.folder) == undisturbed.outcome
 
 
 def test_two_runs_that_ignore_the_lock_do_not_corrupt_each_other(undisturbed, repository, tmp_path):
     pipeline = without_models(undisturbed, tmp_path / "run", repository)
-    runs = [pipeline.launch("--nolock", cores=1) for _ in range(2)]
+    runs = [pipeline.launch("--no-hooks", cores=1) for _ in range(2)]
     for run in runs:
         run.wait()  # one may fail on a file that the other is making
     assert wrong(pipeline, undisturbed) == set()
@@ -163,7 +163,7 @@ def test_two_runs_that_ignore_the_lock_do_not_corrupt_each_other(undisturbed, re
 
 def test_an_orphaned_training_is_named_and_its_state_is_taken_over_once_it_is_gone(undisturbed, tmp_path):
     repository = own_copy(tmp_path / "repository")
-    source = repository / "src/spotwise/checkpoints.py"
+    source = repository / "src/spotwise/training/checkpoints.py"
     source.write_text(source.read_text().replace("HANDOVER_SECONDS = 60", "HANDOVER_SECONDS = 1"))
     pipeline = without_models(undisturbed, tmp_path / "run", repository, epochs=60)
     weights = "results/demo/models/demo/patient/CMRCNet/fold0/seed0/weights.safetensors"

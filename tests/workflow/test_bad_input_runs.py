@@ -30,12 +30,12 @@ QUICK = {
     "an id that climbs out": (
         goodsample.content("samples.tsv", SHEET.replace("S1", "../x")),
         FOLD,
-        "samples.tsv: row 1 (../x): sample: found '../x', expected a name of letters, digits, '-' and '_'",
+        "Error: samples.tsv: row 1 (../x): sample: found '../x', expected a name of letters, digits, '-' and '_'",
     ),
     "a key twice": (
         lambda: Path("config.yaml").write_text(Path("config.yaml").read_text() + "run: s\n"),
         FOLD,
-        "config.yaml: line 20: found the key 'run' twice, expected plain YAML, each key once",
+        "Error: config.yaml: line 20: found the key 'run' twice, expected plain YAML, each key once",
     ),
     "a spot off the slide": (
         goodsample.counts(off_the_slide),
@@ -88,7 +88,7 @@ SLOW = {
     "an unknown key": (
         goodsample.config("trainig", {}),
         FOLD,
-        "config.yaml: trainig: found an unknown key, expected one of",
+        "Error: config.yaml: trainig: found an unknown key, expected one of",
     ),
     # read by Snakemake itself, before any file of the workflow: its words
     "an empty configuration": (

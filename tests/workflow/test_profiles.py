@@ -103,7 +103,7 @@ def test_the_example_of_partitions_takes_the_third_attempt_of_every_rule(request
 def test_the_default_profile_names_no_machine_and_the_cluster_profile_repeats_it():
     """`--profile` adds the default profile to a profile, `--workflow-profile` replaces it: here both mean the same."""
     default, slurm = profile("default"), profile("slurm")
-    general = {"rerun-incomplete", "rerun-triggers", "show-failed-logs", "logger", "keep-going"}
+    general = {"nolock", "rerun-incomplete", "rerun-triggers", "show-failed-logs", "logger", "keep-going"}
     assert set(default) <= general
     assert default.items() <= slurm.items()
 

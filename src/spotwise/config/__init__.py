@@ -13,10 +13,11 @@ from spotwise.config.predictors import (
     predicts,
     seeds,
 )
-from spotwise.config.reading import read_config, type_overrides
+from spotwise.config.reading import explained, read_config, type_overrides
 
 __all__ = [
     "Predictor",
+    "explained",
     "fold_plans",
     "folds_that_test",
     "label_file",

@@ -20,6 +20,7 @@ from spotwise.runtime.validation import fill, validated
 # Kinds of methods that can learn from expression corrected by Harmony, and of those whose embeddings are a space
 CORRECTABLE = ("retrieval", "regression")
 EMBEDDING = ("retrieval", "clustering")
+WEIGHTS = "a file with an encoder's weights"
 
 
 def prepare(config: dict, where: str = "config") -> list[Sample]:
@@ -188,17 +189,16 @@ def _check_structure(config: Mapping, samples: list[str], where: str) -> None:
 
 
 def require_labels(config: Mapping, where: str) -> None:
-    """Check that the CSVs with the known domains of the slides exist.
+    """Check that the CSVs with the known domains of the slides can be read.
 
     Raises
     ------
     InputError
-        Naming the first missing file.
+        Naming the first missing or unreadable file.
     """
     for sample in config["structure"]["slides"] if "structure" in config else ():
         path = label_file(config, sample)
-        if path and not path.is_file():
-            raise InputError(where, "structure.labels.file", f"no file {path}", "a CSV with the labels of each slide")
+        _check_file(path, where, "structure.labels.file", "a CSV with the labels of each slide")
 
 
 def label_file(config: Mapping, sample: str) -> Path | None:
@@ -207,6 +207,12 @@ def label_file(config: Mapping, sample: str) -> Path | None:
     return Path(config["data"]["root"]) / pattern.replace("{sample}", sample) if pattern else None
 
 
-def _check_file(path: str | None, where: str, field: str) -> None:
-    if path and not Path(path).is_file():
-        raise InputError(where, field, f"no file {path}", "a file with an encoder's weights")
+def _check_file(path: str | Path | None, where: str, field: str, expected: str = WEIGHTS) -> None:
+    if path:
+        try:
+            with open(path, "rb"):
+                pass
+        except FileNotFoundError:
+            raise InputError(where, field, f"no file {path}", expected) from None
+        except OSError as error:
+            raise InputError(where, field, f"{path}: {error.strerror}", expected) from None

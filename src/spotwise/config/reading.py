@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import yaml
@@ -35,20 +35,18 @@ def read_config(path: str | Path) -> dict:
     Raises
     ------
     InputError
-        For a missing file, invalid YAML, a duplicate key, a tag, or no keys at the top level.
+        For a missing or unreadable file, invalid YAML, a duplicate key, a tag, or no keys at the top level.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(path, "configuration", "no such file", "a configuration in YAML")
     try:
-        config = yaml.load(path.read_text(encoding="utf-8-sig"), StrictLoader)
+        config = yaml.load(Path(path).read_text(encoding="utf-8-sig"), StrictLoader)
+    except OSError as error:
+        problem = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
+        raise InputError(path, "configuration", problem, "a configuration in YAML") from None
     except UnicodeDecodeError as error:
-        raise InputError(path, f"byte {error.start}", "no UTF-8", "YAML in UTF-8") from None
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise InputError(path, f"line {line}", "no UTF-8", "YAML in UTF-8") from None
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f"line {mark.line + 1}" if mark else "content"
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise InputError(path, line, problem, "plain YAML, each key once") from None
+        raise _syntax_error(path, error) from None
     except RecursionError:
         raise InputError(path, "content", "brackets or aliases without end", "plain YAML") from None
     if not isinstance(config, dict):
@@ -56,6 +54,26 @@ def read_config(path: str | Path) -> dict:
     if TEMPLATE in config:
         raise InputError(path, TEMPLATE, "a program", "a configuration that runs no Python of its own")
     return config
+
+
+@contextmanager
+def explained(path: str | Path) -> Iterator[None]:
+    """Explain an error of the body, which another parser raised, by what :func:`read_config` says of the file."""
+    try:
+        yield
+    except Exception:
+        read_config(path)
+        raise
+
+
+def _syntax_error(path: str | Path, error: yaml.YAMLError) -> InputError:
+    """Put an error of the YAML parser into one line, with the lines of the file where it is and where it began."""
+    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+    mark, context_mark = getattr(error, "problem_mark", None), getattr(error, "context_mark", None)
+    began = f", {error.context} from line {context_mark.line + 1}" if context_mark else ""
+    expected = "blanks instead of the tab" if "'\\t'" in problem else "plain YAML, each key once"
+    place = f"line {mark.line + 1}" if mark else "content"
+    return InputError(path, place, problem.removeprefix("found ") + began, expected)
 
 
 def type_overrides(config: dict, from_files: Mapping) -> None:

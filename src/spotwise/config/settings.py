@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from spotwise.constants import PAPER, PATIENT
 from spotwise.models.options import Pretrained
+from spotwise.runtime.configured_paths import FilePath, FolderPath, SampleFilePath
 from spotwise.runtime.validation import UNSET, Form, PositiveNumber, Settings, Size, Unique, fault, optional
 from spotwise.training.training_options import TrainingOptions, TrainingOverrides
 
@@ -43,7 +44,7 @@ class Data(Settings):
     source: Literal["huggingface", "local", "generated"] = Field(
         description="HEST-1k from the Hugging Face hub, a folder in HEST's layout, or a generated cohort"
     )
-    root: Annotated[str, Field(pattern=r"^[^{}\n]+$(?!\n)"), Form("a path without braces")] = Field(
+    root: FolderPath = Field(
         description="folder in HEST's layout (st/, patches/ or wsis/, metadata/), also for downloads and generated data"
     )
     images: Literal["auto", "patches", "slides", "none"] = Field(
@@ -109,7 +110,7 @@ class Encoder(Settings):
         description="published weights: none, those that can be downloaded (otherwise random ones, which is logged), "
         "or stop without them",
     )
-    checkpoint: str = Field(
+    checkpoint: FilePath = Field(
         "", description="local file of the weights (safetensors or torch), for machines without network"
     )
 
@@ -169,9 +170,7 @@ class Labels(Settings):
     """Known domains of the spots, which found domains are compared with."""
 
     column: str = Field(min_length=1, description="column of obs in the sample's .h5ad, or of the file")
-    file: Annotated[str, Field(pattern=r"\{sample\}"), Form("a path with {sample} in it")] = optional(
-        "CSV below data.root with the column `barcode` and that one"
-    )
+    file: SampleFilePath = optional("CSV below data.root with the column `barcode` and that one")
     unknown: Unique[str] = Field([], description="values of the column that name no class, such as `undetermined`")
     note: str = Field(
         "",
@@ -200,7 +199,7 @@ class Config(Settings):
     """Configuration of a spotwise run."""
 
     run: Name = Field(description="name of the run; results are written to results/<run>/")
-    samples: str = Field(description="path of the sample sheet")
+    samples: FilePath = Field(description="the sample sheet")
     data: Data = Field(description="source of slides and counts")
     cohorts: dict[str, Cohort] = Field(min_length=1, description="cohorts to run, by their names in the sample sheet")
     protocols: Unique[Protocol] = Field(

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from spotwise.models.options import Options, Pretrained, Stages, require_divisor, stages
+from spotwise.runtime.configured_paths import FilePath
 from spotwise.runtime.validation import Form, fault
 
 STRIDE = 4  # of the convolutional stem
@@ -19,7 +20,7 @@ class CTransPathOptions(Options):
         "if_available",
         description="initial weights: random, the published ones where they can be downloaded, or the published ones",
     )
-    checkpoint: str = Field(
+    checkpoint: FilePath = Field(
         "", description="local file of weights in the published layout; empty for the one on the Hugging Face hub"
     )
     image_size: Annotated[int, Field(ge=STRIDE, multiple_of=STRIDE), Form(f"a multiple of {STRIDE}")] = Field(

@@ -111,10 +111,12 @@ def validated(model: type[Model], given: Mapping[str, object], where: str, field
 
 
 def fill(given: dict, settings: Settings) -> None:
-    """Add the defaults of checked ``settings`` to the dictionary that they were read from, in place."""
+    """Add the defaults of checked ``settings`` and their expanded paths to the dictionary that they were read from."""
     for name in type(settings).model_fields:
         value = getattr(settings, name)
-        if name in given:
+        if name in given and isinstance(value, str):
+            given[name] = value
+        elif name in given:
             _fill_value(given[name], value)
         elif value is not UNSET:
             given[name] = plain(value)

@@ -199,6 +199,11 @@ class Plan:
         fetched = self.config["data"]["source"] == "huggingface"
         return [self.manifest.format(sample=sample) for sample in samples if fetched]
 
+    @property
+    def locked_folders(self) -> list[str]:
+        """Folders in which no other run may write meanwhile; downloads have locks of their own."""
+        return [self.results, self.data] if self.config["data"]["source"] == "generated" else [self.results]
+
     def require_downloads(self) -> None:
         """Stop when a downloaded file has changed, or one is missing and there is no token.
 
