@@ -54,7 +54,7 @@ def test_a_file_that_is_no_configuration_is_refused_with_its_line(tmp_path, cont
 
 def test_a_file_that_cannot_be_opened_is_refused_with_the_reason(tmp_path):
     (tmp_path / "my.yaml").mkdir()
-    with pytest.raises(InputError, match=r"my\.yaml: configuration: found Is a directory, expected"):
+    with pytest.raises(InputError, match=r"my\.yaml: configuration: found a folder, expected"):
         configuration.read_config(tmp_path / "my.yaml")
     with pytest.raises(InputError, match=r"no\.yaml: configuration: found no such file, expected"):
         configuration.read_config(tmp_path / "no.yaml")

@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from spotwise.errors import InputError
+from spotwise.runtime.input_files import unreadable
 
 # YAML's tag of `<<`, and the key with which Snakemake takes a configuration for a template of YTE, which runs Python
 MERGE = "tag:yaml.org,2002:merge"
@@ -40,8 +41,7 @@ def read_config(path: str | Path) -> dict:
     try:
         config = yaml.load(Path(path).read_text(encoding="utf-8-sig"), StrictLoader)
     except OSError as error:
-        problem = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
-        raise InputError(path, "configuration", problem, "a configuration in YAML") from None
+        raise unreadable(Path(path), "configuration", error, "a configuration in YAML") from None
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise InputError(path, f"line {line}", "no UTF-8", "YAML in UTF-8") from None
