@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 
 from spotwise.constants import SPATIAL
-from spotwise.data import hest
+from spotwise.data.counts_reader import read_counts
 from spotwise.data.patches import extract_patches
 from spotwise.runtime.job import job
 
 with job(snakemake.log[0]) as logger:
     slide = Path(snakemake.input.slide)
-    counts = hest.read_counts(snakemake.input.counts)
+    counts = read_counts(snakemake.input.counts)
     facts = extract_patches(
         slide,
         counts.obsm[SPATIAL],

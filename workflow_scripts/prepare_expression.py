@@ -7,7 +7,9 @@ from PIL import Image
 from spotwise.constants import SPECIES
 from spotwise.data import hest
 from spotwise.data.counts import clean_counts
+from spotwise.data.counts_reader import read_counts, thumbnail
 from spotwise.data.genes import normalise
+from spotwise.data.measured_features import check_species
 from spotwise.data.pixel_size import check_slide_size, pixel_size
 from spotwise.data.slides import write_thumbnail
 from spotwise.data.spot_scale import check_scale, stated_spots
@@ -16,7 +18,7 @@ from spotwise.runtime.hdf5 import write_anndata
 from spotwise.runtime.job import job
 
 with job(snakemake.log[0]) as logger:
-    raw = hest.read_counts(snakemake.input.counts)
+    raw = read_counts(snakemake.input.counts)
     # without images there may be no metadata; the counts may still state the pixel size
     has_metadata = bool(snakemake.input.get("metadata"))
     metadata = (
@@ -36,6 +38,7 @@ with job(snakemake.log[0]) as logger:
     )
     if has_metadata:
         counts.uns[SPECIES] = hest.species_of(metadata, snakemake.input.metadata)
+        check_species(counts.var_names, counts.uns[SPECIES], snakemake.input.counts)
     source = snakemake.input.metadata if has_metadata else snakemake.input.counts
     qc["um_per_px"] = None
     if has_metadata or "pixel_size_um_estimated" in metadata:
@@ -46,7 +49,7 @@ with job(snakemake.log[0]) as logger:
         qc["warnings"] += pixel.warnings + warnings
     for warning in qc["warnings"]:
         logger.warning("%s", warning)
-    picture = hest.thumbnail(counts)
+    picture = thumbnail(counts)
     if picture is None and slide is not None:
         write_thumbnail(slide, Path(snakemake.output.thumbnail))
     else:

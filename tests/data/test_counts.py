@@ -11,9 +11,10 @@ from scipy import sparse
 
 from countedslides import dense, random_slide, slide
 from spotwise.constants import DROPPED, SPATIAL, TOTAL_COUNTS
-from spotwise.data.counts import CONTROL_FEATURES, clean_counts
+from spotwise.data.counts import clean_counts
 from spotwise.data.genes import normalise
-from spotwise.data.hest import read_counts
+from spotwise.data.measured_features import CONTROL_FEATURES
+from spotwise.data.counts_reader import read_counts
 from spotwise.errors import InputError
 
 SLIDE = (1000, 800)  # width, height

@@ -15,6 +15,7 @@ from generatedcohort import generate_cohort
 from spotwise.constants import PAPER, PATIENT, TEST, TRAIN, VAL
 from spotwise.data import hest
 from spotwise.data.counts import clean_counts
+from spotwise.data.counts_reader import read_counts, thumbnail
 from spotwise.data.fingerprints import fingerprint
 from spotwise.data.folds import assemble_fold, read_fold, spots_with_patches, write_fold
 from spotwise.data.genes import normalise, select_genes
@@ -81,12 +82,12 @@ class Prepared:
 
     def __init__(self, root, sample):
         files = hest.sample_files(root, sample)
-        raw = hest.read_counts(files.counts)
+        raw = read_counts(files.counts)
         metadata = hest.read_metadata(files.metadata)
         size = hest.slide_size(metadata, files.metadata)
         self.counts, self.qc = clean_counts(raw, sample, size, 100, files.counts)
         picture, patches = root / f"{sample}.png", root / f"{sample}.h5"
-        hest.thumbnail(raw).save(picture)
+        thumbnail(raw).save(picture)
         extract_patches(
             files.slide,
             self.counts.obsm["spatial"],
@@ -347,7 +348,7 @@ def test_a_copy_with_other_counts_is_found_by_its_picture(tmp_path, root, clean_
 
 def test_a_part_of_the_spots_with_another_picture_is_found_by_its_counts(tmp_path, root, clean_samples):
     generate_sample(root, "S7", "P9", 0, size=SIZE)
-    picture = hest.read_counts(root / "st/S7.h5ad").uns
+    picture = read_counts(root / "st/S7.h5ad").uns
     adata = anndata.read_h5ad(root / "st/S3.h5ad")
     half = adata[np.random.default_rng(0).permutation(adata.n_obs)[: adata.n_obs // 2]].copy()
     half.obs_names = [f"spot{number}" for number in range(half.n_obs)]

@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 
 from spotwise.config.reading import StrictLoader, read_config
 from spotwise.config.settings import Config
-from spotwise.data import hest
 from spotwise.data.counts import clean_counts
+from spotwise.data.counts_reader import read_counts
 from spotwise.data.patches import read_patches_index
 from spotwise.data.sample_sheet import read_samples
 from spotwise.errors import InputError, one_line
@@ -163,7 +163,7 @@ def one_gene(**parts):
 def test_a_pickle_in_place_of_data_is_refused_unopened(tmp_path, trap, name):
     path = tmp_path / name
     path.write_bytes(pickle.dumps({"img": Bait(trap)}))
-    reader = hest.read_counts if name.endswith("h5ad") else read_patches_index
+    reader = read_counts if name.endswith("h5ad") else read_patches_index
     assert error_of(reader, path).startswith(f"{path}: file: found ")
 
 
@@ -178,7 +178,7 @@ def test_pickles_inside_counts_stay_bytes(tmp_path, trap):
         file["uns"].create_dataset("numpy", data=np.frombuffer(array.read_bytes(), dtype=np.uint8))
         file["X"].attrs["bait"] = code
         file["obs"].attrs["pickled"] = code
-    counts, _ = clean_counts(hest.read_counts(path), "S1", (10, 10), 1, path)
+    counts, _ = clean_counts(read_counts(path), "S1", (10, 10), 1, path)
     assert counts.n_obs == 2
     assert "bait" not in counts.uns  # nor is it passed on
 
@@ -192,7 +192,7 @@ def test_pickles_in_place_of_counts_or_names_are_refused(tmp_path, trap, name):
         del file[name]
         file[name] = np.array([np.void(pickle.dumps(Bait(trap)))] * 2)
         file[name].attrs.update(attributes)
-    assert error_of(lambda: clean_counts(hest.read_counts(path), "S1", (10, 10), 1, path)).startswith(f"{path}: ")
+    assert error_of(lambda: clean_counts(read_counts(path), "S1", (10, 10), 1, path)).startswith(f"{path}: ")
 
 
 def test_pickles_in_place_of_patches_are_refused(tmp_path, trap):

@@ -24,7 +24,7 @@ def clean_label(label: object) -> str:
         label = label.decode("utf-8")
     if not isinstance(label, str) and pd.isna(label):
         return ""
-    text = str(label).strip().rstrip("\0")
+    text = str(label).strip()
     return unwrapped[2].strip() if (unwrapped := BYTES_AS_TEXT.match(text)) else text
 
 

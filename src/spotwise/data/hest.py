@@ -7,22 +7,15 @@ from __future__ import annotations
 
 import json
 import math
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from spotwise.constants import SPATIAL
-from spotwise.errors import InputError, first_line
-from spotwise.runtime.input_files import known_content, open_input, unreadable
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-    from PIL import Image
+from spotwise.errors import InputError
+from spotwise.runtime.input_files import known_content, unreadable
 
 SLIDE_SUFFIXES = (".tif", ".tiff", ".svs", ".ndpi", ".scn", ".mrxs", ".svslide", ".bif", ".vms", ".dcm", ".czi")
 XENIUM_BIN_UM = 100.0  # side of HEST's pseudo-Visium bins, for which it leaves spot_diameter blank
@@ -85,34 +78,6 @@ def _each_once(path: Path, pairs: Sequence[tuple[str, object]]) -> dict:
     return dict(pairs)
 
 
-def read_counts(path: str | Path) -> AnnData:
-    """Read ``st/{sample}.h5ad`` whole, without a check of its values.
-
-    Raises
-    ------
-    InputError
-        The file is missing, truncated, not HDF5 or not AnnData, or lacks X or ``obsm["spatial"]``.
-    """
-    path, expected = Path(path), "a complete .h5ad"
-    with open_input(path, expected) as handle:
-        missing = [name for name in ("X", "obs", "var", f"obsm/{SPATIAL}") if name not in handle]
-    if missing:
-        raise InputError(path, missing[0], "nothing", "an .h5ad with X, obs, var and obsm/spatial")
-
-    import anndata
-
-    try:
-        with warnings.catch_warnings():
-            # clean_counts sums genes and refuses barcodes that are not unique
-            warnings.filterwarnings("ignore", message=".*names are not unique", category=UserWarning)
-            return anndata.read_h5ad(path)
-    except MemoryError:
-        raise
-    except Exception as error:  # anndata raises OSError, KeyError, ValueError and others for a damaged file
-        found = f"contents that cannot be read ({first_line(error)})"
-        raise InputError(path, "file", found, expected) from None
-
-
 def require_local(root: str | Path, samples: Sequence[str], images: str) -> None:
     """Raise `InputError` unless a local folder has a run's files.
 
@@ -168,15 +133,3 @@ def species_of(metadata: Mapping[str, object], source: object) -> str:
 def spot_diameter_um(metadata: Mapping[str, object], source: object) -> float:
     """Read the diameter of a spot in micrometres, by default `XENIUM_BIN_UM`."""
     return number(metadata, "spot_diameter", source, "the diameter of a spot in micrometres") or XENIUM_BIN_UM
-
-
-def thumbnail(adata: AnnData) -> Image.Image | None:
-    """Return the slide's thumbnail in ``uns["spatial"]``, if there is one."""
-    from PIL import Image  # not needed to locate files
-
-    libraries = adata.uns.get(SPATIAL, {})
-    for library in libraries.values() if isinstance(libraries, Mapping) else ():
-        picture = library.get("images", {}).get("downscaled_fullres") if isinstance(library, Mapping) else None
-        if getattr(picture, "dtype", None) == "uint8" and picture.ndim == 3:
-            return Image.fromarray(picture).convert("RGB")
-    return None
