@@ -100,7 +100,6 @@ def test_invalid_slide_sizes_are_refused(height):
 
 @pytest.mark.parametrize("blank", [{}, {"spot_diameter": None}, {"spot_diameter": float("nan")}, {"spot_diameter": ""}])
 def test_spots_are_as_wide_as_stated_or_as_hests_xenium_bins(blank):
-<<<<<<< HEAD
     assert spot_diameter_um({"spot_diameter": 55}, "m.json") == 55
     assert spot_diameter_um({"spot_diameter": np.float32(55)}, "m.json") == 55
     assert spot_diameter_um(blank, "m.json") == 100
@@ -110,17 +109,3 @@ def test_spots_are_as_wide_as_stated_or_as_hests_xenium_bins(blank):
 def test_numbers_of_the_metadata_are_numbers(value):
     with pytest.raises(InputError, match=r"^m\.json: spot_diameter: found .*, expected the diameter of a spot in micro"):
         spot_diameter_um({"spot_diameter": value}, "m.json")
-
-
-def test_thumbnail_is_hests_picture_where_there_is_one():
-    adata = anndata.AnnData(np.ones((1, 1)))
-    assert thumbnail(adata) is None
-    adata.uns["spatial"] = {"is_single": True}
-    assert thumbnail(adata) is None
-    picture = np.random.default_rng(0).integers(0, 255, (4, 6, 3), dtype=np.uint8)
-    adata.uns["spatial"] = {"ST": {"images": {"downscaled_fullres": picture}}}
-    np.testing.assert_array_equal(np.asarray(thumbnail(adata)), picture)
-=======
-    assert spot_diameter_um({"spot_diameter": 55}) == 55
-    assert spot_diameter_um(blank) == 100
->>>>>>> 905ec0d (Read counts of any writer, and keep only genes and raw counts)

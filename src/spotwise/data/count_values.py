@@ -14,7 +14,7 @@ LARGEST_COUNT = 2**24  # float32 represents every whole number up to this one
 EXACT_IN_HALF_PRECISION = {"float16": 2**11, "bfloat16": 2**8}
 MIN_LARGE_VALUES = 30  # all even by chance with probability 1e-9
 BINARY_SURPRISE = 20  # expected number of counts of 2 or more among values that are all equal
-MIN_SPOTS = 20  # to judge how totals vary
+MIN_SPOTS, MIN_TOTAL = 20, 100  # to judge how totals vary
 ROUNDED = 1 / 16  # variance of totals over their mean, which is 1 for Poisson counts; by chance with probability 1e-9
 EQUAL_TOTALS = 0.15  # coefficient of variation; on real slides it is .3 and more
 
@@ -73,21 +73,23 @@ def _binarised(counts: sparse.csr_matrix) -> str | None:
     return f"no value besides 0 and {values[0]:g} (binarised?)" if expected > BINARY_SURPRISE else None
 
 
-def _total_counts(counts: sparse.csr_matrix) -> np.ndarray:
+def _judged_totals(counts: sparse.csr_matrix) -> np.ndarray:
+    """Return the totals of the spots, none where they are too few or too small to judge."""
     totals = counts @ np.ones(counts.shape[1])  # in float64, which is exact
-    return totals[totals > 0]
+    totals = totals[totals > 0]
+    return totals if len(totals) >= MIN_SPOTS and totals.mean() >= MIN_TOTAL else totals[:0]
 
 
 def _scaled_to_one_total(counts: sparse.csr_matrix) -> str | None:
     """Recognise totals that differ far less than those of spots of one depth would by chance."""
-    totals = _total_counts(counts)
-    if len(totals) < MIN_SPOTS or totals.min() == totals.max() or totals.var() > ROUNDED * totals.mean():
+    totals = _judged_totals(counts)
+    if not len(totals) or totals.min() == totals.max() or totals.var() > ROUNDED * totals.mean():
         return None
     return f"{totals.min():.0f} to {totals.max():.0f} counts in every spot (normalised and rounded?)"
 
 
 def _doubts(counts: sparse.csr_matrix, dtype: np.dtype) -> list[str]:
-    values, totals, doubts = counts.data, _total_counts(counts), []
+    values, totals, doubts = counts.data, _judged_totals(counts), []
     if dtype.kind in "iu" and (values == np.iinfo(dtype).max).sum() > 1:
         doubts.append(f"{(values == np.iinfo(dtype).max).sum()} values are the largest of {dtype}, which may cut off others")
     for name, exact in EXACT_IN_HALF_PRECISION.items():
@@ -95,7 +97,7 @@ def _doubts(counts: sparse.csr_matrix, dtype: np.dtype) -> list[str]:
         if (dtype == name and len(large)) or (len(large) >= MIN_LARGE_VALUES and not (large % 2).any()):
             doubts.append(f"{len(large)} values above {exact} are rounded as {name} rounds them")
             break
-    if len(totals) >= MIN_SPOTS and totals.std() < EQUAL_TOTALS * totals.mean():
+    if len(totals) and totals.std() < EQUAL_TOTALS * totals.mean():
         if not 1 / 4 < totals.var() / totals.mean() < 2:  # else as Poisson counts of spots of one depth
             doubts.append(f"totals of spots differ by {totals.std() / totals.mean():.1%}, as if normalised or downsampled")
     return doubts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -50,7 +51,9 @@ def read_counts(path: str | Path) -> AnnData:
         try:
             obs, var = _table(path, file, "obs", OBS_COLUMNS), _table(path, file, "var", VAR_COLUMNS)
             coordinates = _coordinates(path, file, obs.index)
-            return AnnData(X=read_elem(file["X"]), obs=obs, var=var, obsm={SPATIAL: coordinates}, uns=_uns(file))
+            with warnings.catch_warnings():  # genes are summed and repeated barcodes refused later
+                warnings.filterwarnings("ignore", message=".*names are not unique", category=UserWarning)
+                return AnnData(X=read_elem(file["X"]), obs=obs, var=var, obsm={SPATIAL: coordinates}, uns=_uns(file))
         except (InputError, SetupError, MemoryError, OSError, RuntimeError):
             raise
         except Exception as error:  # anndata raises KeyError, ValueError and others for a damaged file
