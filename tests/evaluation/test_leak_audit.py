@@ -443,7 +443,7 @@ def test_genes_ranked_on_the_test_slide_are_a_leak(tmp_path, clean_samples):
 
 def test_a_list_is_checked_gene_by_gene(fold):
     """Genes by mean of the training slides; one listed gene swapped for the first that is not in the list."""
-    fold = replace(fold, fold=3)
+    fold = replace(fold, fold=3, is_hvg=np.ones(len(fold.genes), dtype=bool))
     slides = [fold.expression[fold.rows(TRAIN, VAL, sample=slide)] for slide in ("A", "B")]
     order = {
         "rank_mean": fold.genes[np.argsort(-(slides[0].mean(axis=0) + slides[1].mean(axis=0)))],
@@ -475,7 +475,7 @@ def test_unmeasured_genes_take_no_place_in_the_lists(fold):
     var = {}
     for sample in ("C", "D"):
         mean, variance = fold.reference(sample)
-        reference = {"reference_mean": mean, "reference_var": variance, "is_hvg": True}
+        reference = {"reference_mean": mean, "reference_var": variance, "is_hvg": fold.is_hvg}
         genes = pd.DataFrame(reference, index=fold.genes)
         genes["is_measured"] = ~np.isnan(expression[fold.rows(TEST, sample=sample)]).any(axis=0)
         var[sample] = gene_ranks(genes).le(4) & gene_ranks(genes).ge(1)

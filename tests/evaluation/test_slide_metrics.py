@@ -135,6 +135,16 @@ def test_recovery_looks_at_the_slides_own_truth_not_at_the_ranks_of_the_protocol
     assert slide_scores(content, 20)["hvg_recovery"] == 1
 
 
+def test_markers_that_no_slide_chose_as_variable_are_neither_recovered_nor_counted(expression):
+    content = prediction(expression, expression)
+    first = np.argsort(-expression.var(axis=0))[:10]
+    content.X[:, first] = 0  # would lose half of the list
+    content.var["is_hvg"] = ~np.isin(np.arange(60), first)
+    row = slide_scores(content, 20)
+    assert row["hvg_recovery"] == row["correlation_HVG"] == pytest.approx(1)
+    assert row["hvg_chance"] == pytest.approx(20 / 50)
+
+
 def test_random_variances_recover_what_chance_would():
     rng = np.random.default_rng(8)
     genes = pd.DataFrame({"gene": [f"G{i}" for i in range(400)], "observed_var": rng.random(400)})

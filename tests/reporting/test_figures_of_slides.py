@@ -246,6 +246,15 @@ def test_wanted_genes_are_kept_and_filled_up_with_the_most_variable(slide):
     assert expression_maps.choose_genes(slide[0]["Mine"], ["G0", "G1"], 1) == ["G0", "G1"]
 
 
+def test_a_wanted_marker_is_drawn_though_no_slide_chose_it_as_variable(slide, tmp_path):
+    content = read_prediction(slide[0]["Mine"])
+    content.var["is_hvg"] = ~content.var_names.isin(["G0", "G1"])
+    content.write_h5ad(tmp_path / "other.h5ad")
+    found = expression_maps.choose_genes(tmp_path / "other.h5ad", ["G0"], 12)
+    assert found[0] == "G0"
+    assert set(found[1:]) == {f"G{gene}" for gene in range(12)} - {"G0", "G1", "G5"}
+
+
 def test_an_unmeasured_gene_is_refused(slide):
     with pytest.raises(InputError, match="found G5, expected genes of the panel"):
         draw_maps(slide, genes=("G1", "G5"))

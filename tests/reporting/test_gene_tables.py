@@ -68,6 +68,16 @@ def test_candidates_are_genes_measured_on_every_test_slide():
     assert table["n_slides"].dropna().tolist() == [2, 2]
 
 
+def test_a_marker_that_one_fold_does_not_count_as_variable_is_no_candidate():
+    files = [
+        genes_of("STNet", {"A": 0.9, "B": 0.8, "M": 0.99}, fold, sample=f"S{fold}", markers="M") for fold in (0, 1)
+    ]
+    files[1].loc[files[1]["gene"].eq("M"), ["rank_mean", "rank_var"]] = 0
+    table = table3(gene_table(*files))
+    assert table["gene"].tolist() == ["A", "B", "", "", ""]
+    assert (table["n_candidates"] == 2).all()
+
+
 def test_a_gene_without_any_correlation_is_not_among_the_best():
     files = [
         genes_of("STNet", {"A": 0.0, "B": -0.3, "C": 0.0}, fold, sample=f"S{fold}", constant=["A", "C"][: 2 - fold])
