@@ -4,7 +4,7 @@ from snakemake.utils import update_config
 
 from spotwise.constants import COHORT, CONTROLS, PROTOCOLS
 from spotwise.data import hest
-from spotwise.runtime.software import versions
+from spotwise.runtime.software import SLIDE_READERS, versions
 from spotwise.workflow import Plan, StructurePlan, one_of, times_attempt
 
 CONFIGFILES = ", ".join(map(os.path.relpath, workflow.configfiles)) or "config"

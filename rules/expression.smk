@@ -6,6 +6,7 @@ rule prepare_expression:
         counts="<data>/st/{sample}.h5ad",
         metadata=plan.metadata,
         slide=plan.slide_to_cut,
+        patches=plan.patches_to_use,
         manifest=lambda wildcards: plan.downloaded([wildcards.sample]),
     output:
         counts="<results>/samples/{sample}/counts.h5ad",

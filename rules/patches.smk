@@ -18,6 +18,7 @@ rule extract_patches:
     resources:
         mem_mb=times_attempt(4000),
     params:
+        readers=versions(*SLIDE_READERS),  # another version may decode or resize differently
         code=plan.code("extract_patches"),
     message:
         "Cut the patches of {wildcards.sample} from its slide"

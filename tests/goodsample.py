@@ -274,9 +274,13 @@ def _sample_jobs(settings, sample, outcome):
     made |= {"thumbnail": folder / "thumbnail.png", "qc": folder / "qc.json"}
     has_patches = files.patches.exists()
     inputs = {"counts": files.counts, "metadata": files.metadata, "slide": [] if has_patches else files.slide}
+    inputs["patches"] = files.patches if has_patches else []
     asked = {key: settings["expression"][key] for key in ("min_counts", "target_sum", "outside")}
     known = hashlib.sha256(
-        files.counts.read_bytes() + files.metadata.read_bytes() + repr((asked, has_patches)).encode()
+        files.counts.read_bytes()
+        + files.metadata.read_bytes()
+        + (files.patches.read_bytes() if has_patches else b"")
+        + repr((asked, has_patches)).encode()
     )
     if not (folder / known.hexdigest()).exists():
         shutil.rmtree(folder, ignore_errors=True)

@@ -4,12 +4,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from spotwise.constants import SPECIES
+from spotwise.constants import SPATIAL, SPECIES
 from spotwise.data import hest
 from spotwise.data.counts import clean_counts
 from spotwise.data.counts_reader import read_counts, thumbnail
 from spotwise.data.genes import normalise
 from spotwise.data.measured_features import check_species
+from spotwise.data.patch_files import join_patches
+from spotwise.data.patches import check_slide
 from spotwise.data.pixel_size import check_slide_size, pixel_size
 from spotwise.data.slides import write_thumbnail
 from spotwise.data.spot_scale import check_scale, stated_spots
@@ -47,6 +49,15 @@ with job(snakemake.log[0]) as logger:
         facts, warnings = check_scale(counts, pixel, stated, size, snakemake.input.counts)
         qc |= {"um_per_px": pixel.um} | facts
         qc["warnings"] += pixel.warnings + warnings
+    if slide is not None:
+        facts, warnings = check_slide(slide, counts.obsm[SPATIAL], qc["um_per_px"])
+    elif snakemake.input.get("patches"):
+        joined = join_patches(snakemake.input.patches, counts, qc["um_per_px"])
+        facts, warnings = joined.facts, joined.warnings
+    else:
+        facts, warnings = {}, []
+    qc |= facts
+    qc["warnings"] += warnings
     for warning in qc["warnings"]:
         logger.warning("%s", warning)
     picture = thumbnail(counts)

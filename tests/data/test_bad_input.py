@@ -172,7 +172,7 @@ COUNTS = {
     "no spot": (counts(lambda adata: adata[:0].copy()), f"{ST}: obs index: found no spot"),
     "one spot": (
         both(counts(lambda adata: adata[:1].copy()), patches(lambda *parts: [part[:1] for part in parts])),
-        "S1: spots: found 1 with counts on the 18 common genes, expected at least two, to find variable genes",
+        f"{PATCH}: barcode: found one spot, 000x000, expected two or more, to correlate",
     ),
     "one spot with counts": (
         both(matrix(lambda x: x * (np.arange(12) < 1)[:, None]), config("expression.hvg_per_slide", 1000)),
@@ -248,10 +248,13 @@ COORDINATES = {
 
 SLIDES = {
     "zero bytes": (from_slide(content(SLIDE_FILE, "")), f"{SLIDE}: slide: found an empty file"),
-    "a photograph": (from_slide(photograph), f"{SLIDE}: slide: found a format OpenSlide does not know"),
+    "a photograph": (from_slide(photograph), f"{SLIDE}: slide: found a JPEG picture, expected a slide: vips tiffsave "),
     "text": (from_slide(content(SLIDE_FILE, "no slide")), f"{SLIDE}: slide: found a format OpenSlide does not know"),
     "truncated": (from_slide(cut(SLIDE_FILE, 0.5)), f"{SLIDE}: slide: found "),
-    "no tiles": (rewrite_slide([LEVEL], tile=None), f"{SLIDE}: slide: found a format OpenSlide does not know"),
+    "no tiles": (
+        rewrite_slide([LEVEL], tile=None),
+        f"{SLIDE}: slide: found a TIFF in strips, without tiles, expected tiles: vips tiffsave ",
+    ),
     "no pixel size": (
         both(rewrite_slide([LEVEL], um_per_px=None), metadata("pixel_size_um_estimated")),
         f"{SLIDE}: pixel size: found none, nor in the metadata, expected pixel_size_um_estimated in the metadata",
@@ -279,11 +282,11 @@ SLIDES = {
 PATCHES = {
     "unknown barcode": (
         patches(lambda images, corners, labels: (images, corners, [*labels[:-1], "999x999"])),
-        f"{PATCH}: barcode: found 1 barcodes of no spot, e.g. 999x999, expected barcodes of the counts",
+        f"{PATCH}: barcode: found 1 barcodes of no spot, e.g. '999x999' (of 12 patches), expected barcodes of the counts, e.g. ",
     ),
     "another style of barcodes": (
         patches(lambda images, corners, labels: (images, corners, [f"{label}-1" for label in labels])),
-        f"{PATCH}: barcode: found 12 barcodes of no spot, e.g. 000x000-1",
+        f"{PATCH}: barcode: found 12 barcodes of no spot, e.g. '000x000-1' (of 12 patches), expected",
     ),
     "duplicate barcode": (
         patches(lambda images, corners, labels: (images, corners, [*labels[:-1], labels[0]])),
@@ -291,7 +294,7 @@ PATCHES = {
     ),
     "256 pixels": (
         patches(lambda images, corners, labels: (np.zeros((12, 256, 256, 3), np.uint8), corners, labels)),
-        f"{PATCH}: img: found (256, 256) px, expected 224 px; cut them anew with data.images: slides",
+        f"{PATCH}: img: found 256 x 256 px, as in older files of HEST, expected 224 px; cut patches from the slide instead",
     ),
     "float images": (
         patches(lambda images, corners, labels: (images.astype("f4") / 255, corners, labels)),
@@ -305,15 +308,21 @@ PATCHES = {
         patches(lambda images, corners, labels: (images[..., [0, 1, 2, 0]], corners, labels)),
         f"{PATCH}: img: found uint8 (12, 224, 224, 4)",
     ),
-    "no images": (replace("img", None), f"{PATCH}: img: found no such dataset, expected uint8 (N, height, width, 3)"),
-    "no barcodes": (replace("barcode", None), f"{PATCH}: barcode: found no such dataset, expected one label per patch"),
+    "no images": (replace("img", None), f"{PATCH}: img: found coordinates without images, as TRIDENT and CLAM write"),
+    "no barcodes": (replace("barcode", None), f"{PATCH}: barcode: found no such dataset among coords, img, expected one"),
     "numbers for barcodes": (
         replace("barcode", np.arange(12)),
         f"{PATCH}: barcode: found dtype int64",
     ),
-    "fractional corners": (
-        replace("coords", CENTRES - 112.5),
-        f"{PATCH}: coords: found float64 (12, 2)",
+    "corners without numbers": (
+        replace("coords", CENTRES - [np.nan, 112]),
+        f"{PATCH}: coords: found values that are not finite",
+    ),
+    "corners that are centres": (replace("coords", CENTRES), f"{PATCH}: coords: found the spots' own centres"),
+    "corners as (y, x)": (replace("coords", CENTRES[:, ::-1] - 112), f"{PATCH}: coords: found corners as (y, x)"),
+    "of another objective": (
+        hdf5(PATCHES_FILE, lambda file: file["img"].attrs.update(pixel_size=0.25)),
+        f"{PATCH}: pixel_size: found 0.25 um/px, expected 0.5 um/px, as in the metadata",
     ),
     "around other spots": (
         patches(lambda images, corners, labels: (images[::-1], corners[::-1], labels)),
@@ -327,15 +336,15 @@ PATCHES = {
         hdf5(PATCHES_FILE, unwritten),
         f"{PATCH}: img: found 5 of 12 chunks, the others were never written, expected a file whose writer was not cut",
     ),
-    "killed writer, truncated": (cut(PATCHES_FILE, 0.9), f"{PATCH}: file: found unreadable ("),
+    "killed writer, truncated": (cut(PATCHES_FILE, 0.9), f"{PATCH}: file: found a truncated file ("),
     "none": (
         patches(lambda images, corners, labels: (images[:0], corners[:0], labels[:0])),
         f"{PATCH}: barcode: found shape (0, 1), expected (N,) or (N, 1) with N > 0",
     ),
-    "zero bytes": (content(PATCHES_FILE, ""), f"{PATCH}: file: found unreadable ("),
+    "zero bytes": (content(PATCHES_FILE, ""), f"{PATCH}: file: found an empty file (0 bytes), not HDF5, expected an HDF5"),
     "a folder in place of the images": (
         hdf5(PATCHES_FILE, lambda file: (file.pop("img"), file.create_group("img"))),
-        f"{PATCH}: img: found no such dataset",
+        f"{PATCH}: img: found coordinates without images",
     ),
 }
 
@@ -648,6 +657,8 @@ SAME = {
     "a control feature more": one_more("BLANK_0001"),
     "a feature without a name more": one_more(""),
     "patches without corners": replace("coords", None),
+    "corners of fractions": replace("coords", CENTRES - 112.4),
+    "barcodes with blanks around": replace("barcode", np.array([f" {barcode} " for barcode in BARCODES], dtype="S")),
     "barcodes of fixed length in one dimension": replace("barcode", np.array(BARCODES, dtype="S")),
     "metadata with a byte order mark": lambda: METADATA_FILE.write_bytes(b"\xef\xbb\xbf" + METADATA_FILE.read_bytes()),
     "unknown species": metadata("species"),
@@ -711,13 +722,13 @@ REPORTED = {
     ),
     "fewer patches than spots": (
         patches(lambda *parts: [part[:7] for part in parts]),
-        {},
-        f"{PATCH}: 5 of 12 spots have no patch and are left out",
+        {"n_spots_without_patch": 5, "warnings": ["5 of 12 spots have no patch and are left out"]},
+        "5 of 12 spots have no patch and are left out",
     ),
     "patches a little off": (
         patches(lambda images, corners, labels: (images, corners + 9, labels)),
-        {},
-        f"{PATCH}: patches lie 9 px from their spots in the median",
+        {"warnings": ["patches lie 9 px from their spots in the median"]},
+        "patches lie 9 px from their spots in the median",
     ),
     "more variable genes than genes": (
         config("expression.hvg_per_slide", 1000),

@@ -17,7 +17,7 @@ from spotwise.errors import InputError
 
 def test_a_photograph_is_refused(tmp_path):
     Image.new("RGB", (50, 50)).save(tmp_path / "photo.png")
-    with pytest.raises(InputError, match=r"photo\.png: slide: found a format OpenSlide does not know"):
+    with pytest.raises(InputError, match=r"photo\.png: slide: found a PNG picture, expected a slide: vips tiffsave"):
         slides.write_thumbnail(tmp_path / "photo.png", tmp_path / "thumbnail.png")
     with pytest.raises(InputError, match=r"absent\.tif: slide: found no such file"):
         slides.write_thumbnail(tmp_path / "absent.tif", tmp_path / "thumbnail.png")

@@ -65,7 +65,7 @@ SLOW = {
     "truncated patches": (
         goodsample.cut(PATCHES_FILE, 0.9),
         FOLD,
-        f"Error: {PATCHES_FILE}: file: found unreadable (",
+        f"Error: {PATCHES_FILE}: file: found a truncated file (",
     ),
     "truncated patches to embed": (
         goodsample.both(
@@ -73,12 +73,12 @@ SLOW = {
             goodsample.cut(PATCHES_FILE, 0.9),
         ),
         EMBEDDED,
-        f"Error: {PATCHES_FILE}: file: found unreadable (",
+        f"Error: {PATCHES_FILE}: file: found a truncated file (",
     ),
     "patches of other spots": (
         goodsample.patches(lambda images, corners, labels: (images, corners, [*labels[:-1], "999x999"])),
         FOLD,
-        f"Error: {PATCHES_FILE}: barcode: found 1 barcodes of no spot, e.g. 999x999, expected",
+        f"Error: {PATCHES_FILE}: barcode: found 1 barcodes of no spot, e.g. '999x999' (of 12 patches), expected",
     ),
     "another species": (
         goodsample.metadata(species="Mus musculus"),

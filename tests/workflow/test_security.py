@@ -18,7 +18,7 @@ from spotwise.config.reading import StrictLoader, read_config
 from spotwise.config.settings import Config
 from spotwise.data.counts import clean_counts
 from spotwise.data.counts_reader import read_counts
-from spotwise.data.patches import read_patches_index
+from spotwise.data.patch_files import read_patches_index
 from spotwise.data.sample_sheet import read_samples
 from spotwise.errors import InputError, one_line
 from spotwise.reporting.figures import style

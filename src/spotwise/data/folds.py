@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,11 +14,8 @@ import pandas as pd
 from scipy import sparse
 
 from spotwise.constants import (
-    BARCODES,
     DROPPED,
-    IMAGES,
     PAPER,
-    PATCH_PX,
     PATIENT,
     SPATIAL,
     SPECIES,
@@ -28,7 +24,7 @@ from spotwise.constants import (
     TRAIN,
     VAL,
 )
-from spotwise.data.patches import check_centres, match_patches, read_patches_index
+from spotwise.data.patch_files import join_patches
 from spotwise.data.spot_array import array_positions
 from spotwise.errors import InputError
 from spotwise.runtime import hdf5
@@ -37,9 +33,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from spotwise.data.sample_sheet import FoldPlan
-
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -124,24 +117,10 @@ def spots_with_patches(lognorm: AnnData, patches: str | Path, genes: Sequence[st
     Raises
     ------
     InputError
-        A patch belongs to no spot, has another size or does not contain its spot, or fewer than two spots have one.
+        As :func:`spotwise.data.patch_files.join_patches`.
     """
-    barcodes, coords, attrs = read_patches_index(Path(patches))
-    with h5py.File(patches) as file:
-        size = file[IMAGES].shape[1:3]
-    if size != (PATCH_PX, PATCH_PX):
-        raise InputError(patches, IMAGES, f"{size} px", f"{PATCH_PX} px; cut them anew with data.images: slides")
-    known = [*lognorm.obs_names, *lognorm.uns[DROPPED]]
-    row = match_patches(barcodes, known, patches)[: lognorm.n_obs]
+    row = join_patches(patches, lognorm).rows
     kept = np.flatnonzero(row >= 0)
-    if not len(kept):
-        raise InputError(patches, BARCODES, "no barcode of the slide's spots", f"such as {lognorm.obs_names[0]}")
-    if len(kept) == 1:
-        raise InputError(patches, BARCODES, f"one spot, {lognorm.obs_names[kept[0]]}", "two or more, to correlate")
-    if n_without := lognorm.n_obs - len(kept):
-        logger.warning("%s: %d of %d spots have no patch and are left out", patches, n_without, lognorm.n_obs)
-    if coords is not None:
-        check_centres(coords[row[kept]], attrs, lognorm.obsm[SPATIAL][kept], lognorm.obs_names[kept], patches)
     columns = np.flatnonzero(lognorm.var_names.isin(genes if genes is not None else lognorm.var_names))
     return SlideSpots(
         genes=lognorm.var_names.to_numpy(dtype=object)[columns],

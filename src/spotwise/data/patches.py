@@ -1,10 +1,9 @@
-"""Square patches around the spots: cut from a slide, or read from HEST's patch files (``patches/{sample}.h5``)."""
+"""Square patches around the spots, cut from a slide."""
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,15 +15,14 @@ import openslide
 from PIL import Image
 
 from spotwise.constants import BARCODES, COORDS, IMAGES, PATCH_PX
-from spotwise.data.slides import on_white, open_slide
+from spotwise.data.slides import colour_warnings, on_white, open_slide
 from spotwise.data.tiles import TILE_CACHE_BYTES, TiffTiles
-from spotwise.errors import InputError, first_line
+from spotwise.errors import InputError
 from spotwise.runtime import hdf5
+from spotwise.runtime.software import SLIDE_READERS, versions
 
 # Reads from a corner (x, y) in level-0 pixels a square of n pixels of the level that is read: RGB (n, n, 3)
 Region = Callable[[tuple[int, int], int], np.ndarray]
-
-logger = logging.getLogger(__name__)
 
 PATCH_UM_PER_PX = 0.5  # 224 px cover 112 um
 # HEST's filter on its Pillow path. Its usual path (cv2, bilinear) aliases, and its pixels therefore differ slightly.
@@ -36,8 +34,6 @@ _LEVEL_TOLERANCE = 1.005
 # Each thread cuts runs of adjacent patches, which share tiles; many runs, so that no thread idles at the end
 _PATCHES_PER_RUN = 64
 _RUNS_PER_THREAD = 8
-
-_OFFSET_TOLERANCE_PX = 2  # of a patch from its spot: HEST rounds twice
 
 
 def extract_patches(
@@ -80,16 +76,9 @@ def extract_patches(
     """
     barcodes = np.asarray(barcodes, dtype=str)
     downsample = PATCH_UM_PER_PX / um_per_px
-    source_px = round(PATCH_PX * downsample)
-    corners = np.floor(np.asarray(centres, dtype=float) - source_px / 2 + 0.5).astype(np.int64)
+    corners, source_px = patch_corners(centres, um_per_px)
     with open_slide(slide) as opened:
-        inside = ((corners + source_px > 0) & (corners < opened.dimensions)).all(axis=1)
-        if not inside.any():
-            found = f"all {len(inside)} patches outside {opened.dimensions} px"
-            raise InputError(slide, "spot centres", found, "pixels of level 0")
-        dropped = barcodes[~inside].tolist()
-        if dropped:
-            logger.warning("%s: %d patches lie wholly outside the slide: %s", slide, len(dropped), ", ".join(dropped))
+        inside = _touching(slide, opened, corners, source_px)
         corners = corners[inside]
         level = opened.get_best_level_for_downsample(downsample * _LEVEL_TOLERANCE)
         level_downsample = opened.level_downsamples[level]
@@ -98,6 +87,7 @@ def extract_patches(
 
         with _regions(slide, opened, level, squares) as region, hdf5.create(output) as file:
             images = _create_datasets(file, corners, barcodes[inside])
+            images.attrs["readers"] = readers()
             attrs = {"patch_size_src": source_px, "patch_size_target": PATCH_PX, "downsample": downsample}
             for dataset in (images, file[COORDS]):
                 dataset.attrs.update(attrs, pixel_size=um_per_px)
@@ -109,7 +99,43 @@ def extract_patches(
             with ThreadPoolExecutor(threads) as pool:
                 list(pool.map(cut, _runs(corners, source_px, threads)))
     cut_from = {"level": level, "level_downsample": level_downsample, "pixel_size": um_per_px}
-    return {"n_patches": len(corners), "dropped_outside_slide": dropped, **attrs, **cut_from}
+    return {"n_patches": len(corners), "dropped_outside_slide": barcodes[~inside].tolist(), **attrs, **cut_from}
+
+
+def patch_corners(centres: np.ndarray, um_per_px: float) -> tuple[np.ndarray, int]:
+    """Return corners (N, 2) int64 and side of the patches around spot centres, in level-0 pixels."""
+    source_px = round(PATCH_PX * PATCH_UM_PER_PX / um_per_px)
+    return np.floor(np.asarray(centres, dtype=float) - source_px / 2 + 0.5).astype(np.int64), source_px
+
+
+def _touching(slide: Path, opened: openslide.OpenSlide, corners: np.ndarray, source_px: int) -> np.ndarray:
+    inside = ((corners + source_px > 0) & (corners < opened.dimensions)).all(axis=1)
+    if not inside.any():
+        found = f"all {len(inside)} patches outside {opened.dimensions} px"
+        raise InputError(slide, "spot centres", found, "pixels of level 0")
+    return inside
+
+
+def readers() -> str:
+    """Name the software that the pixels of a patch depend on, with versions."""
+    named = {"OpenSlide": openslide.__library_version__, **versions(*SLIDE_READERS)}
+    return ", ".join(f"{name} {version}" for name, version in named.items())
+
+
+def check_slide(slide: Path, centres: np.ndarray, um_per_px: float) -> tuple[dict[str, int], list[str]]:
+    """Check how a slide looks at its spots, and return numbers and warnings for ``qc.json``.
+
+    Raises
+    ------
+    InputError
+        The slide is unreadable, dark or empty at all spots, or no patch touches it.
+    """
+    warnings = colour_warnings(slide, centres)
+    with open_slide(slide) as opened:
+        outside = int((~_touching(slide, opened, *patch_corners(centres, um_per_px))).sum())
+    if outside:
+        warnings.append(f"{outside} of {len(centres)} spots are left out, as their patches lie wholly outside the slide")
+    return {"n_spots_without_patch": outside}, warnings
 
 
 def _create_datasets(file: h5py.File, corners: np.ndarray, barcodes: np.ndarray) -> h5py.Dataset:
@@ -190,124 +216,3 @@ def _regions(path: Path, slide: openslide.OpenSlide, level: int, squares: Sequen
     tiles.expect((*on_level(square.location), square.n_px) for square in squares)
     with open(path, "rb") as file:
         yield lambda location, n_px: tiles.region(file.fileno(), *on_level(location), n_px)
-
-
-def read_patches_index(path: Path) -> tuple[np.ndarray, np.ndarray | None, dict[str, object]]:
-    """Check a patch file of HEST's layout and return its index.
-
-    The file has ``img`` uint8 (N, height, width, 3) and ``barcode`` (N,) or (N, 1), bytes or str. Older files of HEST
-    (before August 2024) have 256 px images and neither ``coords`` nor attributes; they are accepted.
-
-    Returns
-    -------
-    barcodes
-        (N,) unique barcodes as str, in the order of the images.
-    coords
-        (N, 2) int64 top-left corners in level-0 pixels, or None.
-    attrs
-        Attributes of ``img``, e.g. ``patch_size_src`` and ``pixel_size``.
-
-    Raises
-    ------
-    InputError
-        The file is unreadable or half-written, or its datasets do not match the schema or each other.
-    """
-    try:
-        with h5py.File(path, "r") as file:
-            barcodes = _read_barcodes(path, file)
-            _check_images(path, file, len(barcodes))
-            coords = _read_coords(path, file, len(barcodes)) if COORDS in file else None
-            return barcodes, coords, dict(file[IMAGES].attrs)
-    except (OSError, RuntimeError) as error:  # h5py raises either for a damaged file
-        expected = "an HDF5 file of patches; make or fetch it again"
-        raise InputError(path, "file", f"unreadable ({first_line(error)})", expected) from error
-
-
-def _dataset(path: Path, file: h5py.File, name: str, expected: str) -> h5py.Dataset:
-    if not isinstance(file.get(name), h5py.Dataset):
-        raise InputError(path, name, "no such dataset", expected)
-    return file[name]
-
-
-def _read_barcodes(path: Path, file: h5py.File) -> np.ndarray:
-    stored = _dataset(path, file, BARCODES, "one label per patch")
-    if stored.ndim > 2 or stored.ndim == 0 or stored.size != len(stored) or len(stored) == 0:
-        raise InputError(path, BARCODES, f"shape {stored.shape}", "(N,) or (N, 1) with N > 0")
-    if stored.dtype.kind not in "SO":
-        raise InputError(path, BARCODES, f"dtype {stored.dtype}", "strings")
-    try:
-        barcodes = np.array([label.decode("utf-8") for label in stored[()].ravel()])
-    except (UnicodeDecodeError, AttributeError) as error:
-        raise InputError(path, BARCODES, "barcodes that are not UTF-8", "UTF-8 strings") from error
-    labels, counts = np.unique(barcodes, return_counts=True)
-    if len(labels) < len(barcodes):
-        raise InputError(path, BARCODES, f"{labels[counts.argmax()]} {counts.max()} times", "unique labels")
-    return barcodes
-
-
-def _check_images(path: Path, file: h5py.File, n_patches: int) -> None:
-    images = _dataset(path, file, IMAGES, "uint8 (N, height, width, 3)")
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
-        raise InputError(path, IMAGES, f"{images.dtype} {images.shape}", "uint8 (N, height, width, 3)")
-    if len(images) != n_patches:
-        raise InputError(path, IMAGES, f"{len(images)} patches", f"{n_patches}, one for each barcode")
-    expected = "a file whose writer was not cut off"
-    if images.chunks:
-        n_chunks = math.prod(-(-edge // chunk) for edge, chunk in zip(images.shape, images.chunks, strict=True))
-        if (n_written := images.id.get_num_chunks()) < n_chunks:  # HDF5 would give black pixels for the others
-            found = f"{n_written} of {n_chunks} chunks, the others were never written"
-            raise InputError(path, IMAGES, found, expected)
-    try:
-        _ = images[0], images[-1]
-    except OSError as error:
-        raise InputError(path, IMAGES, f"unreadable patches ({first_line(error)})", expected) from error
-
-
-def _read_coords(path: Path, file: h5py.File, n_patches: int) -> np.ndarray:
-    coords = _dataset(path, file, COORDS, f"integers ({n_patches}, 2)")
-    if coords.shape != (n_patches, 2) or coords.dtype.kind not in "iu":
-        raise InputError(path, COORDS, f"{coords.dtype} {coords.shape}", f"integers ({n_patches}, 2)")
-    return coords[()].astype(np.int64)
-
-
-def check_centres(
-    coords: np.ndarray, attrs: Mapping[str, object], centres: np.ndarray, barcodes: Sequence[str], source: object
-) -> None:
-    """Raise an `InputError` unless each patch contains the centre of its spot.
-
-    Parameters
-    ----------
-    coords, attrs
-        As :func:`read_patches_index` returns them, for N patches; nothing is checked without ``patch_size_src``.
-    centres, barcodes
-        (N, 2) spot centres in level-0 pixels and their N barcodes, in the order of the patches.
-    source
-        Patch file, for messages.
-    """
-    size = attrs.get("patch_size_src")
-    if not np.isscalar(size) or not np.issubdtype(type(size), np.number):
-        return
-    offset = np.abs(coords + size / 2 - centres).max(axis=1)
-    wrong = np.flatnonzero(~(offset <= size / 2))
-    if len(wrong):
-        row = wrong[0]
-        found = f"{len(wrong)} of {len(offset)} patches off their spots, first {barcodes[row]} by {offset[row]:.0f} px"
-        raise InputError(source, COORDS, found, f"patches of {size} px around the spots in the counts' obsm")
-    if len(offset) and (median := float(np.median(offset))) > _OFFSET_TOLERANCE_PX:
-        logger.warning("%s: patches lie %.0f px from their spots in the median", source, median)
-
-
-def match_patches(patch_barcodes: Sequence[str], obs_names: Sequence[str], source: object) -> np.ndarray:
-    """Find each spot's patch by its barcode, -1 if it has none.
-
-    Raises
-    ------
-    InputError
-        A patch belongs to no spot: the files come from different samples, or write barcodes differently.
-    """
-    row_of = {str(barcode): row for row, barcode in enumerate(patch_barcodes)}
-    unknown = row_of.keys() - {str(name) for name in obs_names}
-    if unknown:
-        found = f"{len(unknown)} barcodes of no spot, e.g. {min(unknown)}"
-        raise InputError(source, BARCODES, found, "barcodes of the counts")
-    return np.array([row_of.get(str(name), -1) for name in obs_names], dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Whole-slide images: opening and thumbnails."""
+"""Whole-slide images: opening, colours and thumbnails."""
 
 from __future__ import annotations
 
@@ -6,11 +6,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import openslide
 from PIL import Image
 
+from spotwise.data.slide_format import TO_TILED_TIFF, check_pixels, unreadable_pixels, unsupported
 from spotwise.errors import InputError
 from spotwise.runtime.files import atomic
+from spotwise.runtime.input_files import unreadable
+
+# Spots that are looked at, and the side of the square around each
+_N_SEEN, _SEEN_PX = 32, 64
+# Brightness (largest of R, G and B, 0-255) of the brightest tenth of spots: stained tissue has about 190 and more
+_DARK, _DIM = 64, 100
+_GREY = 4  # largest difference between the channels of a picture without colours
 
 _STRIP_PX = 2**26  # pixels read at once for a thumbnail (256 MB)
 _MAX_LEVEL_PX = 10**10  # above, a slide without a pyramid takes hours to shrink
@@ -23,20 +32,23 @@ def open_slide(path: Path) -> Iterator[openslide.OpenSlide]:
     Raises
     ------
     InputError
-        The file is missing, empty, truncated, or not a slide, also if this shows only while it is read.
+        The file is missing, truncated, no slide, or stores its pixels in a form that would be shown wrong; also if this
+        shows only while it is read.
     """
-    if not Path(path).is_file():
-        raise InputError(path, "slide", "no such file", "a whole-slide image")
-    if Path(path).stat().st_size == 0:
-        raise InputError(path, "slide", "an empty file", "a whole-slide image")
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            head = file.read(512)
+    except OSError as error:
+        raise unreadable(path, "slide", error, "a whole-slide image") from None
     try:
         with openslide.OpenSlide(path) as slide:
+            check_pixels(path, slide)
             yield slide
-    except openslide.OpenSlideUnsupportedFormatError as error:
-        expected = "a tiled, pyramidal TIFF or a scanner's own format"
-        raise InputError(path, "slide", "a format OpenSlide does not know", expected) from error
+    except openslide.OpenSlideUnsupportedFormatError:
+        raise unsupported(path, head) from None
     except openslide.OpenSlideError as error:
-        raise InputError(path, "slide", f"unreadable data ({error})", "a complete slide; fetch it again") from error
+        raise unreadable_pixels(path, error) from error
 
 
 def on_white(region: Image.Image) -> Image.Image:
@@ -47,6 +59,41 @@ def on_white(region: Image.Image) -> Image.Image:
     white = Image.new("RGB", region.size, "white")
     white.paste(region, mask=alpha)
     return white
+
+
+def colour_warnings(path: Path, centres: np.ndarray) -> list[str]:
+    """Describe a slide that is dim or without colours at its spots.
+
+    Centres are (N, 2) in level-0 pixels.
+
+    Raises
+    ------
+    InputError
+        The slide shows one colour at all spots that are looked at, or is dark there.
+    """
+    chosen = np.linspace(0, len(centres) - 1, min(_N_SEEN, len(centres))).astype(int)
+    corners = np.asarray(centres)[chosen].astype(int) - _SEEN_PX // 2
+    size = (_SEEN_PX, _SEEN_PX)
+    with open_slide(path) as slide:
+        squares = [on_white(slide.read_region((int(x), int(y)), 0, size)) for x, y in corners]
+    seen = np.stack([np.asarray(square) for square in squares]).reshape(len(squares), -1, 3).astype(int)
+    spots = f"at {len(seen)} spots"
+    if np.ptp(seen, axis=(0, 1)).max() == 0:
+        found = f"nothing but the colour {tuple(seen[0, 0].tolist())} {spots}"
+        raise InputError(path, "slide", found, "stained tissue around the spots")
+    brightness = np.percentile(np.median(seen.max(axis=2), axis=1), 90)
+    if brightness < _DARK:
+        expected = (
+            "a brightfield picture in 8 bits: scale samples of 10 to 15 bits that are stored in 16 (vips linear, vips "
+            "cast uchar); fluorescence cannot stand for H&E"
+        )
+        raise InputError(path, "slide", f"a dark picture (brightness {brightness:.0f} of 255 {spots})", expected)
+    warnings = []
+    if brightness < _DIM:
+        warnings.append(f"the slide is dim (brightness {brightness:.0f} of 255 {spots}): is it brightfield?")
+    if np.ptp(seen, axis=2).max() <= _GREY:
+        warnings.append(f"the slide has no colours {spots}: is it stained?")
+    return warnings
 
 
 def write_thumbnail(slide: Path, output_png: Path, longest_edge: int = 1000) -> None:
@@ -63,7 +110,7 @@ def _shrink(opened: openslide.OpenSlide, slide: Path, longest_edge: int) -> Imag
     level = opened.get_best_level_for_downsample(max(downsample, 1.0))
     width, height = opened.level_dimensions[level]
     if width * height > _MAX_LEVEL_PX:
-        expected = f"a level of at most {_MAX_LEVEL_PX:.0e} pixels (vips tiffsave --tile --pyramid makes a pyramid)"
+        expected = f"a level of at most {_MAX_LEVEL_PX:.0e} pixels: {TO_TILED_TIFF.format(path=slide)}"
         raise InputError(slide, "slide", f"a smallest level of {width} x {height} px", expected)
     shrink = max(1.0, max(width, height) / longest_edge)
     size = max(1, round(width / shrink)), max(1, round(height / shrink))

@@ -52,7 +52,8 @@ class TiffTiles:
         with tifffile.TiffFile(path) as tiff:
             for page in tiff.pages:
                 size, colours = (page.imagewidth, page.imagelength), (page.compression.name, page.photometric.name)
-                if size == slide.level_dimensions[level] and page.is_tiled and colours in _PLAIN_COLOURS:
+                is_level = page.is_tiled and (page.index == 0 or page.is_reduced)
+                if size == slide.level_dimensions[level] and is_level and colours in _PLAIN_COLOURS:
                     supported = page.shape[2:] == (3,) and page.dtype == np.uint8 and all(page.databytecounts)
                     return cls(page) if supported else None
         return None

@@ -12,7 +12,7 @@ import torch
 
 from spotwise.constants import BARCODES, IMAGES, TEST
 from spotwise.data.folds import Fold
-from spotwise.data.patches import read_patches_index
+from spotwise.data.patch_files import read_patches_index
 from spotwise.errors import InputError, SetupError
 from spotwise.inference.retrieval import Embeddings
 from spotwise.inference.trained_models import load_model
@@ -61,7 +61,7 @@ def embed_patches(
     HDF5 file holds ``embedding`` (N, D) float32 and ``barcode``, row by row as in ``patches``, and the attributes
     ``encoder`` and ``pretrained``.
     """
-    read_patches_index(patches)  # refuses a malformed file before the encoder is downloaded
+    barcodes, _, _ = read_patches_index(patches)  # refuses a malformed file before the encoder is downloaded
     on = devices.choose(device)
     devices.make_deterministic(threads)
     torch.manual_seed(0)
@@ -81,12 +81,11 @@ def embed_patches(
             return found
 
         embedding = in_batches(len(images), features)
-        barcodes = file[BARCODES][:]
     if not np.isfinite(embedding).all():
         raise SetupError(f"{encoder}: features are not finite; use pretrained weights, or another encoder")
     with hdf5.create(output) as file:
         file["embedding"] = embedding
-        file.create_dataset(BARCODES, data=barcodes, dtype=h5py.string_dtype())
+        file.create_dataset(BARCODES, data=barcodes.astype(object), dtype=h5py.string_dtype())
         file.attrs.update(encoder=encoder, pretrained=loaded)
 
 

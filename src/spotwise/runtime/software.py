@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import re
 import subprocess
+from contextlib import suppress
 from importlib import metadata
 
 from spotwise.runtime.code_version import PACKAGE
 from spotwise.runtime.files import sha256
 
 ROOT = PACKAGE.parents[1]
+# Packages on which the pixels of a patch depend that is cut from a slide
+SLIDE_READERS = ("openslide-python", "openslide-bin", "tifffile", "imagecodecs", "pillow")
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Return the installed versions of ``packages`` by name."""
-    return {package: metadata.version(package) for package in packages}
+    """Return the versions by name of those ``packages`` that are installed."""
+    found = {}
+    for package in packages:
+        with suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
 
 
 def locked_packages() -> dict[str, object]:
@@ -24,13 +31,7 @@ def locked_packages() -> dict[str, object]:
     """
     lines = (ROOT / "requirements.in").read_text(encoding="utf-8").splitlines()
     names = [match[0] for line in lines if (match := re.match(r"[\w.-]+", line))]
-    installed = {_normalised(distribution.name) for distribution in metadata.distributions()}
-    packages = versions(*(name for name in names if _normalised(name) in installed))
-    return {"requirements.lock": sha256(ROOT / "requirements.lock"), "packages": packages}
-
-
-def _normalised(name: str) -> str:
-    return name.lower().replace("_", "-")
+    return {"requirements.lock": sha256(ROOT / "requirements.lock"), "packages": versions(*names)}
 
 
 def checkout() -> dict[str, object] | None:

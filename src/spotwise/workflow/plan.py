@@ -168,6 +168,10 @@ class Plan:
         """Return the slide of a sample that comes without patches."""
         return self.slide(w) if self.has_images and not self.has_patches(w.sample) else []
 
+    def patches_to_use(self, w: Wildcards) -> str | list:
+        """Return the patches that a sample comes with."""
+        return self.sample_patches(w) if self.has_images and self.has_patches(w.sample) else []
+
     def metadata(self, w: Wildcards) -> str | list:
         """Return HEST's metadata of a sample; a run on counts alone reads none."""
         return str(hest.sample_files(self.data, w.sample).metadata) if self.has_images else []
