@@ -13,7 +13,6 @@ from countedslides import dense, random_slide, slide
 from spotwise.constants import DROPPED, SPATIAL, TOTAL_COUNTS
 from spotwise.data.counts import clean_counts
 from spotwise.data.genes import normalise
-from spotwise.data.measured_features import CONTROL_FEATURES
 from spotwise.data.counts_reader import read_counts
 from spotwise.errors import InputError
 
@@ -26,24 +25,6 @@ def clean(adata, slide_size=SLIDE, min_counts=1):
 
 
 # --- cleaning: what is dropped ---------------------------------------------------------------------------------------
-
-
-CONTROLS = [
-    *("BLANK_0001", "BLANK_0001-1", "Blank-1", "NegControlProbe_00042", "NegControlCodeword_0500", "antisense_PROKR2"),
-    *("UnassignedCodeword_0001", "DeprecatedCodeword_0343", "Intergenic_Region_1234", "GenomicControl_0007"),
-]
-# what a pattern that is shorter, unanchored or blind to case would take for controls
-GENES = ["BLNK", "NEGR1", "ANTXR1", "DEPDC1", "GENOMICS", "INTS1", "NELFA", "MYBLANK_1", "ANTISENSE_LNCRNA"]
-
-
-@pytest.mark.parametrize("name", CONTROLS)
-def test_control_features_are_known(name):
-    assert CONTROL_FEATURES.match(name)
-
-
-@pytest.mark.parametrize("name", GENES)
-def test_genes_are_not_taken_for_controls(name):
-    assert not CONTROL_FEATURES.match(name)
 
 
 def test_control_features_are_dropped_and_do_not_count_towards_a_spots_total():
@@ -171,6 +152,77 @@ def test_cleaning_and_normalising_leave_their_input_unchanged(form):
         pd.testing.assert_frame_equal(left.obs, right.obs)
         assert list(left.var_names) == list(right.var_names)
         assert list(left.uns) == list(right.uns)
+
+
+# --- cleaning: spots on the tissue ------------------------------------------------------------------------------------
+
+NA = pd.NA
+FLAGS = {
+    "whole numbers": [1, 0, 1, 0],
+    "text of whole numbers": ["1", "0", "1", "0"],
+    "text of truth": ["True", "False", "TRUE", "false"],
+    "categories": pd.Categorical(["1", "0", "1", "0"]),
+    "truth": [True, False, True, False],
+    "floats": [1.0, 0.0, 1.0, 0.0],
+    "text of floats": ["1.0", "0.0", " 1.0", "0.0 "],
+    "bytes": [b"1", b"0", b"1", b"0"],
+}
+
+
+@pytest.mark.parametrize("flags", FLAGS.values(), ids=FLAGS)
+def test_in_tissue_is_read_in_every_form(flags):
+    adata = slide([[5], [6], [7], [8]], ["A"])
+    adata.obs["in_tissue"] = flags
+    cleaned, qc = clean(adata)
+    assert list(cleaned.obs["in_tissue"]) == [True, False, True, False]
+    assert (qc["n_spots_kept_off_tissue"], qc["n_spots_kept_tissue_unknown"]) == (2, 0)
+
+
+MISSING = {
+    "floats": [1.0, np.nan, 0.0, 0.0],
+    "nullable integers": pd.array([1, NA, 0, 0], dtype="Int64"),
+    "nullable truth": pd.array([True, NA, False, False], dtype="boolean"),
+    "nullable text": pd.array(["1", NA, "0", "0"], dtype="string"),
+    "categories": pd.Categorical(["1", None, "0", "0"]),
+    "text": ["1", "nan", "0", "0"],
+    "objects": np.array([1, None, 0, False], dtype=object),
+}
+
+
+@pytest.mark.parametrize("flags", MISSING.values(), ids=MISSING)
+def test_missing_flags_are_counted_and_survive_the_disk(tmp_path, flags):
+    adata = slide([[5], [6], [7], [8]], ["A"])
+    adata.obs["in_tissue"] = flags
+    cleaned, qc = clean(adata)
+    assert (qc["n_spots_kept_off_tissue"], qc["n_spots_kept_tissue_unknown"]) == (2, 1)
+    assert "in_tissue is missing for 1 of the kept spots" in qc["warnings"]
+    cleaned.write_h5ad(tmp_path / "counts.h5ad")
+    assert anndata.read_h5ad(tmp_path / "counts.h5ad").obs["in_tissue"].isna().tolist() == [False, True, False, False]
+
+
+def test_flags_that_are_all_missing_are_no_flags():
+    adata = slide([[5], [6]], ["A"])
+    adata.obs["in_tissue"] = [np.nan, np.nan]
+    cleaned, qc = clean(adata)
+    assert "in_tissue" not in cleaned.obs
+    assert "n_spots_kept_off_tissue" not in qc
+
+
+@pytest.mark.parametrize("flag", ["left", "2", "-1", "0.5", "tissue"])
+def test_other_values_of_in_tissue_are_refused(flag):
+    adata = slide([[5], [6]], ["A"], ["x", "y"])
+    adata.obs["in_tissue"] = ["1", flag]
+    with pytest.raises(InputError, match=rf"obs\[.in_tissue.\]: found '{flag}' at spot 'y', expected 1 or 0, true or"):
+        clean(adata)
+
+
+def test_array_positions_are_numbers_or_left_out():
+    adata = slide([[5], [6]], ["A"])
+    adata.obs["array_row"] = ["3", "4"]
+    adata.obs["array_col"] = ["1", "header"]
+    cleaned, _ = clean(adata)
+    assert list(cleaned.obs["array_row"]) == [3, 4]
+    assert "array_col" not in cleaned.obs
 
 
 # --- cleaning: what is refused ---------------------------------------------------------------------------------------
