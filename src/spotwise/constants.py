@@ -16,6 +16,8 @@ DROPPED = "dropped_barcodes"
 SPECIES = "species"
 # AnnData.layers of a prediction: measured log-normalised expression
 OBSERVED = "observed"
+# note of a model and of its scores
+FELL_BACK = "random weights in place of the pretrained ones that were asked for, which were not available"
 # AnnData.uns of a prediction: how it was made
 PROVENANCE = "spotwise"
 # fields of uns["spotwise"] of a prediction, and leading columns of its scores

@@ -7,7 +7,8 @@ import yaml
 
 from configurations import ROOT, at, complaint
 from spotwise.config import prepare
-from spotwise.config.settings import Config
+from spotwise.config.settings import Config, Encoder
+from spotwise.models.ctranspath_options import CTransPathOptions
 from spotwise.runtime.validation import validated
 from spotwise.training.training_options import OF_THE_RUN, TrainingOptions, TrainingOverrides
 
@@ -239,3 +240,34 @@ def test_options_of_the_training_that_decide_the_result_are_all_but_where_and_wh
     decisive = TrainingOptions(epochs=3).decisive
     assert decisive["epochs"] == 3
     assert set(TrainingOptions.model_fields) - set(decisive) == {"memory", "save_every_minutes"}
+
+
+@pytest.mark.parametrize(
+    ("encoder", "pretrained"),
+    [
+        ({"timm": "resnet50.tv_in1k"}, "if_available"),
+        ({"timm": "UNI"}, "required"),
+        ({"timm": "conch"}, "required"),
+        ({"timm": "ctranspath"}, "required"),
+        ({"timm": "hf-hub:MahmoodLab/UNI2-h"}, "required"),
+        ({"timm": "hf-hub:somebody/something"}, "required"),
+        ({"timm": "UNI", "pretrained": "if_available"}, "if_available"),
+        ({"timm": "UNI", "checkpoint": "uni.safetensors"}, "required"),
+    ],
+)
+def test_random_weights_never_replace_gated_ones_unless_that_was_asked_for(encoder, pretrained):
+    assert Encoder.model_validate(encoder).pretrained == pretrained
+
+
+@pytest.mark.parametrize(
+    ("options", "pretrained"),
+    [
+        ({}, "required"),
+        ({"image_size": 224}, "required"),
+        ({"image_size": 56}, "no"),
+        ({"image_size": 56, "checkpoint": "x.pth"}, "required"),
+        ({"pretrained": "if_available"}, "if_available"),
+    ],
+)
+def test_ctranspath_requires_its_gated_weights_where_it_is_the_published_network(options, pretrained):
+    assert CTransPathOptions.model_validate(options).pretrained == pretrained

@@ -96,6 +96,7 @@ def test_frozen_features_equal_a_direct_forward_in_the_order_of_the_patches(
         assert file["embedding"].dtype == np.float32
         assert file[BARCODES].asstr()[:].ravel().tolist() == [f"A-patch{row}" for row in range(len(images))]
         assert (file.attrs["encoder"], bool(file.attrs["pretrained"])) == (encoder, False)
+        assert not file.attrs["fell_back"]  # random weights were asked for
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from spotwise import __version__
+from spotwise.constants import FELL_BACK
 from spotwise.errors import InputError
 from spotwise.models.description import describe, read_description, write_description
 from spotwise.models.sizes import Sizes
@@ -41,6 +42,24 @@ def test_a_description_says_what_was_trained_on_what(description, fold, tmp_path
 def test_missing_weights_are_noted_only_where_weights_were_published(description):
     for pretrained, note in ((True, ""), (None, ""), (False, "encoder without pretrained weights")):
         assert description.model_copy(update={"pretrained": pretrained}).note == note
+
+
+@pytest.mark.parametrize(
+    ("method", "asked", "loaded", "noted"),
+    [
+        ("BLEEP", "if_available", False, True),
+        ("BLEEP", "if_available", True, False),
+        ("BLEEP", "no", False, False),
+        ("STNet", "if_available", None, False),
+    ],
+)
+def test_random_weights_in_place_of_those_asked_for_are_noted(fold, method, asked, loaded, noted):
+    description = describe(method, {"pretrained": asked}, fold, Sizes.of(fold), "x", loaded)
+    assert (description.fell_back, description.note == FELL_BACK) == (noted, noted)
+
+
+def test_what_embedded_patches_say_of_their_encoder_is_noted(fold):
+    assert describe("Ridge", {}, fold, Sizes.of(fold), "x", False, fell_back=True).note == FELL_BACK
 
 
 def test_a_fold_of_another_panel_is_refused(description, fold):

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 import madeup
+from spotwise.constants import FELL_BACK
 from spotwise.reporting.tables import domain_tables, layout
 from spotwise.reporting.tables.layout import write_pages
 from spotwise.structure.structure_tables import read_structure_table
@@ -70,7 +71,7 @@ def test_notes_describe_each_space_and_its_halves():
         "Expression": ["baseline", None],
         "Image": ["baseline", None],
     }
-    notes = domain_tables.space_notes(kinds, ["M", "Image"])
+    notes = domain_tables.space_notes(kinds, dict.fromkeys(["M", "Image"], "image encoder without published weights"))
     halves = {name: [f"{name} (image half)", f"{name} (expression half)"] for name in ("M", "MC", "R")}
     assert list(notes) == ["M", *halves["M"], "MC", *halves["MC"], "R", *halves["R"], "Expression", "Image"]
     assert notes["M (image half)"] == "embedding of the images alone, trained together with its other half"
@@ -83,12 +84,13 @@ def test_notes_describe_each_space_and_its_halves():
 
 
 def test_random_encoders_are_read_from_the_spaces(tmp_path):
-    for name, pretrained in (("A", True), ("B", False), ("C", None)):
+    for name, pretrained in (("A", True), ("B", False), ("C", None), ("D", False)):
         with h5py.File(tmp_path / name, "w") as file:
             file.attrs["space"] = name
             if pretrained is not None:
-                file.attrs["pretrained"] = pretrained
-    assert domain_tables.random_encoders([tmp_path / name for name in "ABC"]) == ["B"]
+                file.attrs["pretrained"], file.attrs["fell_back"] = pretrained, name == "D"
+    found = domain_tables.random_encoders([tmp_path / name for name in "ABCD"])
+    assert found == {"B": "image encoder without published weights", "D": FELL_BACK}
 
 
 # --- What is read

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from spotwise.constants import ALL_COHORTS
+from spotwise.constants import ALL_COHORTS, FELL_BACK
 from spotwise.evaluation.published_numbers import COHORTS, read_published_numbers
 from spotwise.reporting.tables import paper_vs_ours
 
@@ -18,7 +18,7 @@ T = 4.30265  # the quantile of Student's t with 2 degrees of freedom that a 95 %
 
 def scored(predictor, pcc, gene="ZG16", cohort="READ", protocol="paper", **ranks):
     """Scores of one gene on so many slides, a fold each; a marker unless it is ranked."""
-    facts = {"rank_mean": 0, "rank_var": 0, "is_marker": not ranks, "is_measured": True, **ranks}
+    facts = {"rank_mean": 0, "rank_var": 0, "is_marker": not ranks, "is_measured": True, "note": "", **ranks}
     rows = pd.DataFrame({"pcc": np.array(pcc, dtype=float), "fold": range(len(pcc))})
     rows["sample"] = "S" + rows["fold"].astype(str)
     keys = {"cohort": cohort, "protocol": protocol, "predictor": predictor, "gene": gene, "seed": 0}
@@ -217,6 +217,12 @@ def test_markdown_has_a_line_for_every_number(read):
     third_note = lines[lines.index("## Table 2: 150 and 250 genes") - 3]
     assert third_note.startswith("3. ")
     assert "contrastive-only" in third_note
+
+
+def test_random_weights_in_place_of_others_are_a_remark():
+    table = compare(scored("STNet", [0.1, 0.2, 0.6], note=FELL_BACK, is_marker=True))
+    assert row(table, "STNet", "marker")["remark"].startswith(FELL_BACK)
+    assert not table.loc[table["predictor"].ne("STNet"), "remark"].str.contains("random weights").any()
 
 
 def test_an_interval_that_holds_0_is_marked():

@@ -10,6 +10,7 @@ import pytest
 
 import texreader
 from handmade import arena, rows, two_folds_two_seeds
+from spotwise.constants import FELL_BACK
 from spotwise.errors import InputError
 from spotwise.evaluation import averages
 from spotwise.reporting import tables
@@ -78,6 +79,19 @@ def test_empty_marker_set_is_nan_and_printed_as_a_dash(scores):
 def test_markers_outside_the_panel_are_listed(scores):
     text = markdown(scores, markers={"READ": ["D", "RND"], "COAD": ["X"]})
     assert "* Markers: 1 of 3 measured; missing: E, RND" in text
+
+
+@pytest.mark.parametrize("lay_out", [layout.markdown, layout.latex, layout.console])
+def test_random_weights_in_place_of_others_have_a_mark_and_a_legend(tmp_path, lay_out):
+    scores = pd.concat([arena({"A": 0.2, "Plain": 0.1}), arena({"Random": 0.3}, note=FELL_BACK)], ignore_index=True)
+    tables.write_table(table1(averages.mean_table(scores, (50,)), 50), tmp_path / "table1.csv")
+    mark = r"$\dagger$" if lay_out is layout.latex else "†"
+    text = lay_out(tables.read_page(tmp_path / "table1.csv"))
+    assert f"Random{mark}" in text
+    assert f"{mark}Random: {FELL_BACK}" in text
+    assert text.count(mark) == 2
+    written = pd.read_csv(tmp_path / "table1.csv", keep_default_na=False)
+    assert written.set_index("predictor")["note"].to_dict() == {"A": "", "Plain": "", "Random": FELL_BACK}
 
 
 def test_remarks_name_small_banks_small_panels_and_notes():

@@ -45,6 +45,12 @@ def encoder_name(embeddings: Mapping[str, Path]) -> str:
         return str(file.attrs["encoder"])
 
 
+def fell_back(embeddings: Mapping[str, Path]) -> bool:
+    """Return whether the encoder had random weights although pretrained ones were asked for."""
+    with h5py.File(next(iter(embeddings.values()))) as file:
+        return bool(file.attrs.get("fell_back", False))
+
+
 def pretrained(embeddings: Mapping[str, Path]) -> bool:
     """Return whether the encoder of embedded patches had its published weights.
 

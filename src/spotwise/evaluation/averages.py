@@ -26,6 +26,12 @@ AVERAGED_COLUMNS = (
 GENE_COUNTS = ["n_constant", "n_genes", "n_ranked"]
 
 
+def notes_of(scores: pd.DataFrame, names: pd.Series) -> pd.Series:
+    """Return the note of the predictor of each name, empty for none."""
+    noted = scores[scores["note"].ne("")].drop_duplicates("predictor").set_index("predictor")["note"]
+    return names.map(noted).fillna("")
+
+
 def read_listed(
     paths: Iterable[str | os.PathLike],
     top: Sequence[int],

@@ -22,7 +22,7 @@ LARGEST_EXACT = 50  # number of genes up to which the signed-rank distribution i
 
 # columns of the scores that comparisons are made of
 COMPARED_COLUMNS = ["cohort", "protocol", "predictor", "kind", "fold", "seed", "sample", "gene", "pcc"]
-COMPARED_COLUMNS += ["rank_mean", "rank_var", "is_marker", "is_measured"]
+COMPARED_COLUMNS += ["rank_mean", "rank_var", "is_marker", "is_measured", "note"]
 GROUP_KEYS = ["cohort", "protocol", "gene_set"]
 INTERVAL_COLUMNS = [*GROUP_KEYS, "predictor", "kind", "mean", "ci_low", "ci_high", "n_genes", "n_units", "seed_sd"]
 COMPARISON_COLUMNS = [*GROUP_KEYS, "first", "second", "difference", "ci_low", "ci_high", "effect_size"]

@@ -59,7 +59,7 @@ def embed_patches(
 
     Patches are resized where the encoder requires another size. Without weights the encoder is random, from seed 0. The
     HDF5 file holds ``embedding`` (N, D) float32 and ``barcode``, row by row as in ``patches``, and the attributes
-    ``encoder`` and ``pretrained``.
+    ``encoder``, ``pretrained`` and ``fell_back`` (to random weights where others were asked for).
     """
     barcodes, _, _ = read_patches_index(patches)  # refuses a malformed file before the encoder is downloaded
     on = devices.choose(device)
@@ -86,7 +86,7 @@ def embed_patches(
     with hdf5.create(output) as file:
         file["embedding"] = embedding
         file.create_dataset(BARCODES, data=barcodes.astype(object), dtype=h5py.string_dtype())
-        file.attrs.update(encoder=encoder, pretrained=loaded)
+        file.attrs.update(encoder=encoder, pretrained=loaded, fell_back=not loaded and pretrained != "no")
 
 
 @torch.inference_mode()

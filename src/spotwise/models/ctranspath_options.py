@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field, model_validator
 
 from spotwise.models.options import Options, Pretrained, Stages, require_divisor, stages
 from spotwise.runtime.configured_paths import FilePath
-from spotwise.runtime.validation import Form, fault
+from spotwise.runtime.validation import Form, fault, optional
 
 STRIDE = 4  # of the convolutional stem
 
@@ -16,9 +17,9 @@ STRIDE = 4  # of the convolutional stem
 class CTransPathOptions(Options):
     """Options of CTransPath. The defaults are the published network."""
 
-    pretrained: Pretrained = Field(
-        "if_available",
-        description="initial weights: random, the published ones where they can be downloaded, or the published ones",
+    pretrained: Pretrained = optional(
+        "initial weights: random, the published ones where they can be downloaded, or the published ones; by default "
+        "`required`, as these are gated, and `no` for other sizes without a checkpoint, which have none",
     )
     checkpoint: FilePath = Field(
         "", description="local file of weights in the published layout; empty for the one on the Hugging Face hub"
@@ -40,7 +41,14 @@ class CTransPathOptions(Options):
     @property
     def published(self) -> bool:
         """Whether the network is the one whose weights were published."""
-        return self.shape == CTransPathOptions().shape
+        return _is_published(self.model_dump())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _require_gated_weights(cls, given: object) -> object:
+        if not isinstance(given, dict) or "pretrained" in given:
+            return given
+        return {**given, "pretrained": "required" if given.get("checkpoint") or _is_published(given) else "no"}
 
     @model_validator(mode="after")
     def _check_network(self) -> CTransPathOptions:
@@ -54,3 +62,10 @@ class CTransPathOptions(Options):
         if self.pretrained == "required" and not (self.checkpoint or self.published):
             raise fault("pretrained", "'required'", "a checkpoint, or the published sizes")
         return self
+
+
+def _is_published(given: Mapping[str, object]) -> bool:
+    """Tell whether options describe the network whose weights were published."""
+    network = ("image_size", "embed_dim", "depths", "heads")
+    defaults = {key: CTransPathOptions.model_fields[key].default for key in network}
+    return all(given.get(key, default) == default for key, default in defaults.items())

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from spotwise import __version__
+from spotwise.constants import FELL_BACK
 from spotwise.data.folds import Fold
 from spotwise.errors import InputError, one_of
 from spotwise.models.registry import REGISTRY, options, resolved_options
@@ -37,6 +38,8 @@ class ModelDescription(BaseModel):
         Name of the image encoder, ``None`` for one without a name.
     pretrained
         Whether the encoder had its published weights, ``None`` where none were published.
+    fell_back
+        Whether it had random weights although pretrained ones were asked for.
     cohort, protocol, fold, samples, seed
         The fold, its training slides, and the seed of the training, ``None`` for a method without randomness.
     fitted
@@ -57,6 +60,7 @@ class ModelDescription(BaseModel):
     image_std: tuple[float, ...] | None = None
     encoder: str | None
     pretrained: bool | None
+    fell_back: bool = False
     cohort: str
     protocol: str
     fold: int
@@ -68,7 +72,7 @@ class ModelDescription(BaseModel):
     @property
     def note(self) -> str:
         """Remark that tables print beside scores of the model."""
-        return "encoder without pretrained weights" if self.pretrained is False else ""
+        return FELL_BACK if self.fell_back else "encoder without pretrained weights" if self.pretrained is False else ""
 
     def check_panel(self, fold: Fold, path: str | Path) -> None:
         """Check that a fold has the genes of the model in the same order."""
@@ -96,20 +100,24 @@ def describe(
     sizes: Sizes,
     encoder: str | None,
     pretrained: bool | None,
+    fell_back: bool = False,
     **facts: object,
 ) -> ModelDescription:
     """Describe a model that was trained on a fold.
 
     ``options`` are those of its configuration entry, ``facts`` further attributes of :class:`ModelDescription`.
+    ``fell_back`` tells so of the encoder of embedded patches; of an encoder that is trained, the options tell.
     """
+    resolved = resolved_options(method, options)
     return ModelDescription(
         method=method,
         kind=REGISTRY[method].kind,
-        options=resolved_options(method, options),
+        options=resolved,
         sizes=sizes,
         genes=tuple(fold.genes),
         encoder=encoder,
         pretrained=pretrained,
+        fell_back=fell_back or (pretrained is False and resolved.get("pretrained", "no") != "no"),
         cohort=fold.cohort,
         protocol=fold.protocol,
         fold=fold.fold,

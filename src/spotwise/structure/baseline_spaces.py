@@ -56,11 +56,11 @@ def baseline_space(name: str, slide: SlideSpots, seed: int, features: str | Path
     frozen features. ``Concatenation`` holds ``Image`` beside ``Expression`` with the same total variance. The seed is
     recorded, and a baseline does not depend on it.
     """
-    pretrained = None
+    weights = {}
     with threadpool_limits(1):  # the number of threads decides the last bits
         if name not in EXPRESSION_SPACES:
             with h5py.File(features) as file:
-                pretrained = bool(file.attrs["pretrained"])
+                weights = {key: bool(file.attrs.get(key, False)) for key in ("pretrained", "fell_back")}
             image = components(spot_features(features, slide.barcode))
         if name != IMAGE:
             genes = most_variable_expression(slide)
@@ -71,7 +71,7 @@ def baseline_space(name: str, slide: SlideSpots, seed: int, features: str | Path
         embedding = image
     else:
         embedding = expression
-    return Space(embedding.astype(np.float32), slide.barcode, name, seed, pretrained=pretrained)
+    return Space(embedding.astype(np.float32), slide.barcode, name, seed, **weights)
 
 
 def most_variable_expression(slide: SlideSpots) -> np.ndarray:

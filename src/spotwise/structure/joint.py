@@ -67,6 +67,7 @@ def embed_joint(
             seed=loaded.description.seed,
             halves=(halves[0].shape[1], halves[1].shape[1]),
             pretrained=loaded.description.pretrained,
+            fell_back=loaded.description.fell_back,
         ),
     )
 

@@ -19,7 +19,7 @@ class Space:
 
     ``seed`` is that of the training, for a baseline the first of the run. ``halves`` are the numbers of columns from
     the image and from the expression, if a model embeds them separately. ``pretrained`` says whether the image encoder
-    had its published weights, and is ``None`` without an image.
+    had its published weights, and is ``None`` without an image; ``fell_back``, whether they were asked for in vain.
     """
 
     embedding: np.ndarray
@@ -28,6 +28,7 @@ class Space:
     seed: int
     halves: tuple[int, int] | None = None
     pretrained: bool | None = None
+    fell_back: bool = False
 
     def parts(self) -> list[Space]:
         """List the space and, as spaces named by `half_names`, its halves."""
@@ -52,7 +53,7 @@ def write_space(path: str | Path, space: Space) -> None:
         if space.halves is not None:
             file.attrs["halves"] = space.halves
         if space.pretrained is not None:
-            file.attrs["pretrained"] = space.pretrained
+            file.attrs["pretrained"], file.attrs["fell_back"] = space.pretrained, space.fell_back
 
 
 def read_space(path: str | Path) -> Space:
@@ -69,6 +70,7 @@ def read_space(path: str | Path) -> Space:
             seed=int(file.attrs["seed"]),
             halves=None if halves is None else (int(halves[0]), int(halves[1])),
             pretrained=None if pretrained is None else bool(pretrained),
+            fell_back=bool(file.attrs.get("fell_back", False)),
         )
     finite = np.isfinite(space.embedding).all(axis=1)
     if not finite.all():

@@ -9,7 +9,7 @@ import numpy as np
 from safetensors.numpy import save_file
 from threadpoolctl import threadpool_limits
 
-from spotwise.data.features import encoder_name, features_of, pretrained
+from spotwise.data.features import encoder_name, features_of, fell_back, pretrained
 from spotwise.data.folds import read_fold
 from spotwise.models.description import WEIGHTS, describe, write_description
 from spotwise.models.registry import load, options
@@ -43,7 +43,17 @@ def fit(
         save_file({name: np.ascontiguousarray(value) for name, value in fitted.items()}, temporary)
     sizes = Sizes.of(fold, embeddings)
     write_description(
-        model, describe(method, method_options, fold, sizes, encoder_name(embeddings), loaded, fitted=report)
+        model,
+        describe(
+            method,
+            method_options,
+            fold,
+            sizes,
+            encoder_name(embeddings),
+            loaded,
+            fell_back(embeddings),
+            fitted=report,
+        ),
     )
     write_json(
         model / "summary.json",

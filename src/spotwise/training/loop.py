@@ -18,7 +18,7 @@ import torch
 from tqdm import tqdm
 
 from spotwise.constants import TRAIN, VAL
-from spotwise.data.features import encoder_name, pretrained
+from spotwise.data.features import encoder_name, fell_back, pretrained
 from spotwise.data.folds import content_hash, read_fold
 from spotwise.models import registry
 from spotwise.models.batch import Batch
@@ -130,8 +130,9 @@ def train(
         encoder = encoder_name(embeddings) if embeddings else run.model.encoder_name
         loaded = features_pretrained if embeddings else run.pretrained_loaded
         images = {"patch_px": training.images.shape[1], "image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD}
+        facts = {"fell_back": fell_back(embeddings) if embeddings else False, "seed": seed, **images}
         state.publish_best(model / WEIGHTS)
-        write_description(model, describe(method, method_options, fold, sizes, encoder, loaded, **images, seed=seed))
+        write_description(model, describe(method, method_options, fold, sizes, encoder, loaded, **facts))
         write_text(model / "history.tsv", _as_tsv(run.history))
         write_json(
             model / "summary.json",

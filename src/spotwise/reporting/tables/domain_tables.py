@@ -10,7 +10,7 @@ from pathlib import Path
 import h5py
 import pandas as pd
 
-from spotwise.constants import KMEANS, LEIDEN, METHOD
+from spotwise.constants import FELL_BACK, KMEANS, LEIDEN, METHOD
 from spotwise.evaluation.averages import over_runs
 from spotwise.reporting.tables import remarks
 from spotwise.reporting.tables.layout import BEST, SECOND, Block, Cell, Column, Page, Row, mean_cell, plural, ranked
@@ -72,20 +72,22 @@ def read_scores(paths: Iterable[str | os.PathLike]) -> pd.DataFrame:
     return pd.concat(map(read_structure_table, paths), ignore_index=True)
 
 
-def random_encoders(spaces: Iterable[str | os.PathLike]) -> list[str]:
-    """Return the names of the spaces whose image encoder had no published weights."""
-    found = []
+def random_encoders(spaces: Iterable[str | os.PathLike]) -> dict[str, str]:
+    """Map the names of the spaces whose image encoder had no published weights to a note."""
+    found = {}
     for path in spaces:
         with h5py.File(path) as file:
-            found += [] if file.attrs.get("pretrained", True) else [file.attrs["space"]]
+            if not file.attrs.get("pretrained", True):
+                fell_back = file.attrs.get("fell_back", False)
+                found[file.attrs["space"]] = FELL_BACK if fell_back else "image encoder without published weights"
     return found
 
 
-def space_notes(kinds: Mapping[str, tuple[str, str]], random: Sequence[str]) -> dict[str, str]:
+def space_notes(kinds: Mapping[str, tuple[str, str]], random: Mapping[str, str]) -> dict[str, str]:
     """Describe each space, and the halves of a model's space, in a note.
 
     ``kinds`` maps a space to the kind of its method (``baseline`` without one) and the scope of a clustering method,
-    ``random`` lists spaces whose image encoder had no published weights.
+    ``random`` is as returned by `random_encoders`.
     """
     learnt = {
         "retrieval": "trained on other slides only: the model has not seen the slide that it embeds",
@@ -95,7 +97,7 @@ def space_notes(kinds: Mapping[str, tuple[str, str]], random: Sequence[str]) -> 
     for space, (kind, scope) in kinds.items():
         said = learnt.get(kind, "")
         parts = [said[scope] if isinstance(said, dict) else said]
-        parts += ["image encoder without published weights"] if space in random else []
+        parts.append(random.get(space, ""))
         notes[space] = "; ".join(filter(None, parts))
         if said:
             for name, origin in zip(half_names(space), ("images", "expression"), strict=True):
@@ -145,7 +147,8 @@ def domains_page(table: pd.DataFrame, n_domains: int | None, note: str) -> Page:
     blocks = []
     for (cohort, clustering), block in table.groupby(["cohort", "clustering"], sort=False):
         scores = score_rows(block, "slides")
-        rows = [Row([Cell(space), Cell(form), *cells]) for space, form, *cells in scores]
+        noted = dict(zip(block["space"], block["note"], strict=True))
+        rows = [Row([remarks.name_cell(space, noted[space]), Cell(form), *cells]) for space, form, *cells in scores]
         said = [n_domains_note(n_domains), note if block["n_labelled_slides"].any() else NO_LABELS]
         said += remarks.notes(block[~block["refined"]], "space")
         runs = plural(block["n_slides"].max(), "slide"), plural(block["n_seeds"].max(), "seed")

@@ -12,7 +12,7 @@ from spotwise.evaluation.averages import ROW_KEYS, RUN_FACTS, SECTION, in_order,
 from spotwise.evaluation.gene_sets import gene_sets
 from spotwise.evaluation.score_files import FILE_KEYS, SLIDE_METRICS, SLIDE_SCORE_COLUMNS, read_scores
 from spotwise.reporting.tables import remarks
-from spotwise.reporting.tables.layout import RANKS, Block, Cell, Column, Page, Row, mean_cell, ranked, run_counts
+from spotwise.reporting.tables.layout import RANKS, Block, Column, Page, Row, mean_cell, ranked, run_counts
 
 # column -> heading, and whether more (1) or less (-1) is better; 0 if the best lies in between
 GENE_MEASURES = {
@@ -116,7 +116,8 @@ def _page(title: str, legend: str, measures: Mapping[str, tuple[str, int]], tabl
         rows = []
         for values, (_, marks) in zip(block.to_dict("records"), ranked(signed, signs), strict=True):
             cells = [mean_cell(values[name], values[f"{name}_sd_folds"], marks.get(name, "")) for name in measures]
-            rows.append(Row([Cell(values["predictor"]), *cells], values["kind"] == CONTROL))
+            name = remarks.name_cell(values["predictor"], values["note"])
+            rows.append(Row([name, *cells], values["kind"] == CONTROL))
         notes = [*remarks.small_banks(block), *remarks.short_lists(block, [f"HVG_top{top}"]), *remarks.notes(block)]
         blocks.append(Block(cohort, protocol, columns, rows, notes, run_counts(block)))
     return Page("measures", f"{title}, top {top}", (legend, *RANKS), blocks)

@@ -160,7 +160,7 @@ def page3(table: pd.DataFrame) -> Page:
 
 def _row_of_best(predictor: str, rows: pd.DataFrame) -> Row:
     aside = rows["kind"].eq(CONTROL).any()
-    cells = [Cell(predictor)]
+    cells = [remarks.name_cell(predictor, rows["note"].iloc[0])]
     for row in rows.itertuples():
         mark = ""
         if not aside and row.of_methods > 1:
@@ -203,7 +203,8 @@ def _row_of_markers(predictor: str, rows: pd.DataFrame, markers: Sequence[str], 
     cells = {row.gene: mean_cell(row.pcc, row.pcc_sd_folds, marks.get(row.Index, "")) for row in rows.itertuples()}
     constant, scored = (rows[column].sum() / rows["of_slides"].max() for column in ("n_constant", "n_slides"))
     numbers = [cells.get(marker, Cell("–")) for marker in markers]
-    return Row([Cell(predictor), *numbers, Cell(f"{constant:.4g} of {scored:.4g}")], rows["kind"].eq(CONTROL).any())
+    name = remarks.name_cell(predictor, rows["note"].iloc[0])
+    return Row([name, *numbers, Cell(f"{constant:.4g} of {scored:.4g}")], rows["kind"].eq(CONTROL).any())
 
 
 def _remarks_on_runs(block: pd.DataFrame) -> Iterator[str]:

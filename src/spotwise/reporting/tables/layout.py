@@ -184,6 +184,7 @@ _LATEX = str.maketrans(
         "|": r"\textbar{}",
         "±": r"$\pm$",
         "–": "--",
+        "†": r"$\dagger$",
         **{sign: rf"\{sign}" for sign in "&%$#_{}"},
     }
 )
@@ -292,7 +293,7 @@ def write_pages(
 def console(page: Page) -> str:
     """Format a table for a terminal, with ``*`` at the best method and controls in brackets."""
     lines = [] if page.blocks else [page.nothing]
-    names = [row.cells[0].text for block in page.blocks for row in block.rows]
+    names = [row.cells[0].text + row.cells[0].after for block in page.blocks for row in block.rows]
     width = 2 + max(map(len, names), default=0)
     for block in page.blocks:
         shown = [place for place, column in enumerate(block.columns) if place and not column.detail]
@@ -302,7 +303,8 @@ def console(page: Page) -> str:
         lines.append(f"{block.cohort}, {block.section} protocol (mean PCC ± sd over {block.runs[0]})")
         lines.append(" " * (width + 2) + _in_columns(headings, widths))
         for row, texts in zip(block.rows, cells, strict=True):
-            name = f"({row.cells[0].text})" if row.aside else row.cells[0].text
+            name = row.cells[0].text + row.cells[0].after
+            name = f"({name})" if row.aside else name
             lines.append(f"  {name:<{width}}" + _in_columns(texts, widths))
         lines += [*(f"  {remark}" for remark in block.remarks), ""]
     return "\n".join(lines).rstrip() + "\n"

@@ -199,7 +199,7 @@ def _over_cohorts(rows: pd.DataFrame, sets: Sequence[str]) -> pd.DataFrame:
         cohorts[GENE_COUNTS].mean(),
         np.sqrt(squares[spreads].mean()),
         cohorts[["n_folds", "markers_found", "markers_listed"]].sum(),
-        cohorts["n_seeds"].max(),
+        cohorts[["n_seeds", "note"]].max(),  # a note of any cohort
         cohorts["k_used_min"].min(),
         cohorts.size().rename("n_cohorts"),
     ]
@@ -285,7 +285,8 @@ def _page(
     for (cohort, protocol), block in table.groupby(SECTION, sort=False):
         rows = []
         for values, marks in ranked(block, sets):
-            cells = [Cell(values[label]) for label in labels]
+            first, *others = (values[label] for label in labels)
+            cells = [remarks.name_cell(first, values["note"]), *map(Cell, others)]
             cells += [mean_cell(values[name], values[f"{name}_sd_folds"], marks[name]) for name in sets]
             rows.append(Row([*cells, _constant_cell(values)], values["kind"] == CONTROL))
         said = list(dict.fromkeys(remarks_on(block, sets)))

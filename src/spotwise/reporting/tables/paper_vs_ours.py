@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from spotwise.constants import ALL_COHORTS, PAPER, PATIENT
+from spotwise.evaluation.averages import notes_of
 from spotwise.evaluation.gene_sets import gene_sets
 from spotwise.evaluation.predictor_comparisons import mean_intervals
 from spotwise.evaluation.published_numbers import COHORTS, ONE_DONOR, TOP
@@ -86,6 +87,9 @@ def compare(published: pd.DataFrame, scores: pd.DataFrame, draws: int) -> pd.Dat
         keys = pd.MultiIndex.from_frame(rows[["cohort", predictor, "genes"]])
         rows[[f"{prefix}_{value}" for value in VALUES]] = ours.reindex(keys).to_numpy(float)
     rows["paper_width"] = rows["paper_ci_high"] - rows["paper_ci_low"]
+    notes = notes_of(scores, rows["predictor"])
+    ran_with = notes.where(rows["paper_mean"].notna() | rows["patient_mean"].notna(), "")
+    rows["remark"] = [": ".join(filter(None, pair)) for pair in zip(ran_with, rows["remark"], strict=True)]
     rows["verdict"] = verdicts(rows["published"], rows["paper_ci_low"], rows["paper_ci_high"])
     rows["other_verdict"] = verdicts(rows["published"], rows["other_ci_low"], rows["other_ci_high"])
     return rows[COLUMNS]

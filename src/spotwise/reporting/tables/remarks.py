@@ -7,7 +7,11 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
+from spotwise.constants import FELL_BACK
 from spotwise.evaluation.gene_sets import MARKER
+from spotwise.reporting.tables.layout import Cell
+
+RANDOM = "†"  # at the name of what has random weights where pretrained ones were asked for
 
 
 def of_means(block: pd.DataFrame, sets: Sequence[str]) -> list[str]:
@@ -38,10 +42,15 @@ def missing_markers(block: pd.DataFrame, sets: Sequence[str]) -> Iterator[str]:
         yield f"Markers: {found} of {listed} measured; missing: {missing}"
 
 
+def name_cell(name: str, note: str) -> Cell:
+    """Make the first cell of a row, with a mark that `notes` explains."""
+    return Cell(name, after=RANDOM if FELL_BACK in note else "")
+
+
 def notes(block: pd.DataFrame, names: str = "predictor") -> Iterator[str]:
-    """Yield the notes that predictions carry."""
+    """Yield the notes that predictions carry, first the mark of those with random weights in place of others."""
     for note, rows in block[block["note"].ne("")].groupby("note", sort=False):
-        yield f"{', '.join(rows[names])}: {note}"
+        yield f"{name_cell('', note).after}{', '.join(rows[names])}: {note}"
 
 
 def heading(gene_set: str) -> str:
