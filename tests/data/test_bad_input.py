@@ -181,7 +181,7 @@ COUNTS = {
     "no file": (lambda: COUNTS_FILE.unlink(), "data: files of S1: found no st/S1.h5ad, expected a folder in HEST's"),
     "folder": (
         both(lambda: COUNTS_FILE.unlink(), lambda: COUNTS_FILE.mkdir()),
-        "data: files of S1: found no st/S1.h5ad",
+        f"{ST}: file: found a folder",
     ),
     "zero bytes": (
         content(COUNTS_FILE, ""),
@@ -276,7 +276,7 @@ SLIDES = {
         both(from_slide(lambda: claim(10**6, 10**6)), metadata(fullres_px_width=10**6, fullres_px_height=10**6)),
         f"{SLIDE}: slide: found ",
     ),
-    "no slide": (from_slide(lambda: SLIDE_FILE.unlink()), "data: files of S1: found no patches/S1.h5 or wsis/S1.tif"),
+    "no slide": (from_slide(lambda: SLIDE_FILE.unlink()), "data: files of S1: found no slide wsis/S1.tif and no patches/S1.h5"),
 }
 
 PATCHES = {
@@ -449,6 +449,9 @@ SHEETS = {
             "with a backslash": "a\\b",
             "with a blank": "a b",
             "of dots": "..",
+            "with two dots": "a..b",
+            "with a dot at its end": "a.",
+            "that is hidden": ".a",
             "in another script": "S\u00e4",
             "that is a command": "$(touch x)",
             "with a semicolon": "a;b",

@@ -25,11 +25,78 @@ def test_sample_files_follow_the_hest_layout():
     assert sample_files("data", "TENX95").slide == Path("data/wsis/TENX95.tif")
 
 
-def test_a_slide_in_a_vendors_format_is_found(tmp_path):
+@pytest.mark.parametrize("name", ["S1.svs", "S1.SVS", "S1.TIF", "S1.ome.tif", "S1.OME.TIFF", "S1.ndpi", "S1.Mrxs"])
+def test_a_slide_is_found_under_any_known_name(tmp_path, name):
     (tmp_path / "wsis").mkdir()
-    (tmp_path / "wsis/S1.svs").touch()
-    assert sample_files(tmp_path, "S1").slide == tmp_path / "wsis/S1.svs"
+    for other in ("S10.tif", "S1_macro.tif", "S1.png", "S1.json"):
+        (tmp_path / "wsis" / other).touch()
+    (tmp_path / "wsis" / name).touch()
+    assert sample_files(tmp_path, "S1").slide == tmp_path / "wsis" / name
     assert sample_files(tmp_path, "S2").slide == tmp_path / "wsis/S2.tif"
+
+
+def test_a_slide_is_found_for_an_id_with_dots(tmp_path):
+    (tmp_path / "wsis").mkdir()
+    (tmp_path / "wsis/TCGA-00-0000-01Z-00-DX1.0A0B0C.svs").touch()
+    assert sample_files(tmp_path, "TCGA-00-0000-01Z-00-DX1.0A0B0C").slide.name.endswith(".0A0B0C.svs")
+    assert sample_files(tmp_path, "TCGA-00-0000-01Z-00-DX1").slide.name == "TCGA-00-0000-01Z-00-DX1.tif"
+
+
+@pytest.mark.parametrize("names", [("S1.svs", "S1.tif"), ("S1.TIF", "S1.ome.tif")])
+def test_two_slides_of_one_sample_are_refused(tmp_path, names):
+    (tmp_path / "wsis").mkdir()
+    for name in names:
+        (tmp_path / "wsis" / name).touch()
+    with pytest.raises(InputError, match=f"wsis: slide: found {' and '.join(names)}, expected one slide of a sample"):
+        require_local(local(tmp_path), ["S1"], "slides")
+
+
+def local(folder):
+    """Write counts and metadata of S1."""
+    files = sample_files(folder, "S1")
+    for path in (files.counts, files.metadata):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        (None, "no slide wsis/S1.tif, expected the slide as wsis/S1 with .tif, .tiff, .ome.tif, .*, in upper or lower"),
+        ("S1.png", r"wsis/S1\.png, which is no slide, expected a slide: vips tiffsave .*S1.png .*S1.tif --tile --pyramid"),
+        ("S1.JP2", r"wsis/S1\.JP2, which is no slide, expected a slide: vips tiffsave "),
+        ("S1.tif.gz", r"wsis/S1\.tif\.gz, which is no slide, expected the slide as wsis/S1 with \.tif"),
+    ],
+)
+def test_accepted_names_and_the_remedy_are_named_where_there_is_no_slide(tmp_path, name, line):
+    if name:
+        (tmp_path / "wsis").mkdir()
+        (tmp_path / "wsis" / name).touch()
+    with pytest.raises(InputError, match=f"files of S1: found {line}"):
+        require_local(local(tmp_path), ["S1"], "slides")
+    with pytest.raises(InputError, match=r"files of S1: found .* and no patches/S1\.h5, expected ") as error:
+        require_local(tmp_path, ["S1"], "auto")
+    assert (name or "wsis/S1.tif") in str(error.value)
+
+
+def unlisted(path):
+    raise PermissionError(errno.EACCES, "Permission denied")
+
+
+def test_files_that_may_not_be_read_are_named_before_a_run(tmp_path, monkeypatch):
+    files = sample_files(local(tmp_path), "S1")
+    monkeypatch.setattr(Path, "iterdir", unlisted)
+    with pytest.raises(InputError, match="wsis: folder: found no permission to read it, expected a folder with the slid"):
+        require_local(tmp_path, ["S1"], "slides")
+    files.patches.parent.mkdir()
+    files.patches.symlink_to("gone.h5")
+    with pytest.raises(InputError, match=r"S1\.h5: link: found a link to gone\.h5, which does not exist"):
+        require_local(tmp_path, ["S1"], "auto")
+    files.patches.unlink()
+    files.patches.mkdir()
+    with pytest.raises(InputError, match=r"S1\.h5: file: found a folder"):
+        require_local(tmp_path, ["S1"], "patches")
 
 
 @pytest.mark.parametrize("byte_order_mark", [b"", b"\xef\xbb\xbf"])
@@ -69,15 +136,15 @@ def test_missing_local_file_is_named_before_a_run(tmp_path):
     for path, complaint in (
         (files.counts, "no st/S1.h5ad"),
         (files.metadata, "no metadata/S1.json"),
-        (files.patches, "no patches/S1.h5 or wsis/S1.tif"),
+        (files.hest_slide, "no slide wsis/S1.tif and no patches/S1.h5"),
     ):
         with pytest.raises(InputError, match=f"files of S1: found {complaint}, "):
             require_local(tmp_path, ["S1"], "auto")
         path.parent.mkdir()
         path.touch()
     require_local(tmp_path, ["S1"], "auto")
-    with pytest.raises(InputError, match=r"found no wsis/S1\.tif, "):
-        require_local(tmp_path, ["S1"], "slides")
+    with pytest.raises(InputError, match=r"found no patches/S1\.h5, "):
+        require_local(tmp_path, ["S1"], "patches")
 
 
 def test_a_run_without_images_needs_counts_only(tmp_path):

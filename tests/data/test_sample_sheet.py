@@ -170,3 +170,9 @@ def test_a_sheet_that_cannot_be_opened_says_why(tmp_path, monkeypatch):
     monkeypatch.setattr(type(path), "read_bytes", refuse)
     with pytest.raises(InputError, match=r"samples\.tsv: samples: found no permission to read it"):
         read_samples(path)
+
+
+def test_an_id_may_hold_single_dots_as_those_of_tcga_do(tmp_path):
+    name = "TCGA-00-0000-01Z-00-DX1.0A0B0C"
+    (tmp_path / "s.tsv").write_text(f"sample\tcohort\tpatient\n{name}\tc\tp\n")
+    assert [sample.sample for sample in read_samples(tmp_path / "s.tsv")] == [name]

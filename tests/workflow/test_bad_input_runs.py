@@ -30,7 +30,8 @@ QUICK = {
     "an id that climbs out": (
         goodsample.content("samples.tsv", SHEET.replace("S1", "../x")),
         FOLD,
-        "Error: samples.tsv: row 1 (../x): sample: found '../x', expected a name of letters, digits, '-' and '_'",
+        "Error: samples.tsv: row 1 (../x): sample: found '../x', expected a name of letters, digits, '-' and '_', with "
+        "single dots inside",
     ),
     "a key twice": (
         lambda: Path("config.yaml").write_text(Path("config.yaml").read_text() + "run: s\n"),

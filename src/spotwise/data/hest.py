@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,13 @@ from pathlib import Path
 from spotwise.errors import InputError
 from spotwise.runtime.input_files import known_content, unreadable
 
-SLIDE_SUFFIXES = (".tif", ".tiff", ".svs", ".ndpi", ".scn", ".mrxs", ".svslide", ".bif", ".vms", ".dcm", ".czi")
+SLIDE_SUFFIXES = (
+    *(".tif", ".tiff", ".ome.tif", ".ome.tiff", ".svs", ".ndpi", ".scn", ".mrxs", ".svslide", ".bif", ".vms", ".dcm"),
+    ".czi",
+)
+_PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jp2", ".bmp", ".webp")
+TO_TILED_TIFF = "vips tiffsave {source} {target} --tile --pyramid --compression deflate"
+_LAYOUT = "a folder in HEST's layout (data.root)"
 XENIUM_BIN_UM = 100.0  # side of HEST's pseudo-Visium bins, for which it leaves spot_diameter blank
 
 
@@ -27,18 +34,45 @@ class SampleFiles:
 
     counts: Path
     patches: Path
-    slide: Path
+    hest_slide: Path  # as HEST names it
     metadata: Path
+
+    @property
+    def slide(self) -> Path:
+        """The slide with any of `SLIDE_SUFFIXES` in upper or lower case, `hest_slide` if there is none.
+
+        Raises
+        ------
+        InputError
+            There are several.
+        """
+        found = [path for path in self.named_alike() if self._suffix(path) in SLIDE_SUFFIXES]
+        if len(found) > 1:
+            names = " and ".join(path.name for path in found)
+            raise InputError(self.hest_slide.parent, "slide", names, "one slide of a sample: move the others away")
+        return found[0] if found else self.hest_slide
+
+    def named_alike(self) -> list[Path]:
+        """List the files in ``wsis`` that are named as the sample, with any suffix."""
+        folder = self.hest_slide.parent
+        try:
+            return sorted(path for path in folder.iterdir() if path.name.startswith(f"{self.hest_slide.stem}."))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise unreadable(folder, "folder", error, "a folder with the slides") from None
+
+    def _suffix(self, path: Path) -> str:
+        return path.name.removeprefix(self.hest_slide.stem).lower()
 
 
 def sample_files(root: str | Path, sample: str) -> SampleFiles:
-    """Locate a sample's files, with its slide in any of `SLIDE_SUFFIXES`."""
+    """Locate a sample's files."""
     root = Path(root)
-    slides = [root / "wsis" / f"{sample}{suffix}" for suffix in SLIDE_SUFFIXES]
     return SampleFiles(
         counts=root / "st" / f"{sample}.h5ad",
         patches=root / "patches" / f"{sample}.h5",
-        slide=next((path for path in slides if path.is_file()), slides[0]),
+        hest_slide=root / "wsis" / f"{sample}.tif",
         metadata=root / "metadata" / f"{sample}.json",
     )
 
@@ -85,14 +119,39 @@ def require_local(root: str | Path, samples: Sequence[str], images: str) -> None
     """
     for sample in samples:
         files = sample_files(root, sample)
-        pictures = {"patches": [files.patches], "slides": [files.slide], "auto": [files.patches, files.slide]}
-        for choices in [[files.counts]] + ([[files.metadata], pictures[images]] if images != "none" else []):
-            if not any(path.is_file() for path in choices):
-                for path in choices:
-                    if path.is_symlink():
-                        raise unreadable(path, "link", FileNotFoundError(), "a file")
-                names = " or ".join(path.relative_to(root).as_posix() for path in choices)
-                raise InputError(root, f"files of {sample}", f"no {names}", "a folder in HEST's layout (data.root)")
+        _require(root, sample, files.counts)
+        if images == "none":
+            continue
+        _require(root, sample, files.metadata)
+        if images == "patches" or (images == "auto" and os.path.lexists(files.patches)):
+            _require(root, sample, files.patches)
+        elif os.path.lexists(files.slide):
+            _require(root, sample, files.slide)
+        else:
+            raise _no_slide(root, sample, files, "" if images == "slides" else f" and no patches/{sample}.h5")
+
+
+def _require(root: str | Path, sample: str, path: Path) -> None:
+    try:
+        path.open("rb").close()
+    except FileNotFoundError as error:
+        if path.is_symlink():
+            raise unreadable(path, "link", error, "a file") from None
+        raise InputError(root, f"files of {sample}", f"no {path.relative_to(root).as_posix()}", _LAYOUT) from None
+    except OSError as error:
+        raise unreadable(path, "file", error, "a file of the sample") from None
+
+
+def _no_slide(root: str | Path, sample: str, files: SampleFiles, patches: str) -> InputError:
+    """Say under which names a slide is found, and how a picture becomes one."""
+    expected = f"the slide as wsis/{sample} with {', '.join(SLIDE_SUFFIXES)}, in upper or lower case"
+    found = f"no slide wsis/{files.hest_slide.name}{patches}"
+    for path in files.named_alike():
+        found = f"wsis/{path.name}, which is no slide,{patches}" if patches else f"wsis/{path.name}, which is no slide"
+        if path.suffix.lower() in _PICTURE_SUFFIXES:
+            expected = f"a slide: {TO_TILED_TIFF.format(source=path, target=files.hest_slide)}"
+            break
+    return InputError(root, f"files of {sample}", found, expected)
 
 
 def number(metadata: Mapping[str, object], key: str, source: object, expected: str) -> float | None:

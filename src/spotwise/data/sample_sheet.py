@@ -23,6 +23,11 @@ from spotwise.runtime.input_files import known_content, unreadable
 from spotwise.runtime.validation import Form, Settings, validated
 
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$(?!\n)"), Form("a name of letters, digits, '-' and '_'")]
+SampleId = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*$(?!\n)"),
+    Form("a name of letters, digits, '-' and '_', with single dots inside"),
+]
 Text = Annotated[str, Field(pattern=r"^[^<\x00-\x1f]*$(?!\n)"), Form("text without '<' and control characters")]
 
 SHEET, UTF_16 = "a tab-separated sample sheet", "UTF-16 text"
@@ -38,7 +43,7 @@ OTHER_FORMATS = (
 class Sample(Settings):
     """A row of the sample sheet: one slide with its counts."""
 
-    sample: Id = Field(description="id of the slide, which names files")
+    sample: SampleId = Field(description="id of the slide, which names files")
     cohort: Id = Field(description="name of its cohort, which names folders")
     patient: Text = Field(
         min_length=1,

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import openslide
 
+from spotwise.data.hest import TO_TILED_TIFF
 from spotwise.errors import InputError, first_line
 from spotwise.runtime.input_files import known_content
 
 if TYPE_CHECKING:
     import tifffile
 
-TO_TILED_TIFF = "vips tiffsave {path} converted.tif --tile --pyramid --compression deflate"
 # vendors whose tiles OpenSlide passes to libtiff, which turns each tile by the tag of the whole picture
 _TURNED_BY_TILE = ("generic-tiff", "aperio")
 _TURNS = {
@@ -71,7 +71,7 @@ def _check_orientation(path: Path, page: tifffile.TiffPage) -> None:
 
 def _check_samples(path: Path, tiff: tifffile.TiffFile) -> None:
     page = tiff.pages.first
-    photometric, convert = page.photometric.name, TO_TILED_TIFF.format(path=path)
+    photometric, convert = page.photometric.name, TO_TILED_TIFF.format(source=path, target="converted.tif")
     if photometric in ("MINISBLACK", "MINISWHITE"):
         alike = sum(other.shape == page.shape for other in tiff.pages)
         found = f"{alike} grey pages, one per channel" if alike > 1 else "a single grey channel"
@@ -104,7 +104,7 @@ def _check_levels(path: Path, sizes: tuple[tuple[int, int], ...]) -> None:
 
 def unsupported(path: Path, head: bytes) -> InputError:
     """Say what a file is, of which ``head`` are the first bytes, that OpenSlide does not recognise as a slide."""
-    convert = TO_TILED_TIFF.format(path=path)
+    convert = TO_TILED_TIFF.format(source=path, target="converted.tif")
     for beginning, kind in _PICTURES.items():
         if head.startswith(beginning):
             return InputError(path, "slide", kind, f"a slide: {convert}")
@@ -128,7 +128,7 @@ def _describe_tiff(path: Path) -> str:
 
 def unreadable_pixels(path: Path, error: openslide.OpenSlideError) -> InputError:
     """Say why OpenSlide fails to read a slide, and whether converting or fetching it would help."""
-    reason, convert = first_line(error), TO_TILED_TIFF.format(path=path)
+    reason, convert = first_line(error), TO_TILED_TIFF.format(source=path, target="converted.tif")
     if reason.startswith("Unsupported TIFF compression"):
         found = f"compression {_compression(reason.rsplit(' ', 1)[-1])}, which OpenSlide does not read in a TIFF"
         return InputError(path, "slide", found, f"another: {convert}")

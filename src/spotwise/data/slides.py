@@ -10,7 +10,8 @@ import numpy as np
 import openslide
 from PIL import Image
 
-from spotwise.data.slide_format import TO_TILED_TIFF, check_pixels, unreadable_pixels, unsupported
+from spotwise.data.hest import TO_TILED_TIFF
+from spotwise.data.slide_format import check_pixels, unreadable_pixels, unsupported
 from spotwise.errors import InputError
 from spotwise.runtime.files import atomic
 from spotwise.runtime.input_files import unreadable
@@ -110,7 +111,10 @@ def _shrink(opened: openslide.OpenSlide, slide: Path, longest_edge: int) -> Imag
     level = opened.get_best_level_for_downsample(max(downsample, 1.0))
     width, height = opened.level_dimensions[level]
     if width * height > _MAX_LEVEL_PX:
-        expected = f"a level of at most {_MAX_LEVEL_PX:.0e} pixels: {TO_TILED_TIFF.format(path=slide)}"
+        expected = (
+            f"a level of at most {_MAX_LEVEL_PX:.0e} pixels: "
+            + TO_TILED_TIFF.format(source=slide, target="converted.tif")
+        )
         raise InputError(slide, "slide", f"a smallest level of {width} x {height} px", expected)
     shrink = max(1.0, max(width, height) / longest_edge)
     size = max(1, round(width / shrink)), max(1, round(height / shrink))

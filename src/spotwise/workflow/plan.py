@@ -161,8 +161,9 @@ class Plan:
         return self.patches_of(self.samples_of[w.cohort])
 
     def slide(self, w: Wildcards) -> str:
-        """Return the slide of a sample."""
-        return str(hest.sample_files(self.data, w.sample).slide)
+        """Return the slide of a sample; one of the user's own may have any of several names."""
+        files = hest.sample_files(self.data, w.sample)
+        return str(files.slide if self.config["data"]["source"] == "local" else files.hest_slide)
 
     def slide_to_cut(self, w: Wildcards) -> str | list:
         """Return the slide of a sample that comes without patches."""
@@ -195,7 +196,7 @@ class Plan:
     def repository_files(self, sample: str) -> list[str]:
         """Return the paths of a sample's files inside the dataset repository."""
         files = hest.sample_files("", sample)
-        image = files.patches if self.has_patches(sample) else files.slide
+        image = files.patches if self.has_patches(sample) else files.hest_slide
         return [path.as_posix() for path in (files.counts, files.metadata, image)]
 
     def downloaded(self, samples: Iterable[str]) -> list[str]:
