@@ -19,6 +19,7 @@ from PIL import Image
 
 from spotwise.constants import IMAGES
 from spotwise.data.folds import spots_with_patches
+from spotwise.data.tissue import TISSUE_DENSITY, optical_density
 from spotwise.runtime.files import sha256
 
 if TYPE_CHECKING:
@@ -28,10 +29,7 @@ if TYPE_CHECKING:
 # --- picture: difference hash (Krawetz 2013) of the middle of the tissue
 HASH_EDGE = 16  # cells along a side: 16 x 16 differences to the right and as many downwards
 HASH_BITS = 2 * HASH_EDGE**2
-DENSITY_EDGE = 256  # width in pixels at which tissue is detected
-GLASS_PERCENTILE = 95  # of each channel: glass is the brightest part of a slide
-# Optical density above glass where tissue starts, beyond the haze of stain on her2st's glass, and has full weight
-DENSITY_RANGE = (0.05, 0.35)
+DENSITY_RANGE = (TISSUE_DENSITY, 0.35)  # where tissue starts, and has full weight
 BOX_QUANTILES = (0.05, 0.95)  # of the tissue along each axis: robust to dust and to a cropped edge
 
 # --- counts: bottom-k sketch (Broder 1997) of hashes of the spots
@@ -106,15 +104,12 @@ def picture_hashes(image: Image.Image) -> list[str] | None:
 def _middle_of_tissue(image: Image.Image) -> tuple[float, float, float, float] | None:
     """Find the box around `BOX_QUANTILES` of the tissue (left, top, right, bottom)."""
     width, height = image.size
-    size = (DENSITY_EDGE, max(1, round(DENSITY_EDGE * height / width)))
-    pixels = np.asarray(image.convert("RGB").resize(size, Image.Resampling.BOX), dtype=np.float64)
-    glass = np.percentile(pixels, GLASS_PERCENTILE, axis=(0, 1))
-    density = np.log10(np.maximum(glass, 1) / np.maximum(pixels, 1)).mean(axis=2)
+    density = optical_density(image)
     tissue = np.clip(density, *DENSITY_RANGE) - DENSITY_RANGE[0]
     if not tissue.any():
         return None
-    left, right = _between_quantiles(tissue.sum(axis=0)) * width / size[0]
-    top, bottom = _between_quantiles(tissue.sum(axis=1)) * height / size[1]
+    left, right = _between_quantiles(tissue.sum(axis=0)) * width / density.shape[1]
+    top, bottom = _between_quantiles(tissue.sum(axis=1)) * height / density.shape[0]
     return float(left), float(top), float(right), float(bottom)
 
 
