@@ -4,12 +4,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from spotwise.constants import SPATIAL, SPECIES
+from spotwise.constants import SPATIAL, SPECIES, TOTAL_COUNTS
 from spotwise.data import hest
 from spotwise.data.counts import clean_counts
 from spotwise.data.counts_reader import read_counts, thumbnail
 from spotwise.data.genes import normalise
 from spotwise.data.measured_features import check_species
+from spotwise.data.orientation import on_tissue
 from spotwise.data.patch_files import join_patches
 from spotwise.data.patches import check_slide
 from spotwise.data.pixel_size import check_slide_size, pixel_size
@@ -58,14 +59,19 @@ with job(snakemake.log[0]) as logger:
         facts, warnings = {}, []
     qc |= facts
     qc["warnings"] += warnings
-    for warning in qc["warnings"]:
-        logger.warning("%s", warning)
     picture = thumbnail(counts)
     if picture is None and slide is not None:
         write_thumbnail(slide, Path(snakemake.output.thumbnail))
     else:
         with atomic(snakemake.output.thumbnail) as temporary:
             (picture or Image.new("RGB", (8, 8), "white")).save(temporary)
+    if size is not None and (picture or slide):
+        with Image.open(snakemake.output.thumbnail) as whole:
+            shares, warnings = on_tissue(counts.obsm[SPATIAL], counts.obs[TOTAL_COUNTS].to_numpy(), whole, size)
+        qc["share_on_tissue"] = shares
+        qc["warnings"] += warnings
+    for warning in qc["warnings"]:
+        logger.warning("%s", warning)
     for path, content in (
         (snakemake.output.counts, counts),
         (snakemake.output.lognorm, normalise(counts, snakemake.params.target_sum)),

@@ -67,7 +67,7 @@ def test_tags_that_may_mean_nothing_are_warned_about(tmp_path):
 
 def test_the_size_in_the_tags_is_kept_beside_that_of_the_metadata(tmp_path):
     slide = write_slide(tmp_path / "slide.tif", [texture(300, 300)], um_per_px=0.05)
-    assert pixel_size({"pixel_size_um_estimated": 0.5}, slide).embedded == pytest.approx(0.05)
+    assert pixel_size({"pixel_size_um_estimated": 0.5}, slide) == (0.5, pytest.approx(0.05), [])
     skewed = write_slide(tmp_path / "skewed.tif", [texture(300, 300)], um_per_px=(0.5, 0.1))
     assert pixel_size({"pixel_size_um_estimated": 0.5}, skewed) == (0.5, None, [])
 

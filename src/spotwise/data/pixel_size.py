@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import openslide
 
+from spotwise.data.coordinates import MAX_SCALE
 from spotwise.data.hest import number
 from spotwise.data.slides import open_slide
 from spotwise.errors import InputError
@@ -60,7 +61,10 @@ def pixel_size(metadata: Mapping[str, object], slide: Path | None = None, source
     _check_plausible(where, "pixel_size_um_estimated", estimated)
     warnings = _unusual(estimated)
     embedded = _credible(tags[0]) if tags and math.isclose(*tags, rel_tol=_TOLERANCE) else None
-    for name, other in (("pixel_size_um_embedded", _credible(stated)), ("the pixel size in the slide's tags", embedded)):
+    others = {"pixel_size_um_embedded": _credible(stated)}
+    if embedded and 1 / MAX_SCALE <= embedded / estimated <= MAX_SCALE:  # beyond, `check_scale` decides
+        others["the pixel size in the slide's tags"] = embedded
+    for name, other in others.items():
         if other is not None and not math.isclose(other, estimated, rel_tol=_TOLERANCE):
             difference = f"{other:.4f} differs by {abs(other / estimated - 1):.1%}"
             warnings.append(f"{name} {difference} from pixel_size_um_estimated {estimated:.4f}, which is used")
