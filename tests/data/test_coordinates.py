@@ -233,6 +233,13 @@ def test_empty_spots_beyond_the_picture_are_no_reason_to_refuse():
         np.testing.assert_array_equal(on_slide(centres, size, names, outside, "S1", empty), ~empty)
     with pytest.raises(InputError, match=r"found 6 of 24 spots off the slide, first '000x000' at \(-1567, -30\)"):
         on_slide(centres, size, names, "drop", "S1")
+    adata = spots(centres, in_tissue=(~empty).astype(int))
+    with pytest.raises(InputError, match="found 6 of 24 spots off the slide"):
+        clean_counts(adata, "S1", size, 1, "S1")
+    adata.X[empty] = 0
+    cleaned, qc = clean_counts(adata, "S1", size, 1, "S1")
+    assert (cleaned.n_obs, qc["n_spots_off_slide"]) == (18, 6)
+    assert qc["warnings"] == ["6 of 24 spots lie off the slide and were dropped"]
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,8 @@ def clean_counts(
     obs = _checked_obs(adata, source)
     spatial = spot_centres(adata, source)
     contradictions = compare_with_obs(spatial, adata, source)
-    inside = on_slide(spatial, slide_size, adata.obs_names, outside, source)
+    empty = np.asarray(counts.sum(axis=1)).ravel() == 0
+    inside = on_slide(spatial, slide_size, adata.obs_names, outside, source, empty)
     kept = inside & (totals >= min_counts)
     if not totals[kept].any():
         expected = f"spots with min_counts={min_counts}{'' if counts.nnz else counts_elsewhere(source)}"
