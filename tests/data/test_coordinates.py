@@ -146,12 +146,21 @@ def test_a_factor_of_scale_is_named_and_a_small_one_warned_about():
     assert warning.startswith('obsm["spatial"] holds 1.1 times obs["pxl_col_in_fullres"]')
 
 
-def test_coordinates_elsewhere_are_refused_and_a_small_shift_warned_about():
+def test_coordinates_that_moved_together_are_warned_about():
     x, y = CENTRES.T
-    with pytest.raises(InputError, match=r"found spots 500 px \(median\) from obs"):
-        compare(shifted(300, 400), x, y)
+    for moved in (shifted(300, 400), shifted(300, 400)[:, ::-1] * [1, -1] + [0, 9000]):  # cropped, and turned
+        (warning,) = compare(moved, x, y)
+        assert 'px (median) from obs["pxl_col_in_fullres"]' in warning
     (warning,) = compare(shifted(30, 40), x, y)
     assert 'obsm["spatial"] is 50 px (median) from obs' in warning
+
+
+def test_coordinates_of_other_spots_or_mirrored_ones_are_refused():
+    x, y = CENTRES.T
+    shuffled = np.random.default_rng(0).permutation(CENTRES)
+    for wrong in (shuffled, CENTRES * [-1, 1] + [9000, 0], CENTRES * 3 + 500):
+        with pytest.raises(InputError, match=r"found spots \d+ px \(median\) from obs.* expected the same coordinates in"):
+            compare(wrong, x, y)
 
 
 def test_contradictions_reach_the_qc_of_a_slide():

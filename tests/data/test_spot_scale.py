@@ -140,8 +140,8 @@ def test_cells_have_no_pitch_to_be_refused_for():
         (VISIUM, "Visium"),
         (VISIUM | {"inter_spot_dist": 10}, "Visium"),  # consistent with the wrong pitch
         (ST | {"inter_spot_dist": 200}, "inter_spot_dist in the metadata"),
-        (ST | {"inter_spot_dist": 10}, "Spatialtranscriptomics"),
-        (XENIUM, "Xenium"),
+        (ST | {"inter_spot_dist": 10}, "Spatial Transcriptomics"),
+        (XENIUM, "Xenium without inter_spot_dist"),
         (HD | {"inter_spot_dist": 100}, "inter_spot_dist in the metadata"),
         ({"inter_spot_dist": 100}, "inter_spot_dist in the metadata"),
         ({"spot_diameter": 55}, "Visium, by its spots of 55 um"),
@@ -164,9 +164,9 @@ def test_the_technology_of_the_sample_sheet_counts_where_the_metadata_has_none()
 def test_bins_of_another_pixel_size_are_refused_above_a_factor_of_one_and_a_half(um):
     """HEST's NCBI784 was binned at 0.364 um/px, and states 0.2125."""
     line = refused(grid(274.78), XENIUM, um=0.2125)
-    assert "found spots 58.39 um apart (274.8 px at 0.2125 um/px), expected 100 um (Xenium)" in line
+    assert "found spots 58.39 um apart (274.8 px at 0.2125 um/px), expected 100 um (Xenium without inter_spot_dist)" in line
     (warning,) = warned(grid(274.78), XENIUM, um=0.2925)
-    assert "not 100 um (Xenium)" in warning
+    assert "not 100 um (Xenium without inter_spot_dist)" in warning
 
 
 def test_the_mistake_that_explains_a_factor_is_named():

@@ -85,7 +85,8 @@ def compare_with_obs(spatial: np.ndarray, adata: AnnData, source: object) -> lis
     """Compare the spot centres (N, 2) with Space Ranger's columns in ``obs``.
 
     Scanpy and squidpy name the two columns of Space Ranger the wrong way round and put the axes right in ``obsm``. A
-    file that kept these columns is therefore warned about, and any other contradiction above half a pitch is refused.
+    file that kept these columns is therefore warned about, and so are spots that moved together. Any other contradiction
+    above half a pitch is refused.
 
     Returns
     -------
@@ -116,9 +117,18 @@ def compare_with_obs(spatial: np.ndarray, adata: AnnData, source: object) -> lis
             return [f"{FIELD} holds {found}; {FIELD} is used"]
         raise InputError(source, FIELD, found, remedy)
     distance = float(np.median(np.linalg.norm(centres - stated, axis=1)))
-    if distance > spot_pitch(spatial) / 2:
+    if distance > spot_pitch(spatial) / 2 and not _is_moved(centres, stated):
         raise InputError(source, FIELD, f"spots {distance:.0f} px (median) from {names}", remedy)
     return [f"{FIELD} is {distance:.0f} px (median) from {names}; {FIELD} is used"]
+
+
+def _is_moved(centres: np.ndarray, stated: np.ndarray) -> bool:
+    """Tell whether all spots moved together, as when a slide is cropped or aligned anew, and were not mirrored."""
+    design = np.column_stack([stated, np.ones(len(stated))])
+    fit, _, rank, _ = np.linalg.lstsq(design, centres)
+    scatter = np.sqrt(((design @ fit - centres) ** 2).sum(axis=1).mean())
+    area = np.linalg.det(fit[:2])
+    return bool(rank == 3 and scatter < spot_pitch(centres) / 4 and MAX_SCALE**-2 <= area <= MAX_SCALE**2)
 
 
 def _same(centres: np.ndarray, stated: np.ndarray, tolerance: float = TOLERANCE_PX) -> bool:

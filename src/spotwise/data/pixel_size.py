@@ -89,14 +89,14 @@ def _size_of_tags(where: object, slide: Path | None, tags: tuple[float, float] |
     if not math.isclose(*tags, rel_tol=_TOLERANCE):
         raise InputError(slide, "openslide.mpp", f"{tags[0]:g} by {tags[1]:g} um/px", "square pixels")
     size = sum(tags) / 2
-    _check_plausible(slide, "openslide.mpp", size)
+    _check_plausible(slide, "openslide.mpp", size, ", or pixel_size_um_estimated in the metadata")
     return size
 
 
-def _check_plausible(where: object, field: str, size: float) -> None:
+def _check_plausible(where: object, field: str, size: float, remedy: str = "") -> None:
     low, high = _PLAUSIBLE_UM_PER_PX
     if not low <= size <= high:
-        raise InputError(where, field, f"{size:g} um/px", f"between {low} and {high} um/px")
+        raise InputError(where, field, f"{size:g} um/px", f"between {low} and {high} um/px{remedy}")
 
 
 def _credible(size: float | None) -> float | None:

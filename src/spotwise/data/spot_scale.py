@@ -32,7 +32,7 @@ _DIAMETER_TOLERANCE = 0.05
 
 
 class Stated(NamedTuple):
-    """What the metadata says of the spots, in um; ``technology`` in letters and digits, "" if unknown."""
+    """What the metadata says of the spots, in um; ``technology`` is "" if unknown."""
 
     pitch: float | None
     diameter: float | None
@@ -45,12 +45,10 @@ def stated_spots(metadata: Mapping[str, object], technology: str, source: object
     ``st_technology`` comes before the ``technology`` of the sample sheet.
     """
     named = metadata.get("st_technology")
-    technology = named if isinstance(named, str) and named.strip() else technology
-    name = "".join(character for character in technology.lower() if character.isalnum())
     return Stated(
         number(metadata, "inter_spot_dist", source, "the distance between spots in micrometres"),
         number(metadata, "spot_diameter", source, "the diameter of a spot in micrometres"),
-        "spatialtranscriptomics" if name == "st" else name,
+        named.strip() if isinstance(named, str) and named.strip() else technology,
     )
 
 
@@ -74,10 +72,13 @@ def expected_pitch(stated: Stated, factors: Mapping[str, float]) -> Expected | N
     pitch, reason = stated.pitch, "inter_spot_dist in the metadata"
     if pitch is None and "bin_size_um" in factors:
         pitch, reason = factors["bin_size_um"], 'bin_size_um in uns["spatial"]'
-    name = next((name for name in TECHNOLOGIES if name in stated.technology), None)
+    letters = "".join(character for character in stated.technology.lower() if character.isalnum())
+    letters = "spatialtranscriptomics" if letters == "st" else letters
+    name = next((name for name in TECHNOLOGIES if name in letters), None)
     if name is None and pitch is None and stated.diameter == VISIUM_DIAMETER_UM:
         return Expected(TECHNOLOGIES["visium"], f"Visium, by its spots of {VISIUM_DIAMETER_UM:g} um")
-    of_technology = Expected(TECHNOLOGIES[name], f"{name.title()}") if name else None
+    unstated = "" if name == "visium" or pitch else " without inter_spot_dist"
+    of_technology = Expected(TECHNOLOGIES[name], f"{stated.technology}{unstated}") if name else None
     if pitch is None or name == "visium":
         return of_technology
     if name == "visiumhd" and pitch == HD_BIN_UM:
