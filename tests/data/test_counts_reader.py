@@ -144,6 +144,44 @@ def test_every_writer_gives_the_same_counts(tmp_path, write):
     assert list(anndata.read_h5ad(tmp_path / "counts.h5ad").obs_names) == BARCODES
 
 
+def test_barcodes_that_were_cleaned_are_counted(tmp_path):
+    path = tmp_path / "S1.h5ad"
+    counts().write_h5ad(path)
+    with h5py.File(path, "r+") as file:
+        index("obs", np.array(["AC-1", "GT-1 ", "b'TA-1'"], dtype=object))(file)
+    _, qc = clean_counts(read_counts(path), "S1", None, 1, path)
+    assert qc["n_barcodes_cleaned"] == 2
+    assert any(warning.startswith("2 barcodes had blanks around them") for warning in qc["warnings"])
+
+
+FORMATS = {
+    "10x": ("matrix/barcodes", "a matrix of 10x", "read_10x_h5"),
+    "MuData": ("mod/rna/X", "a MuData file", r"\['rna'\]"),
+    "loom": ("row_attrs/Gene", "a loom file", "read_loom"),
+    "h5Seurat": ("assays/RNA", "an h5Seurat file", "Convert"),
+}
+
+
+@pytest.mark.parametrize(("member", "name", "remedy"), FORMATS.values(), ids=FORMATS)
+def test_other_formats_in_hdf5_are_named_with_the_call_that_converts_them(tmp_path, member, name, remedy):
+    path = tmp_path / "S1.h5ad"
+    with h5py.File(path, "w") as file:
+        file[member] = np.zeros(3)
+    with pytest.raises(InputError, match=f"file: found {name}, expected an .h5ad; write it with .*{remedy}"):
+        read_counts(path)
+
+
+def test_sparse_half_precision_is_refused_by_its_type(tmp_path):
+    path = tmp_path / "S1.h5ad"
+    counts().write_h5ad(path)
+    with h5py.File(path, "r+") as file:
+        values = file["X/data"][:].astype(np.float16)
+        del file["X/data"]
+        file["X/data"] = values
+    with pytest.raises(InputError, match="X: found sparse values of type float16, expected raw counts as float32"):
+        read_counts(path)
+
+
 def test_names_that_are_missing_are_empty_and_their_rows_are_named(tmp_path):
     path = tmp_path / "S1.h5ad"
     counts().write_h5ad(path)

@@ -13,12 +13,12 @@ from spotwise.constants import DROPPED, SPATIAL, TOTAL_COUNTS
 from spotwise.data.barcodes import clean_label
 from spotwise.data.coordinates import ERROR, check_places, compare_with_obs, on_slide, spot_centres
 from spotwise.data.count_values import checked_counts
-from spotwise.data.counts_reader import counts_elsewhere
+from spotwise.data.counts_reader import CLEANED, counts_elsewhere
 from spotwise.data.measured_features import NO_NAME, Features, classify_features
 from spotwise.errors import InputError
 
 IN_TISSUE, ARRAY_POSITION = "in_tissue", ("array_row", "array_col")
-FLAGS = {"1": True, "1.0": True, "true": True, "yes": True, "0": False, "0.0": False, "false": False, "no": False}
+FLAGS = dict.fromkeys(("1", "1.0", "true", "t", "yes"), True) | dict.fromkeys(("0", "0.0", "false", "f", "no"), False)
 MAX_LISTED = 50
 DROPPED_SPOTS_WARNING, COUNTS_WARNING = 0.2, 0.05  # shares of spots and of counts above which qc.json warns
 
@@ -97,6 +97,7 @@ def clean_counts(
     qc = {
         "sample": sample,
         "n_spots_in": adata.n_obs,
+        CLEANED: int(adata.uns.get(CLEANED, 0)),
         "n_spots_kept": cleaned.n_obs,
         "n_spots_dropped": len(dropped),
         "n_spots_off_slide": int((~inside).sum()),
@@ -192,6 +193,8 @@ def _by_type(types: Sequence[str], counts: np.ndarray) -> dict[str, dict]:
 
 def _warnings(qc: Mapping) -> list[str]:
     found = []
+    if qc[CLEANED]:
+        found.append(f"{qc[CLEANED]} barcodes had blanks around them, or were bytes written as text, and were cleaned")
     below = qc["n_spots_dropped"] - qc["n_spots_off_slide"]
     if below > DROPPED_SPOTS_WARNING * qc["n_spots_in"]:
         found.append(f"{below} of {qc['n_spots_in']} spots have fewer than {qc['min_counts']} counts")

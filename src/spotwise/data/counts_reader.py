@@ -21,10 +21,18 @@ from spotwise.errors import InputError, SetupError, first_line
 from spotwise.runtime.input_files import open_input
 
 EXPECTED = "a complete .h5ad"
+# A member that other formats in HDF5 have, their name, and the call that makes an .h5ad of them
+OTHER_FORMATS = {
+    "matrix/barcodes": ("a matrix of 10x", "scanpy.read_10x_h5(...).write_h5ad(...), with obsm['spatial'] added"),
+    "mod": ("a MuData file", "mudata.read_h5mu(...)['rna'].write_h5ad(...)"),
+    "row_attrs": ("a loom file", "anndata.io.read_loom(...).write_h5ad(...), with obsm['spatial'] added"),
+    "assays": ("an h5Seurat file", 'SeuratDisk::Convert(..., dest = "h5ad"), with obsm["spatial"] added'),
+}
 # Columns that are read; the others may hold what they like
 OBS_COLUMNS = re.compile(r"in_tissue|array_(row|col)|pxl_.*|library(_id)?|sample(_id)?")
 VAR_COLUMNS = re.compile(r"(?i)feature_?types?|genome|.*(symbol|name).*")
 THUMBNAIL = "downscaled_fullres"
+CLEANED = "n_barcodes_cleaned"
 SAMPLED_VALUES = 1_000_000  # of a layer, to see whether it holds counts
 
 
@@ -38,7 +46,8 @@ def read_counts(path: str | Path) -> AnnData:
     -------
     AnnData
         X, ``obs`` and ``var`` with `OBS_COLUMNS` and `VAR_COLUMNS`, ``obsm["spatial"]`` as stored, and of ``uns``
-        single values and the thumbnails and scale factors in ``spatial``.
+        single values, the thumbnails and scale factors in ``spatial``, and the number of barcodes in `CLEANED` that
+        had blanks around them or were bytes written as text.
 
     Raises
     ------
@@ -46,14 +55,16 @@ def read_counts(path: str | Path) -> AnnData:
         The file cannot be opened, is damaged or not AnnData, or lacks X or ``obsm["spatial"]``.
     """
     path = Path(path)
-    with open_input(path, EXPECTED) as file:
+    with open_input(path, EXPECTED) as file, warnings.catch_warnings():
+        # genes are summed and repeated barcodes refused later, and old formats are as good
+        warnings.filterwarnings("ignore", message=".*(names are not unique|without encoding metadata)")
         _check_parts(path, file)
         try:
-            obs, var = _table(path, file, "obs", OBS_COLUMNS), _table(path, file, "var", VAR_COLUMNS)
+            obs, n_cleaned = _table(path, file, "obs", OBS_COLUMNS)
+            var, _ = _table(path, file, "var", VAR_COLUMNS)
             coordinates = _coordinates(path, file, obs.index)
-            with warnings.catch_warnings():  # genes are summed and repeated barcodes refused later
-                warnings.filterwarnings("ignore", message=".*names are not unique", category=UserWarning)
-                return AnnData(X=read_elem(file["X"]), obs=obs, var=var, obsm={SPATIAL: coordinates}, uns=_uns(file))
+            uns = _uns(file) | {CLEANED: n_cleaned}
+            return AnnData(X=read_elem(file["X"]), obs=obs, var=var, obsm={SPATIAL: coordinates}, uns=uns)
         except (InputError, SetupError, MemoryError, OSError, RuntimeError):
             raise
         except Exception as error:  # anndata raises KeyError, ValueError and others for a damaged file
@@ -61,8 +72,13 @@ def read_counts(path: str | Path) -> AnnData:
 
 
 def _check_parts(path: Path, file: h5py.File) -> None:
+    for member, (name, remedy) in OTHER_FORMATS.items():
+        if member in file and "X" not in file:
+            raise InputError(path, "file", name, f"an .h5ad; write it with {remedy}")
     if "X" not in file or file["X"].attrs.get("encoding-type") == "null":
         raise InputError(path, "X", "nothing", f"raw counts, spots x genes{counts_elsewhere(path)}")
+    if getattr(file.get("X/data"), "dtype", None) == np.float16:  # which scipy does not know
+        raise InputError(path, "X", "sparse values of type float16", "raw counts as float32, or dense")
     for part in ("obs", "var"):
         if part not in file:
             raise InputError(path, part, "nothing", "an .h5ad with X, obs, var and obsm/spatial")
@@ -79,8 +95,8 @@ def _names(element: h5py.Group | h5py.Dataset | None) -> Sequence[str]:
     return list(element) if isinstance(element, h5py.Group) else getattr(element, "dtype", np.dtype("i")).names or []
 
 
-def _table(path: Path, file: h5py.File, part: str, wanted: re.Pattern) -> pd.DataFrame:
-    """Read the index and some columns of ``obs`` or ``var``."""
+def _table(path: Path, file: h5py.File, part: str, wanted: re.Pattern) -> tuple[pd.DataFrame, int]:
+    """Read the index and some columns of ``obs`` or ``var``, and count the names that were cleaned."""
     stored = file[part]
     legacy = isinstance(stored, h5py.Dataset)  # AnnData before 0.7
     names = _names(stored)
@@ -91,14 +107,16 @@ def _table(path: Path, file: h5py.File, part: str, wanted: re.Pattern) -> pd.Dat
     if index not in names:
         raise InputError(path, f"{part} index", "nothing", "a name for every row")
     try:
-        labels = clean_labels(stored[index] if legacy else read_elem(stored[index]))
+        names_read = list(stored[index] if legacy else read_elem(stored[index]))
+        labels = clean_labels(names_read)
     except UnicodeDecodeError:
         raise InputError(path, f"{part} index", "bytes that are not UTF-8", "names in UTF-8") from None
     read = _legacy_column if legacy else _column
     ordered = names if legacy else [str(name) for name in np.ravel(stored.attrs.get("column-order", names))]
     wanted_names = [name for name in ordered if name in names and name != index and wanted.fullmatch(name)]
     columns = {name: read(file, stored, name) for name in wanted_names}
-    return pd.DataFrame(columns, index=pd.Index(labels, dtype=object))
+    n_cleaned = sum(isinstance(name, str) and name != label for name, label in zip(names_read, labels, strict=True))
+    return pd.DataFrame(columns, index=pd.Index(labels, dtype=object)), n_cleaned
 
 
 def _column(_: h5py.File, table: h5py.Group, name: str) -> object:
