@@ -204,8 +204,12 @@ def doubled(second, **obs):
 def test_two_slides_on_top_of_each_other_are_refused(column, shift):
     with pytest.raises(InputError, match=rf'several slides on top of each other \(obs\["{column}"\]: a, b\)'):
         check(doubled(shifted(*shift), **{column: ["a"] * 24 + ["b"] * 24}))
-    with pytest.raises(InputError, match=r"several slides .* \(suffixes of the barcodes: -1, -2\)"):
+    with pytest.raises(InputError, match=r"several slides .* \(parts of the barcodes: \*-1, \*-2\)"):
         check(doubled(shifted(*shift)))
+    for name in ("{}-0 {}-1", "a_{}-1 b_{}-1", "000x{}-1 000x{}-2"):  # as concatenated by AnnData, and by hand
+        names = [part.format(spot) for part in name.split() for spot in (BARCODES if "000x" not in name else range(24))]
+        with pytest.raises(InputError, match=r"several slides .* \(parts of the barcodes: "):
+            check(spots(np.concatenate([CENTRES, shifted(*shift)]), names))
 
 
 def test_two_sections_beside_each_other_are_one_slide():

@@ -190,6 +190,11 @@ def test_a_scale_factor_of_a_larger_picture_is_warned_about():
     assert "less than the spot_diameter_fullres" in warning
 
 
+@pytest.mark.parametrize("pitch", [1, 0.01])
+def test_positions_on_the_array_and_shares_of_the_slide_are_no_pixels(pitch):
+    assert f"found spots {pitch:g} px apart, expected pixels of level 0" in refused(grid(pitch), {})
+
+
 # --- two sizes of a pixel --------------------------------------------------------------------------------------------
 
 

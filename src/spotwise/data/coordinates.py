@@ -28,7 +28,8 @@ LIBRARY_COLUMNS = ("library_id", "library", "sample", "sample_id")
 TOLERANCE_PX = 1.5  # of two copies of a coordinate, one of which may be rounded
 MAX_SCALE = 1.5  # between two sources of a scale; a larger factor is an error of units
 SPACE_RANGER_BARCODE = re.compile(r"[ACGT]{16}(-\d+)?$")
-LIBRARY_SUFFIX = re.compile(r"-\d+$")
+# What tells the slides of a file apart in its barcodes: all but the sequence, or a number at the end
+SEQUENCE, LIBRARY_SUFFIX = re.compile(r"[ACGT]{10,}"), re.compile(r"-\d+$")
 # Spots of one array keep their pitch; of two arrays on top of each other, most have a neighbour nearer than this share
 OVERLAID_PITCH = 0.6
 OVERLAID_SHARE, SMALLEST_LIBRARY = 0.1, 5
@@ -193,10 +194,17 @@ def check_places(spatial: np.ndarray, adata: AnnData, kept: np.ndarray, source: 
 
 def _libraries(obs: pd.DataFrame) -> dict[str, np.ndarray]:
     """Return the labels (N,) by which a file may be told to hold several slides."""
-    suffixes = [match[0] if (match := LIBRARY_SUFFIX.search(name)) else "" for name in obs.index]
+    parts = [_part_of_library(name) for name in obs.index]
     labels = {f'obs["{name}"]': obs[name].astype(str).to_numpy() for name in LIBRARY_COLUMNS if name in obs}
-    labels["suffixes of the barcodes"] = np.array(suffixes)
+    labels["parts of the barcodes"] = np.array(parts)
     return {name: groups for name, groups in labels.items() if len(set(groups)) > 1}
+
+
+def _part_of_library(barcode: str) -> str:
+    if SEQUENCE.search(barcode):
+        return SEQUENCE.sub("*", barcode)
+    suffix = LIBRARY_SUFFIX.search(barcode)
+    return suffix[0] if suffix else ""
 
 
 def _overlaid(spatial: np.ndarray, groups: np.ndarray) -> bool:

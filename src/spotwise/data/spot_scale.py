@@ -29,6 +29,7 @@ TECHNOLOGIES = {
 VISIUM_DIAMETER_UM, HD_BIN_UM, HEST_HD_BIN_UM = 55.0, 2.0, 128.0
 _PITCH_TOLERANCE = 0.2  # rows of an array are compressed by up to a tenth if tissue was cut at an angle
 _DIAMETER_TOLERANCE = 0.05
+_LEAST_PITCH_PX = 1.5
 
 
 class Stated(NamedTuple):
@@ -158,6 +159,9 @@ class _Spots(NamedTuple):
 
     def differences(self, stated: Stated) -> Iterator[Difference]:
         """Yield what does not agree with the pitch or the pixel size."""
+        if self.pitch < _LEAST_PITCH_PX:
+            expected = "pixels of level 0, not positions on the array or shares of the slide"
+            yield Difference(True, f"spots {self.pitch:.3g} px apart", expected)
         um = self.pitch * self.pixel.um
         spots = f"spots {um:.4g} um apart ({self.pitch:.4g} px at {self.pixel.um:.4g} um/px)"
         nearest = self.expected.nearest(um) if self.expected else um
