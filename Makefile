@@ -35,9 +35,7 @@ demo: .venv/installed
 		$(BIN)/snakemake $(DEMO) --quiet all --report results/demo/report.zip
 	@$(BIN)/python -m spotwise.reporting.tables results/demo/tables/table1.csv
 	@echo
-	@echo "Tables:   results/demo/tables/ (table1.md first, then leaks.md)"
-	@echo "Figures:  results/demo/figures/"
-	@echo "Report:   results/demo/report.zip (unpack it and open report.html)"
+	@echo "Unpack results/demo/report.zip and open report.html: every table and figure with a caption."
 
 test: .venv/installed
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not long"

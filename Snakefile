@@ -48,6 +48,7 @@ report: "report/workflow.rst"
 # --- Rules, in the order in which the data meets them -----------------------------------------------------------------
 
 
+include: "rules/check.smk"
 include: "rules/data.smk"
 include: "rules/expression.smk"
 include: "rules/patches.smk"
@@ -90,8 +91,17 @@ rule all:
 
 
 onstart:
-    with run.refusals():
-        plan.require_downloads()
-        for folder in plan.locked_folders:
-            run.lock(folder)
-        run.remind_on(signal.SIGTERM)
+    if not checks_only():
+        with run.refusals():
+            plan.require_downloads()
+            for folder in plan.locked_folders:
+                run.lock(folder)
+            run.remind_on(signal.SIGTERM)
+
+
+onsuccess:
+    if not checks_only():
+        for line in closing.results_of(plan, map(os.path.relpath, workflow.configfiles)):
+            logger.info(line)
+        if random := closing.random_weights(plan):
+            logger.warning(random)

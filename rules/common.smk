@@ -1,11 +1,12 @@
 # The checked configuration and the plan of the run, which all rules ask.
 
+from snakemake.logging import logger
 from snakemake.utils import update_config
 
 from spotwise.constants import COHORT, CONTROLS, PROTOCOLS
 from spotwise.data import hest
 from spotwise.runtime.software import SLIDE_READERS, versions
-from spotwise.workflow import Plan, StructurePlan, one_of, times_attempt
+from spotwise.workflow import Plan, StructurePlan, closing, one_of, times_attempt
 
 CONFIGFILES = ", ".join(map(os.path.relpath, workflow.configfiles)) or "config"
 
@@ -27,6 +28,11 @@ with run.refusals():
 
 # A training goes ahead of all that is ready, as no GPU may wait; then comes what trainings wait for
 TRAINING, BEFORE_TRAINING = 2, 1
+
+
+def checks_only():
+    """Tell whether this run is `snakemake check`, which needs no data and must not write results."""
+    return {job.rule.name for job in workflow.dag.jobs} == {"check"}
 
 
 def figure(name, path, caption, category, **labels):

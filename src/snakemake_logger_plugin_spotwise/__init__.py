@@ -136,7 +136,7 @@ class LogHandler(LogHandlerBase):
     def planned(self, record: LogRecord) -> str | None:
         """Return the number of jobs."""
         self.time_left.plan({rule: count for rule, count in record.stats.items() if rule != "total"})
-        return None if "progress" in self.quiet else f"{self.time_left.total} jobs to do"
+        return None if "progress" in self.quiet else f"{jobs(self.time_left.total)} to do"
 
     def started(self, record: LogRecord) -> str | None:
         """Return the line of a job: clock, progress, time left and the rule's message."""
@@ -170,7 +170,7 @@ class LogHandler(LogHandlerBase):
         self.time_left.done, self.time_left.total = record.done, record.total
         if record.done < record.total or "progress" in self.quiet:
             return None
-        return f"All {record.total} jobs done in {duration(record.created - self.time_left.begun)}"
+        return f"{jobs(record.total)} done in {duration(record.created - self.time_left.begun)}"
 
     def ended_badly(self, jobid: int) -> str:
         """Return the error of a job as its log states it, its name, and where its log is."""
@@ -189,9 +189,15 @@ class LogHandler(LogHandlerBase):
         failed = list(dict.fromkeys([*self.failed, *self.time_left.running]))
         logs = [f"  {log}" for job in failed for log in self.job(job).logs]
         more = [f"  and {len(logs) - 20} more"] if len(logs) > 20 else []
-        count = f"{len(failed)} job{'' if len(failed) == 1 else 's'} failed"
         done = f"{self.time_left.done} of {self.time_left.total} are done and kept"
-        return "\n".join([f"{count}, {done}. Logs:", *logs[:20], *more, "Start again with the same command."])
+        return "\n".join(
+            [f"{jobs(len(failed))} failed, {done}. Logs:", *logs[:20], *more, "Start again with the same command."]
+        )
+
+
+def jobs(number: int) -> str:
+    """Return a number of jobs in words."""
+    return f"{number} job{'' if number == 1 else 's'}"
 
 
 def clock(record: LogRecord) -> str:

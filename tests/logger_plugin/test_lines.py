@@ -99,7 +99,7 @@ def test_the_last_job_says_how_long_the_run_took():
     screen.plan(train=1)
     screen.start(1, "train", "Train")
     screen.finish(1, 1, 1, 3 * 3600)
-    assert screen.lines[-2:] == ["15:00 Done in 3.0 h: Train", "All 1 jobs done in 3.0 h"]
+    assert screen.lines[-2:] == ["15:00 Done in 3.0 h: Train", "1 job done in 3.0 h"]
 
 
 def test_a_target_without_outputs_has_no_line():

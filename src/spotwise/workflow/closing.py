@@ -1,0 +1,55 @@
+"""What a run says at its end: where its results are, and what to know before they are read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from spotwise.models.description import DESCRIPTION
+from spotwise.workflow.plan import Plan
+
+
+def results_of(plan: Plan, configfiles: Iterable[str]) -> list[str]:
+    """Say where tables, figures and report are, as far as they exist, and how many samples have warnings.
+
+    ``configfiles`` are those of the run, for the command that makes the report.
+    """
+    results, lines = Path(plan.results), []
+    if plan.tables and (results / "tables/table1.md").exists():
+        lines.append(f"Tables:   {results}/tables/ (table1.md first, then leaks.md)")
+    if (results / "figures").is_dir():
+        lines.append(f"Figures:  {results}/figures/")
+    if lines:
+        report = results / "report.zip"
+        options = "".join(f" --configfile {path}" for path in configfiles)
+        lines.append(f"Report:   {report}, from: snakemake{options} --report {report}")
+    if warned := [sample for sample in plan.samples if _warnings(results, sample)]:
+        number = sum(_warnings(results, sample) for sample in warned)
+        where = (
+            f"{results}/tables/samples.md"
+            if (results / "tables/samples.md").exists()
+            else f"{results}/samples/*/qc.json"
+        )
+        lines.append(f"Warnings: {number} about the data of {len(warned)} of {len(plan.samples)} samples: {where}")
+    return lines
+
+
+def random_weights(plan: Plan) -> str:
+    """Name the methods that began from random weights in place of pretrained ones, ``""`` for none."""
+    found = {}
+    for model, method in plan.models.items():
+        path = Path(plan.results) / "models" / model / DESCRIPTION
+        description = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if description.get("fell_back"):
+            found.setdefault(str(description["encoder"]), {})[method] = None
+    encoders = "; ".join(f"{encoder} ({', '.join(methods)})" for encoder, methods in found.items())
+    remedy = "set pretrained: required to stop instead"
+    return (
+        f"RANDOM WEIGHTS in place of pretrained ones, which were not available: {encoders}; {remedy}" if found else ""
+    )
+
+
+def _warnings(results: Path, sample: str) -> int:
+    path = results / "samples" / sample / "qc.json"
+    return len(json.loads(path.read_text(encoding="utf-8")).get("warnings", ())) if path.exists() else 0

@@ -1,0 +1,54 @@
+"""Claims about what a run says at its end."""
+
+import json
+
+import pytest
+from pipeline import example
+
+from spotwise import config as configuration
+from spotwise.workflow import Plan, closing
+
+
+@pytest.fixture
+def plan(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = example("demo", tmp_path)
+    return Plan(config, configuration.prepare(config))
+
+
+def write(plan, name, content=None):
+    path = closing.Path(plan.results) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def test_only_what_exists_is_named(plan):
+    assert closing.results_of(plan, []) == []
+
+
+def test_tables_figures_report_and_warnings_are_where_the_run_says(plan):
+    write(plan, "tables/table1.md")
+    write(plan, "figures/costs.png")
+    write(plan, "samples/DEMO1/qc.json", {"warnings": ["a", "b"]})
+    write(plan, "samples/DEMO2/qc.json", {"warnings": []})
+    assert closing.results_of(plan, ["my.yaml"]) == [
+        "Tables:   results/demo/tables/ (table1.md first, then leaks.md)",
+        "Figures:  results/demo/figures/",
+        "Report:   results/demo/report.zip, from: snakemake --configfile my.yaml --report results/demo/report.zip",
+        "Warnings: 2 about the data of 1 of 4 samples: results/demo/samples/*/qc.json",
+    ]
+
+
+def test_random_weights_in_place_of_others_are_named_with_their_methods(plan):
+    assert closing.random_weights(plan) == ""
+    fell_back = {"BLEEP-ViT": None, "Ridge": "UNI", "KNNImage": "UNI"}
+    for model, method in plan.models.items():
+        write(
+            plan,
+            f"models/{model}/model.json",
+            {"encoder": fell_back.get(method), "fell_back": method in ("Ridge", "KNNImage")},
+        )
+    said = closing.random_weights(plan)
+    assert said.startswith("RANDOM WEIGHTS ")
+    assert "UNI (Ridge, KNNImage);" in said
+    assert "BLEEP" not in said
