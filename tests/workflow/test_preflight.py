@@ -180,7 +180,7 @@ def test_finished_trainings_replace_the_assumption(tmp_path):
         path.parent.mkdir(parents=True)
         path.write_text("s\th:m:s\n1800\t0:30:00\n")
     left = estimate.n_trainings - 2
-    assert preflight.hours(plan, estimate).text.startswith(f"about {left / 2:.2g} h for {left} trainings")
+    assert preflight.hours(plan, estimate).text.startswith(f"about {left / 2:.0f} h for {left} trainings")
 
 
 @pytest.mark.workflow

@@ -150,6 +150,7 @@ def _on_the_hub(name: str, weights: Weights) -> Finding:
         reason, remedy = error_message(problem, repository if kind == "model" else f"datasets/{repository}")
         if weights.pretrained == "required":
             return Finding(name, PROBLEM, f"no weights ({reason}); {remedy}")
+        remedy = "connect this machine or fill its cache, or set pretrained: required to stop instead"
         return Finding(name, WARNING, f"random weights would replace the pretrained ones ({reason}); {remedy}")
     return Finding(name, OK, f"can be downloaded from {repository}")
 
@@ -227,13 +228,13 @@ def hours(plan: Plan, estimate: Estimate) -> Finding:
     if taken:
         total = left * mean(taken) / 3600
         return Finding(
-            "hours", OK, f"about {total:.2g} h for {left} trainings, by the mean of {len(taken)} of this run"
+            "hours", OK, f"about {_number(total)} h for {left} trainings, by the mean of {len(taken)} of this run"
         )
     share = estimate.work / PAPER_WORK
     if plan.config["training"]["device"] == "cpu":
-        said = f"{CPU_FACTOR * HOURS['A5000'] * share:.2g} h on two CPU cores"
+        said = f"{_number(CPU_FACTOR * HOURS['A5000'] * share)} h on two CPU cores"
     else:
-        said = ", ".join(f"{total * share:.2g} GPU-hours on one {name}" for name, total in HOURS.items())
+        said = ", ".join(f"{_number(total * share)} on one {name}" for name, total in HOURS.items()) + " (GPU-hours)"
     basis = f"{left} trainings; counted operations of the paper's, scaled by weights, epochs and slides"
     return Finding("hours", OK, f"in the order of {said} ({basis}, throughput assumed)")
 
@@ -318,6 +319,10 @@ def _weights(plan: Plan, method: str) -> float:
             entry["model"], Sizes(GENES, positions=100, features=features, training=SPOTS), options
         )
     return float(sum(tensor.numel() * tensor.element_size() for tensor in network.parameters()))
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def _size(folder: Path) -> int:
