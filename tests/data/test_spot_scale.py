@@ -101,10 +101,10 @@ def test_missing_spots_do_not_change_the_pitch_of_an_array(share):
     assert (facts["pitch_um"], warnings) == (pytest.approx(100), [])
 
 
-def test_a_thinned_array_without_positions_is_warned_about_at_most():
+@pytest.mark.parametrize(("edge", "share"), [(6, 0.1), (12, 0.05), (12, 0.15), (12, 0.3)])
+def test_a_few_spots_of_an_array_without_positions_are_warned_about_at_most(edge, share):
     for _ in range(20):
-        centres, _array = staggered(200, 12, 0.15)
-        check(placed(centres), VISIUM)
+        check(placed(staggered(200, edge, share)[0]), VISIUM)
 
 
 def test_merged_bins_may_keep_the_positions_of_the_smallest():

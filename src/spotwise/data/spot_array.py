@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 FEWEST_ON_ARRAY = 10  # spots that tell a staggered array from a square one
+FEWEST_NEIGHBOURS = 2.5  # of a spot on average; 4 within a square grid, 6 within a staggered one, and fewer at its edge
 
 
 def spot_pitch(spatial: np.ndarray) -> float:
@@ -25,10 +26,12 @@ def spot_pitch(spatial: np.ndarray) -> float:
 
 
 def is_regular(spatial: np.ndarray) -> bool:
-    """Tell whether most centres (N, 2) have their nearest spot at one distance, unlike those of cells."""
-    distances, _ = scipy.spatial.KDTree(spatial).query(spatial, k=[2])
+    """Tell whether the centres (N, 2) are a grid without many gaps, unlike cells and a few spots of an array."""
+    tree = scipy.spatial.KDTree(spatial)
+    distances, _ = tree.query(spatial, k=[2])
     low, middle, high = np.quantile(distances, [0.1, 0.5, 0.9])
-    return bool(high - low <= middle / 2)
+    neighbours = tree.query_ball_point(spatial, 1.25 * middle, return_length=True) - 1
+    return bool(high - low <= middle / 2 and neighbours.mean() >= FEWEST_NEIGHBOURS)
 
 
 def array_pitch(adata: AnnData) -> float | None:

@@ -10,6 +10,7 @@ WIDTH = 256  # in pixels, at which tissue is detected
 GLASS_PERCENTILE = 95  # of each channel: glass is the brightest part of a slide
 # Optical density above glass at which tissue starts, beyond the haze of stain on her2st's glass
 TISSUE_DENSITY = 0.05
+LEAST_WINDOW = 4  # pixels of `WIDTH`, about 100 um on the picture of an array
 BLACK_DENSITY = 1.3  # of ink, fiducials and areas that were not scanned
 
 
@@ -30,4 +31,4 @@ def tissue_mask(picture: Image.Image, window: float) -> np.ndarray:
     """
     density = optical_density(picture)
     density[density > BLACK_DENSITY] = 0
-    return scipy.ndimage.uniform_filter(density, max(1, round(window * WIDTH))) > TISSUE_DENSITY
+    return scipy.ndimage.uniform_filter(density, max(LEAST_WINDOW, round(window * WIDTH))) > TISSUE_DENSITY
