@@ -45,6 +45,26 @@ rule tables:
         "../workflow_scripts/tables.py"
 
 
+rule tables_of_samples:
+    input:
+        qc=collect("<results>/samples/{sample}/qc.json", sample=plan.samples),
+    output:
+        **table("samples", "Samples and warnings", "md"),
+    log:
+        "<results>/logs/tables_of_samples.log",
+    conda:
+        "../envs/figures.yaml"
+    resources:
+        mem_mb=times_attempt(1000),
+    params:
+        sheet=plan.sheet,
+        code=plan.code("tables_of_samples"),
+    message:
+        "Sum up the samples and their warnings"
+    script:
+        "../workflow_scripts/tables_of_samples.py"
+
+
 rule comparisons:
     input:
         scores=ALL_SCORES,

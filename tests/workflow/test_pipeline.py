@@ -66,6 +66,7 @@ def test_every_table_and_figure_is_made(tiny):
     assert tables >= {f"{table}.{suffix}" for table in paper for suffix in ("csv", "md", "tex")}
     beyond = ["comparisons", "intervals", "measures", "paper_vs_ours", "leaks", "costs"]
     assert tables >= {f"{table}.csv" for table in beyond} | {"paper_vs_ours.html", "paper_vs_ours.md", "leaks.md"}
+    assert tables >= {"samples.csv", "samples.md"}
     assert json.loads((tiny.results / "provenance.json").read_text())["run"] == "demo"
 
 

@@ -116,7 +116,7 @@ def test_captions_render_with_the_wildcards_of_their_file_and_name_them(shown, l
 def test_the_title_page_renders_names_the_run_and_links_to_what_every_run_has(links):
     page = html(GLOBAL, Snakemake([]), links)
     assert "somerun" in page
-    assert len(re.findall(r'href="javascript:app.show', page)) == 5
+    assert len(re.findall(r'href="javascript:app.show', page)) == 6
 
 
 def test_a_variable_that_does_not_exist_is_found():

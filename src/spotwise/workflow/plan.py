@@ -47,8 +47,8 @@ class Plan:
 
     Attributes
     ----------
-    samples
-        Sample ids in the order of the sample sheet.
+    samples, sheet
+        Sample ids in the order of the sample sheet, and what the sheet says of each.
     samples_of
         Cohort -> sample ids.
     patients, technologies
@@ -68,6 +68,8 @@ class Plan:
         self.data = str(Path(config["data"]["root"]))
         self.results = f"results/{config['run']}"
         self.samples = [sample.sample for sample in sheet]
+        columns = ("sample", "cohort", "patient", "technology")
+        self.sheet = [{column: getattr(sample, column) for column in columns} for sample in sheet]
         self.patients = {sample.sample: sample.patient for sample in sheet}
         self.technologies = {sample.sample: sample.technology for sample in sheet}
         self.cohort_of = {sample.sample: sample.cohort for sample in sheet}
@@ -377,12 +379,12 @@ class Plan:
 
     @cached_property
     def tables(self) -> list[str]:
-        """Tables of the scores; none where nothing is predicted."""
+        """The table of samples, and tables of the scores where something is predicted."""
         averages = ("table1", "table2", "table3", "table4", "table5", "markers")
         names = [f"{name}.{kind}" for name in averages for kind in ("csv", "md", "tex")]
         names += ["measures.csv", "measures.md", "comparisons.csv", "intervals.csv", "costs.csv"]
         names += ["paper_vs_ours.csv", "paper_vs_ours.md", "paper_vs_ours.html", "leaks.csv", "leaks.md"]
-        return names if self.predictors else []
+        return ["samples.csv", "samples.md", *(names if self.predictors else [])]
 
     @cached_property
     def figures(self) -> list[str]:
