@@ -96,7 +96,8 @@ onstart:
             plan.require_downloads()
             for folder in plan.locked_folders:
                 run.lock(folder)
-            run.remind_on(signal.SIGTERM)
+    run.remind_on_terminate()
+    shell.prefix(run.JOB_PREFIX)
 
 
 onsuccess:

@@ -1,7 +1,6 @@
 # The package, and how a run starts and ends: refused in one line, alone in its folder, continued after an interruption.
 
 import os
-import signal
 import sys
 from pathlib import Path
 
@@ -16,4 +15,4 @@ from spotwise import config as configuration
 from spotwise.runtime import run
 
 if workflow.is_main_process:
-    run.remind_on(signal.SIGINT)
+    run.end_on_interrupt()

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from snakemake_logger_plugin_spotwise.refusals import refusal
 from snakemake_logger_plugin_spotwise.time_left import TimeLeft, duration
 from spotwise.runtime.job import ERROR_SHOWN
 
@@ -66,6 +67,7 @@ class LogHandler(LogHandlerBase):
         self.failed: dict[int, None] = {}  # in their order
         self.time_left = TimeLeft()
         self.ended_by = ""  # signal that ended the last process that failed
+        self.interrupted = False
         self.said: set[str] = set()
         if not self.plain:
             os.environ[ERROR_SHOWN] = "1"  # jobs leave their error to this plugin, which reads their logs
@@ -83,7 +85,9 @@ class LogHandler(LogHandlerBase):
     def emit(self, record: LogRecord) -> None:
         """Write the lines of an event, if any, errors in red and warnings in yellow where a terminal shows colours."""
         try:
-            text = self.format(record) if self.plain else self.lines(record)
+            text = self.refused(record)
+            if text is None:
+                text = self.format(record) if self.plain else self.lines(record)
             if text and not ("all" in self.quiet and record.levelno < ERROR):
                 level = WARNING if text.startswith("Warning: ") else record.levelno
                 colour = RED if level >= ERROR else YELLOW if level >= WARNING else ""
@@ -91,6 +95,11 @@ class LogHandler(LogHandlerBase):
                 self.stream.flush()
         except Exception:
             self.handleError(record)
+
+    def refused(self, record: LogRecord) -> str | None:
+        """Return the line for an error that Snakemake would show with its traceback, and "" for it again."""
+        line = refusal(str(record.msg), sys.argv[1:]) if record.levelno >= ERROR else None
+        return line and (self.once(line) or "")
 
     def lines(self, record: LogRecord) -> str | None:
         """Return what an event says on the terminal."""
@@ -106,7 +115,7 @@ class LogHandler(LogHandlerBase):
             case LogEvent.JOB_ERROR:
                 return self.ended_badly(record.jobid)
             case LogEvent.GROUP_ERROR:
-                return "\n".join(self.ended_badly(job["jobid"]) for job in record.job_error_info)
+                return "\n".join(filter(None, (self.ended_badly(job["jobid"]) for job in record.job_error_info)))
             case None | LogEvent.ERROR:
                 return self.message(str(record.msg or "").rstrip())
         return None
@@ -117,6 +126,9 @@ class LogHandler(LogHandlerBase):
             signal = re.search(r"died with <Signals\.(\w+)", text)
             self.ended_by = signal[1] if signal else ""
             return None
+        if text.startswith("Terminating processes on user request"):
+            self.interrupted = True
+            return "Stopping ..."
         if text.startswith("Exiting because a job execution failed"):
             return self.failures()
         if text.startswith("Complete log(s): "):
@@ -172,9 +184,11 @@ class LogHandler(LogHandlerBase):
             return None
         return f"{jobs(record.total)} done in {duration(record.created - self.time_left.begun)}"
 
-    def ended_badly(self, jobid: int) -> str:
-        """Return the error of a job as its log states it, its name, and where its log is."""
+    def ended_badly(self, jobid: int) -> str | None:
+        """Return the error of a job as its log states it, its name, and where its log is; nothing after Ctrl-C."""
         self.time_left.fail(jobid)
+        if self.interrupted:
+            return None
         self.failed[jobid] = None
         job = self.job(jobid)
         reasons = noted("ERROR", job.logs)

@@ -39,6 +39,10 @@ with job("job.log") as logger:
             "out of memory (Unable to allocate 8 GiB): give the job more (mem_mb)",
         ),
         ("OSError(28, 'No space left')", "job.log: No space left on device: free some space, and run again"),
+        (
+            "PermissionError(13, 'Permission denied', 'S1.json')",
+            "S1.json: Permission denied: give yourself the permission, and run again",
+        ),
     ],
 )
 def test_an_error_that_a_user_can_fix_ends_with_one_line_and_status_1(tmp_path, raised, message):
@@ -86,3 +90,30 @@ def test_a_job_that_succeeds_writes_to_its_log_alone(tmp_path):
 def test_a_job_passes_on_the_exit_code_of_its_body(tmp_path):
     done = run(JOB.format(body="raise SystemExit(143)"), tmp_path)
     assert (done.returncode, done.stderr) == (143, "")
+
+
+WITHOUT_LOG = """
+import errno, os
+from spotwise.runtime import job
+
+def deny(path, **options):
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+
+job.LogFile = deny
+with job.job("job.log"):
+    print("reached")
+"""
+
+
+def test_a_log_that_cannot_be_written_is_said_in_one_line_wherever_errors_are_shown(tmp_path):
+    done = run(WITHOUT_LOG, tmp_path, **{ERROR_SHOWN: "1"})
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "Error: job.log: Read-only file system: give yourself the permission, and run again\n"
+
+
+def test_ctrl_c_ends_a_job_without_a_traceback_and_leaves_no_partial_file(tmp_path):
+    body = "from spotwise.runtime.files import atomic\n"
+    body += "    with atomic('x.csv') as path: path.touch(); raise KeyboardInterrupt"
+    done = run(JOB.format(body=body), tmp_path)
+    assert (done.returncode, done.stderr) == (130, "")
+    assert [path.name for path in tmp_path.iterdir()] == ["job.log"]

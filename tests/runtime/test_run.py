@@ -24,13 +24,14 @@ with run.refusals():
 """
 
 
-def start(program, *arguments):
+def start(program, *arguments, **options):
     return subprocess.Popen(
         [sys.executable, "-c", program, *map(str, arguments)],
         env=os.environ | {"PYTHONPATH": SOURCE},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        **options,
     )
 
 
@@ -94,7 +95,7 @@ def test_a_file_system_without_locks_is_said_and_the_run_goes_on(folder, monkeyp
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
 def test_a_folder_that_is_read_only_is_refused_with_the_remedy(folder, monkeypatch, number):
     monkeypatch.setattr(run.FileLock, "acquire", failing(number))
-    with pytest.raises(SetupError, match=rf"results/demo: {os.strerror(number)}: no results can be written here; "):
+    with pytest.raises(SetupError, match=rf"results/demo: {os.strerror(number)}: no results can be written; "):
         run.lock(folder)
 
 
@@ -118,44 +119,73 @@ def test_an_error_of_the_program_is_no_refusal():
         raise KeyError("bug")
 
 
+SHELL = """
+import signal, subprocess, sys, time
+from spotwise.runtime import run
+run.end_on_interrupt()
+job = f"{run.JOB_PREFIX} {sys.executable} -c {sys.argv[1]!r}"
+shell = subprocess.Popen(job, shell=True, executable="/bin/bash")
+try:
+    shell.wait()
+finally:  # as Snakemake does
+    shell.wait()
+    print("tidied up")
+"""
+TRAINING = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit("state saved"))
+print("training", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("to_all", [True, False], ids=["Ctrl-C in a terminal", "SIGINT to the run alone"])
+def test_an_interrupted_run_ends_its_jobs_by_sigterm_and_says_how_to_continue(to_all):
+    running = start(SHELL, TRAINING.replace("\n", "; ").strip("; "), start_new_session=True)
+    assert running.stdout.readline() == "training\n"
+    (os.killpg if to_all else os.kill)(running.pid, signal.SIGINT)
+    out, err = running.communicate(timeout=30)
+    assert (running.returncode, out) == (130, "tidied up\n")
+    assert err == f"state saved\n{run.INTERRUPTED}\n"
+
+
+def test_a_job_that_still_starts_is_ended_quietly_too():
+    running = start(SHELL, "print(1, flush=True); import time; time.sleep(60)", start_new_session=True)
+    assert running.stdout.readline() == "1\n"
+    os.killpg(running.pid, signal.SIGINT)
+    assert running.communicate(timeout=30)[1] == f"{run.INTERRUPTED}\n"
+
+
 WAITING = """
 import signal, time
 from spotwise.runtime import run
 {before}
-run.remind_on(signal.{name})
-print("on", flush=True)
 try:
+    print("on", flush=True)
     time.sleep(60)
 except SystemExit:
-    print("tidied up")
-    raise
+    time.sleep({again})
 print("drained")
 """
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_an_interrupted_run_tidies_up_and_ends_with_how_to_continue(name):
-    waiting = start(WAITING.format(before="", name=name))
-    assert waiting.stdout.readline() == "on\n"
-    waiting.send_signal(signal.Signals[name])
-    out, err = waiting.communicate()
-    assert (waiting.returncode, out) == (128 + signal.Signals[name], "tidied up\n")
-    assert err == f"{run.INTERRUPTED}\n"
+def waiting(before, again=0):
+    """Start a run that waits for jobs, once or once more after an interruption."""
+    running = start(WAITING.format(before=before, again=again))
+    assert running.stdout.readline() == "on\n"
+    return running
 
 
-def test_a_run_that_ends_its_jobs_first_on_sigterm_still_does():
-    before = "signal.signal(signal.SIGTERM, lambda *_: print('draining'))"
-    waiting = start(WAITING.format(before=before, name="SIGTERM").replace("time.sleep(60)", "signal.pause()"))
-    assert waiting.stdout.readline() == "on\n"
-    waiting.terminate()
-    assert waiting.communicate() == ("draining\ndrained\n", f"{run.INTERRUPTED}\n")
-    assert waiting.returncode == 0
+def test_a_run_that_waits_for_its_jobs_on_sigterm_still_does():
+    running = waiting("signal.signal(signal.SIGTERM, lambda *_: exit()); run.remind_on_terminate()")
+    running.terminate()
+    assert running.communicate() == ("drained\n", f"{run.INTERRUPTED}\n")
+    assert running.returncode == 0
 
 
 def test_the_reminder_is_printed_once_for_two_interruptions():
-    waiting = start(WAITING.format(before="", name="SIGINT").replace("raise\n", "time.sleep(60)\n"))
-    assert waiting.stdout.readline() == "on\n"
+    running = waiting("run.end_on_interrupt()", again=60)
     for _ in range(2):
-        waiting.send_signal(signal.SIGINT)
+        running.send_signal(signal.SIGINT)
         time.sleep(0.3)
-    assert waiting.communicate()[1].count(run.INTERRUPTED) == 1
+    assert running.communicate()[1] == f"{run.INTERRUPTED}\n"

@@ -10,7 +10,7 @@ import os
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,9 @@ from spotwise.errors import SetupError
 if TYPE_CHECKING:
     import pandas as pd
 
+GRANT = "give yourself permission to write there, or start in another folder, and run again"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 # HDF5 and safetensors give the error number in their messages
 DISK_FULL_MESSAGE = re.compile(rf"(errno = |os error )({'|'.join(map(str, DISK_FULL))})\b")
 SYNC_UNSUPPORTED = (errno.EINVAL, errno.ENOSYS)  # from network file systems when a folder is synced
@@ -37,7 +39,7 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
     Raises
     ------
     SetupError
-        The disk is full or the user's quota is used up.
+        The disk is full, the user's quota is used up, or the folder is read-only.
     """
     path = Path(path)
     temporary = _temporary(path, os.getpid())
@@ -53,9 +55,12 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
             raise SetupError(
                 f"{path}: No space left on device: nothing was written; free some space, and run again"
             ) from error
+        if getattr(error, "errno", None) in DENIED and not os.access(path.parent, os.W_OK):
+            raise SetupError(f"{path}: {os.strerror(error.errno)}: nothing was written; {GRANT}") from error
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # of a folder that is read-only by now
+            temporary.unlink(missing_ok=True)
 
 
 def _temporary(path: Path, process: int | str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from spotwise.errors import CollapseError, InputError, SetupError, one_line
-from spotwise.runtime.files import is_disk_full
+from spotwise.runtime.files import DENIED, is_disk_full
 
 # Set by whoever shows the error in a job's log on the terminal, so that it stands there once
 ERROR_SHOWN = "SPOTWISE_ERROR_SHOWN"
@@ -30,10 +31,10 @@ class LogFile(logging.FileHandler):
 def job(log: str | Path) -> Iterator[logging.Logger]:
     """Log to a file while the body runs, and report errors in one line.
 
-    An :class:`InputError`, :class:`SetupError` or :class:`CollapseError`, a full disk and a lack of memory end the
-    process with exit status 1 and one line on stderr. Any other exception is logged with its traceback and propagates
-    to Snakemake. With the environment variable `ERROR_SHOWN`, errors go to the log alone. A body that succeeds logs its
-    wall and CPU seconds.
+    An :class:`InputError`, :class:`SetupError` or :class:`CollapseError`, a full disk, a denied permission and a lack
+    of memory end the process with exit status 1 and one line on stderr. Any other exception is logged with its
+    traceback and propagates to Snakemake. With the environment variable `ERROR_SHOWN`, errors go to the log alone. A
+    body that succeeds logs its wall and CPU seconds.
     """
     logger = logging.getLogger("spotwise")
     started, cpu_started = time.perf_counter(), time.process_time()
@@ -48,9 +49,14 @@ def job(log: str | Path) -> Iterator[logging.Logger]:
         _exit(logger, str(error))
     except MemoryError as error:
         _exit(logger, f"out of memory ({error or 'allocation failed'}): give the job more (mem_mb)")
+    except KeyboardInterrupt:
+        logger.error("interrupted")
+        sys.exit(128 + signal.SIGINT)
     except Exception as error:
         if is_disk_full(error):
             _exit(logger, f"{log}: {DISK_FULL}")
+        if isinstance(error, OSError) and error.errno in DENIED and error.filename:
+            _exit(logger, f"{error.filename}: {os.strerror(error.errno)}: give yourself the permission, and run again")
         logger.exception("unexpected %s: %s", type(error).__name__, one_line(str(error)))
         if ERROR_SHOWN in os.environ:
             sys.exit(1)
@@ -65,7 +71,9 @@ def _open_log(path: str | Path) -> None:
 
 def _exit(logger: logging.Logger, message: str) -> NoReturn:
     message = one_line(message)
-    logger.error("%s", message)
-    if ERROR_SHOWN not in os.environ:
+    logged = bool(logging.getLogger().handlers)
+    if logged:
+        logger.error("%s", message)
+    if not logged or ERROR_SHOWN not in os.environ:
         print(f"Error: {message}", file=sys.stderr, flush=True)
     sys.exit(1)

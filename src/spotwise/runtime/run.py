@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import atexit
-import errno
 import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 from filelock import FileLock, Timeout
 
 from spotwise.errors import InputError, SetupError, one_line
+from spotwise.runtime.files import DENIED, GRANT
 from spotwise.runtime.gpu_locks import describe_holder, write_holder
 
 LOCK = ".lock"
 HANDSHAKE_SECONDS = 1  # for the holder to write its name
-READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 INTERRUPTED = (
     "Interrupted. Start again with the same command: finished results are kept, and trainings continue where they were."
 )
+
+# Beginning of the shell commands of jobs. SIGINT from the terminal would reach them while they still start, and Python
+# would answer with tracebacks. They get SIGTERM instead: it ends them quietly, and trainings save their state.
+JOB_PREFIX = "set -euo pipefail; trap '' INT; "
 
 _locks: list[FileLock] = []  # of this process, released when it ends
 
@@ -55,11 +61,8 @@ def lock(folder: str | Path) -> None:
             f"{folder}: another run writes here ({describe_holder(held)}): wait for its end or stop it, and start again"
         ) from None
     except OSError as error:
-        if error.errno in READ_ONLY:
-            raise SetupError(
-                f"{folder}: {error.strerror}: no results can be written here; start in a folder of yours, or give "
-                "yourself permission to write"
-            ) from None
+        if error.errno in DENIED:
+            raise SetupError(f"{folder}: {error.strerror}: no results can be written; {GRANT}") from None
         print(
             f"Warning: {folder}: no locks on this file system ({error.strerror}): start no second run here",
             file=sys.stderr,
@@ -69,19 +72,38 @@ def lock(folder: str | Path) -> None:
     _locks.append(held)
 
 
-def remind_on(number: signal.Signals) -> None:
-    """Make the process end with the way to continue if a signal stops it, after what the signal did before."""
-    before = signal.getsignal(number)
+def end_on_interrupt() -> None:
+    """Make Ctrl-C end this process and its jobs, without a traceback, and say at the end how to continue."""
+    signal.signal(signal.SIGINT, _interrupted)
 
-    def stop(*arguments: object) -> None:
+
+def remind_on_terminate() -> None:
+    """Say at the end how to continue, after what SIGTERM does so far: Snakemake waits for the jobs that run."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def terminated(*arguments: object) -> None:
         atexit.unregister(_remind)
         atexit.register(_remind)
-        if callable(before) and before is not signal.default_int_handler:
-            before(*arguments)
-        else:
-            sys.exit(128 + number)
+        before(*arguments)
 
-    signal.signal(number, stop)
+    signal.signal(signal.SIGTERM, terminated)
+
+
+def _interrupted(*_: object) -> None:
+    atexit.unregister(_remind)
+    atexit.register(_remind)
+    threading.Thread(target=_end_jobs, daemon=True).start()
+    sys.exit(128 + signal.SIGINT)
+
+
+def _end_jobs() -> None:
+    """Send SIGTERM to all processes of jobs, again and again, as one may just start."""
+    while True:
+        time.sleep(0.3)  # Snakemake reports the interruption first
+        for process in psutil.Process().children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                if not process.children():  # not to the shell around it, which would not wait for it
+                    process.terminate()
 
 
 def _remind() -> None:
