@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from statistics import mean, median
+
+EARLIEST = 30  # seconds after the start
 
 
 class TimeLeft:
     """Estimate of the time left.
 
     A job that has not ended is expected to take as long as the mean of its rule so far; a rule without a finished job,
-    as long as the mean of all jobs. What remains is divided by the number of jobs that ran at once so far. Nothing is
-    estimated while most of the remaining jobs belong to rules without a finished job.
+    as long as the median of these means. What remains is divided by the number of jobs that ran at once so far. Nothing
+    is estimated while more time belongs to rules without a finished job than to the others, past and future.
     """
 
     def __init__(self):
@@ -43,17 +46,18 @@ class TimeLeft:
 
     def seconds(self, now: float) -> float | None:
         """Return the seconds left, ``None`` without evidence."""
-        known = sum(count for rule, count in self.remaining.items() if rule in self.taken)
-        if now - self.begun < 30 or 2 * known < sum(self.remaining.values()):
+        if not self.taken or self.begun is None or now - self.begun < EARLIEST:
             return None
-        all_taken = [seconds for jobs in self.taken.values() for seconds in jobs]
-        means = {rule: sum(jobs) / len(jobs) for rule, jobs in self.taken.items()}
-        mean = sum(all_taken) / len(all_taken)
-        work = sum(count * means.get(rule, mean) for rule, count in self.remaining.items())
-        elapsed = [(now - started, means.get(rule, mean)) for rule, started in self.running.values()]
-        work -= sum(min(pair) for pair in elapsed)
-        at_once = max(1.0, (sum(all_taken) + sum(seconds for seconds, _ in elapsed)) / (now - self.begun))
-        return work / at_once
+        means = {rule: mean(seconds) for rule, seconds in self.taken.items()}
+        usual = median(means.values())
+        unknown = usual * sum(count for rule, count in self.remaining.items() if rule not in means)
+        known = sum(count * means[rule] for rule, count in self.remaining.items() if rule in means)
+        past = sum(map(sum, self.taken.values()))
+        if unknown > past + known:
+            return None
+        spent = [(now - started, means.get(rule, usual)) for rule, started in self.running.values()]
+        at_once = (past + sum(seconds for seconds, _ in spent)) / (now - self.begun)
+        return (unknown + known - sum(map(min, spent))) / max(1.0, at_once)
 
     def words(self, now: float) -> str:
         """Return the time left in words, ``""`` without evidence."""

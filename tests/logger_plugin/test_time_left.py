@@ -47,7 +47,7 @@ def test_long_jobs_that_remain_weigh_more_than_the_short_ones_done():
 def test_nothing_is_said_before_there_is_evidence():
     jobs = [("cut", 10)] * 10 + [("train", 100)] * 30
     left, now, _ = run(jobs, until=10)
-    assert left.words(now) == ""  # most of what remains is of a rule without a finished job
+    assert left.words(now) == ""  # thirty jobs of unknown length, after ten short ones
     left, now, _ = run(jobs, until=11)
     assert left.words(now) == "about 48 min left"
     left, now, _ = run([("cut", 5)] * 10, until=2)
