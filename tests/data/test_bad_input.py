@@ -97,6 +97,21 @@ def spatial(change):
     return counts(edit)
 
 
+def renamed(adata, change):
+    """Repeat the genes thrice under other names."""
+    thrice = anndata.concat([adata] * 3, axis=1, merge="first")
+    thrice.var_names = [change(f"{name}{'abc'[n // adata.n_vars]}") for n, name in enumerate(thrice.var_names)]
+    return thrice
+
+
+def antibody(adata):
+    """Add an antibody that is named as a gene, made unique, with most of the counts."""
+    added = anndata.AnnData(np.full((12, 1), 900.0), adata.obs, pd.DataFrame(index=["EPCAM-1"]))
+    whole = anndata.concat([adata, added], axis=1, merge="first")
+    whole.var["feature_types"] = ["Gene Expression"] * adata.n_vars + ["Antibody Capture"]
+    return whole
+
+
 def rewrite_slide(levels, **options):
     return from_slide(lambda: write_slide(SLIDE_FILE, levels, **options))
 
@@ -169,6 +184,27 @@ COUNTS = {
         "metadata of S1: species: found 'Mus musculus'",
     ),
     "other symbols": (names([gene.lower() for gene in GENES]), "S2, S1: genes: found none in common"),
+    "two genomes": (
+        names([f"{'GRCh38_' if n % 3 else 'mm10___'}{gene}" for n, gene in enumerate(GENES)]),
+        f"{ST}: var index: found names of two genomes: GRCh38_ (12), mm10___ (6) among 18, expected one species; save ",
+    ),
+    "antibodies alone": (
+        counts(lambda adata: adata.var.insert(0, "feature_types", "Antibody Capture")),
+        f"{ST}: var index: found no gene among 18 features (18 Antibody Capture)",
+    ),
+    "symbols of a mouse": (
+        counts(lambda adata: renamed(adata, str.capitalize)),
+        f"{ST}: var index: found 54 of 54 symbols unlike those of Homo sapiens, first 'Epcama'",
+    ),
+    "binarised": (matrix(np.sign), f"{ST}: X: found no value besides 0 and 1 (binarised?), expected raw counts"),
+    "counts in a layer": (
+        counts(lambda adata: (adata.layers.update(counts=adata.X.copy()), setattr(adata, "X", np.log1p(adata.X)))[2:]),
+        f"{ST}: X: found 1.3862943649291992 at spot '000x000', gene 'EPCAM' (",
+    ),
+    "words in in_tissue": (
+        counts(lambda adata: adata.obs.__setitem__("in_tissue", "tissue")),
+        f"{ST}: obs[\"in_tissue\"]: found 'tissue' at spot '000x000', expected 1 or 0, true or false",
+    ),
     "no spot": (counts(lambda adata: adata[:0].copy()), f"{ST}: obs index: found no spot"),
     "one spot": (
         both(counts(lambda adata: adata[:1].copy()), patches(lambda *parts: [part[:1] for part in parts])),
@@ -658,6 +694,17 @@ SAME = {
     "float coordinates": spatial(lambda xy: xy),
     "names with blanks around": names([f" {gene}" for gene in GENES]),
     "a control feature more": one_more("BLANK_0001"),
+    "an antibody of a gene's name": counts(antibody),
+    "names with the genome before them": names([f"GRCh38_{gene}" for gene in GENES]),
+    "barcodes with blanks behind them": names([f"{barcode} " for barcode in BARCODES], "obs"),
+    "in_tissue as text": counts(lambda adata: adata.obs.__setitem__("in_tissue", "1")),
+    "layers, raw and pictures of any form": counts(
+        lambda adata: (
+            adata.layers.update(log=np.log1p(adata.X)),
+            setattr(adata, "raw", adata),
+            adata.uns.update(spatial={"a": {"images": None}}),
+        )[3:]
+    ),
     "a feature without a name more": one_more(""),
     "patches without corners": replace("coords", None),
     "corners of fractions": replace("coords", CENTRES - 112.4),

@@ -201,12 +201,13 @@ def counts_elsewhere(path: str | Path) -> str:
 
 def _holds_counts(matrix: h5py.Group | h5py.Dataset) -> bool:
     """Look at the first values of a matrix, dense or sparse."""
-    if isinstance(matrix, h5py.Group):
-        values = matrix["data"][:SAMPLED_VALUES]
-    else:
-        values = matrix[: max(1, SAMPLED_VALUES // max(matrix.shape[-1], 1))]
-    if values.dtype.kind not in "iuf":
+    values = matrix.get("data") if isinstance(matrix, h5py.Group) else matrix
+    if getattr(values, "ndim", 0) not in (1, 2) or values.dtype.kind not in "iuf":
         return False
+    try:
+        values = values[: SAMPLED_VALUES // max(1, values.shape[-1] if values.ndim == 2 else 1)]
+    except OSError:
+        return False  # a damaged layer is no remedy
     with np.errstate(invalid="ignore"):
         whole = np.isfinite(values) & (values >= 0) & (values == np.floor(values))
     return bool(whole.all() and values.size and values.max() > 1)
