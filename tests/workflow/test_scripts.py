@@ -75,3 +75,8 @@ def test_a_wrong_name_would_be_found(rules):
     assert ("output", "umap_png") in set(attributes("draw_cohort_umap"))
     assert ("params", "top") in set(attributes("tables"))
     assert ("input", "scores") in set(attributes("comparisons"))
+
+
+def test_patches_are_cut_again_by_another_version_of_what_reads_slides(rules):
+    _, names = rules["configs/demo.yaml", "extract_patches"]
+    assert {"readers", "code"} <= names["params"]
