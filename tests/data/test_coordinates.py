@@ -159,7 +159,9 @@ def test_coordinates_of_other_spots_or_mirrored_ones_are_refused():
     x, y = CENTRES.T
     shuffled = np.random.default_rng(0).permutation(CENTRES)
     for wrong in (shuffled, CENTRES * [-1, 1] + [9000, 0], CENTRES * 3 + 500):
-        with pytest.raises(InputError, match=r"found spots \d+ px \(median\) from obs.* expected the same coordinates in"):
+        with pytest.raises(
+            InputError, match=r"found spots \d+ px \(median\) from obs.* expected the same coordinates in"
+        ):
             compare(wrong, x, y)
 
 

@@ -1,8 +1,6 @@
 import errno
 from pathlib import Path
 
-import anndata
-import h5py
 import numpy as np
 import pytest
 
@@ -64,7 +62,10 @@ def local(folder):
     ("name", "line"),
     [
         (None, "no slide wsis/S1.tif, expected the slide as wsis/S1 with .tif, .tiff, .ome.tif, .*, in upper or lower"),
-        ("S1.png", r"wsis/S1\.png, which is no slide, expected a slide: vips tiffsave .*S1.png .*S1.tif --tile --pyramid"),
+        (
+            "S1.png",
+            r"wsis/S1\.png, which is no slide, expected a slide: vips tiffsave .*S1.png .*S1.tif --tile --pyramid",
+        ),
         ("S1.JP2", r"wsis/S1\.JP2, which is no slide, expected a slide: vips tiffsave "),
         ("S1.tif.gz", r"wsis/S1\.tif\.gz, which is no slide, expected the slide as wsis/S1 with \.tif"),
     ],
@@ -87,7 +88,9 @@ def unlisted(path):
 def test_files_that_may_not_be_read_are_named_before_a_run(tmp_path, monkeypatch):
     files = sample_files(local(tmp_path), "S1")
     monkeypatch.setattr(Path, "iterdir", unlisted)
-    with pytest.raises(InputError, match="wsis: folder: found no permission to read it, expected a folder with the slid"):
+    with pytest.raises(
+        InputError, match="wsis: folder: found no permission to read it, expected a folder with the slid"
+    ):
         require_local(tmp_path, ["S1"], "slides")
     files.patches.parent.mkdir()
     files.patches.symlink_to("gone.h5")
@@ -174,5 +177,7 @@ def test_spots_are_as_wide_as_stated_or_as_hests_xenium_bins(blank):
 
 @pytest.mark.parametrize("value", ["55", "0,5", "n/a", True, np.True_, [55], 0, -55.0, float("inf")])
 def test_numbers_of_the_metadata_are_numbers(value):
-    with pytest.raises(InputError, match=r"^m\.json: spot_diameter: found .*, expected the diameter of a spot in micro"):
+    with pytest.raises(
+        InputError, match=r"^m\.json: spot_diameter: found .*, expected the diameter of a spot in micro"
+    ):
         spot_diameter_um({"spot_diameter": value}, "m.json")

@@ -51,7 +51,9 @@ def test_the_orientation_that_puts_spots_right_is_named(mistake, size):
     picture, spots = section(size)
     wrong = np.stack(MISTAKES[mistake](*spots.T, *size), axis=1)
     shares, (warning,) = on_tissue(wrong, np.full(len(spots), 900), picture, size)
-    assert f"{shares['as given']:.0%} of the spots lie on tissue, but {shares[mistake]:.0%} would, {mistake}:" in warning
+    assert (
+        f"{shares['as given']:.0%} of the spots lie on tissue, but {shares[mistake]:.0%} would, {mistake}:" in warning
+    )
     np.testing.assert_allclose(ORIENTATIONS[mistake](*wrong.T, *size), spots.T)
 
 

@@ -120,7 +120,10 @@ def test_patients_of_two_cohorts_may_be_spelt_alike(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "told"),
     [
-        ("S1\tc\tp\ns1\tc\tq\n", "sample: found 'S1' in row 1 and 's1' in row 2, expected names that differ in more than"),
+        (
+            "S1\tc\tp\ns1\tc\tq\n",
+            "sample: found 'S1' in row 1 and 's1' in row 2, expected names that differ in more than",
+        ),
         ("S1\tCOAD\tp\nS2\tcoad\tq\n", "cohort: found 'COAD' in row 1 and 'coad' in row 2, expected names that differ"),
     ],
 )
@@ -135,15 +138,33 @@ ROWS = HEADER + "S1\tc\tp\nS2\tc\tq\n"
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"PK\x03\x04\x14\x00\x06\x00", "samples: found an Excel or OpenDocument file, expected a tab-separated sample"),
-        (b"\xd0\xcf\x11\xe0\xa1\xb1", "samples: found an old Excel file, expected a tab-separated sample sheet: save it"),
-        (ROWS.encode("utf-16"), "samples: found UTF-16 text, expected a tab-separated sample sheet: save it as tab-sep"),
+        (
+            b"PK\x03\x04\x14\x00\x06\x00",
+            "samples: found an Excel or OpenDocument file, expected a tab-separated sample",
+        ),
+        (
+            b"\xd0\xcf\x11\xe0\xa1\xb1",
+            "samples: found an old Excel file, expected a tab-separated sample sheet: save it",
+        ),
+        (
+            ROWS.encode("utf-16"),
+            "samples: found UTF-16 text, expected a tab-separated sample sheet: save it as tab-sep",
+        ),
         (ROWS.encode("utf-16-be"), "samples: found UTF-16 text"),
         (ROWS.encode("utf-16-le"), "samples: found UTF-16 text"),
         (b"<!DOCTYPE html><html>", "samples: found a web page"),
-        (ROWS.replace("\t", ";").encode(), "header: found columns separated by ';', expected columns separated by tabs"),
-        (ROWS.replace("\t", ",").encode(), "header: found columns separated by ',', expected columns separated by tabs"),
-        (ROWS.replace("\t", "  ").encode(), "header: found 'sample  cohort  patient', expected columns separated by tabs"),
+        (
+            ROWS.replace("\t", ";").encode(),
+            "header: found columns separated by ';', expected columns separated by tabs",
+        ),
+        (
+            ROWS.replace("\t", ",").encode(),
+            "header: found columns separated by ',', expected columns separated by tabs",
+        ),
+        (
+            ROWS.replace("\t", "  ").encode(),
+            "header: found 'sample  cohort  patient', expected columns separated by tabs",
+        ),
         (b"", "rows: found none, expected one row per slide under a header line"),
     ],
 )

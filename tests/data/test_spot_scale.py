@@ -110,7 +110,12 @@ def test_a_few_spots_of_an_array_without_positions_are_warned_about_at_most(edge
 def test_merged_bins_may_keep_the_positions_of_the_smallest():
     row, column = np.indices((8, 8)).reshape(2, -1)
     merged = placed(16 * np.stack([column, row], axis=1), array=np.stack([4 * row, 4 * column], axis=1))
-    assert warned(merged, HD) == warned(merged, HD | {"inter_spot_dist": 2}) == warned(merged, {"inter_spot_dist": 8}) == []
+    assert (
+        warned(merged, HD)
+        == warned(merged, HD | {"inter_spot_dist": 2})
+        == warned(merged, {"inter_spot_dist": 8})
+        == []
+    )
 
 
 def test_merged_bins_of_an_odd_number_too():
@@ -164,7 +169,10 @@ def test_the_technology_of_the_sample_sheet_counts_where_the_metadata_has_none()
 def test_bins_of_another_pixel_size_are_refused_above_a_factor_of_one_and_a_half(um):
     """HEST's NCBI784 was binned at 0.364 um/px, and states 0.2125."""
     line = refused(grid(274.78), XENIUM, um=0.2125)
-    assert "found spots 58.39 um apart (274.8 px at 0.2125 um/px), expected 100 um (Xenium without inter_spot_dist)" in line
+    assert (
+        "found spots 58.39 um apart (274.8 px at 0.2125 um/px), expected 100 um (Xenium without inter_spot_dist)"
+        in line
+    )
     (warning,) = warned(grid(274.78), XENIUM, um=0.2925)
     assert "not 100 um (Xenium without inter_spot_dist)" in warning
 
@@ -200,7 +208,9 @@ def test_positions_on_the_array_and_shares_of_the_slide_are_no_pixels(pitch):
 
 def test_two_pixel_sizes_are_refused_unless_the_pitch_decides():
     line = refused(grid(200), {}, um=0.5, embedded=0.05)
-    assert line.startswith("S1.h5ad: pixel size: found a pixel of 0.5 um in the metadata and 0.05 um in the slide's tags")
+    assert line.startswith(
+        "S1.h5ad: pixel size: found a pixel of 0.5 um in the metadata and 0.05 um in the slide's tags"
+    )
     assert "inter_spot_dist in the metadata decides" in line
     (warning,) = warned(grid(200), VISIUM, um=0.5, embedded=0.05)
     assert warning == "a pixel of 0.5 um in the metadata and 0.05 um in the slide's tags"

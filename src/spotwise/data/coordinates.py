@@ -86,8 +86,8 @@ def compare_with_obs(spatial: np.ndarray, adata: AnnData, source: object) -> lis
     """Compare the spot centres (N, 2) with Space Ranger's columns in ``obs``.
 
     Scanpy and squidpy name the two columns of Space Ranger the wrong way round and put the axes right in ``obsm``. A
-    file that kept these columns is therefore warned about, and so are spots that moved together. Any other contradiction
-    above half a pitch is refused.
+    file that kept these columns is therefore warned about, and so are spots that moved together. Any other
+    contradiction above half a pitch is refused.
 
     Returns
     -------

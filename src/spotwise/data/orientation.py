@@ -27,7 +27,7 @@ ORIENTATIONS: dict[str, Callable[[np.ndarray, np.ndarray, int, int], tuple[np.nd
 CLEAR_MARGIN, SMALL_MARGIN, ALL_SPOTS, STANDARD_ERRORS = 0.1, 0.05, 0.98, 3.0
 MOST_TISSUE, LEAST_TISSUE = 0.9, 0.005  # of a picture; without glass, or without tissue, it tells nothing
 LEAST_ON_TISSUE = 0.5  # of the spots; below, qc.json warns
-# Spots of tissue have at least this share of the counts that a tenth of the spots exceed. A file may hold the whole array.
+# A file may hold the whole array: spots of tissue have this share of the counts that a tenth of the spots exceed
 LEAST_COUNTS, MANY_COUNTS_QUANTILE = 0.1, 0.9
 WINDOW_PITCHES = 0.5  # edge of the window in which tissue is averaged, about the diameter of a spot
 ASPECT_TOLERANCE = 0.02  # of a picture that shows the whole slide

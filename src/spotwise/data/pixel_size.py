@@ -56,7 +56,9 @@ def pixel_size(metadata: Mapping[str, object], slide: Path | None = None, source
     tags = _tags(slide) if slide else None
     if estimated is None:
         size = _size_of_tags(where, slide, tags)
-        doubt = [f"pixel size {size:.5g} um in the slide's tags looks like a placeholder"] if _is_placeholder(size) else []
+        doubt = (
+            [f"pixel size {size:.5g} um in the slide's tags looks like a placeholder"] if _is_placeholder(size) else []
+        )
         return PixelSize(size, None, doubt + _unusual(size))
     _check_plausible(where, "pixel_size_um_estimated", estimated)
     warnings = _unusual(estimated)

@@ -49,7 +49,9 @@ class Sample(Settings):
         min_length=1,
         description="patient that the slide is from; slides of one patient are never on both sides of a `patient` fold",
     )
-    technology: Text = Field("", description="Visium, Xenium, Spatial Transcriptomics, ...; tells the distance between spots")
+    technology: Text = Field(
+        "", description="Visium, Xenium, Spatial Transcriptomics, ...; tells the distance between spots"
+    )
     note: Text = Field("", description="anything worth knowing about the slide; not used")
 
 
@@ -98,7 +100,7 @@ def read_samples(path: str | Path) -> list[Sample]:
 
 
 def _check_spelling(path: Path, samples: Sequence[Sample]) -> None:
-    """Refuse ids that a file system may confuse, and two spellings of a patient, who would be on both sides of a fold."""
+    """Refuse ids that a file system may confuse, and two spellings of one patient."""
     for column in ("sample", "cohort"):
         names = [getattr(one, column) for one in samples]
         if pair := first_pair(names, str.casefold):
@@ -107,7 +109,7 @@ def _check_spelling(path: Path, samples: Sequence[Sample]) -> None:
     for members in by_cohort(samples).values():
         if pair := alike([one.patient for one in members]):
             two = [(members[place], samples.index(members[place]) + 1) for place in pair]
-            found = " and ".join(f"{ascii(one.patient)} in row {row} ({one.sample})" for one, row in two)
+            found = " and ".join(f"{one.patient!a} in row {row} ({one.sample})" for one, row in two)
             expected = "one spelling of a patient; they differ only in case, blanks, zeros or look-alike characters"
             raise InputError(path, "patient", found, expected)
 

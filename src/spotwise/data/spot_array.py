@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 FEWEST_ON_ARRAY = 10  # spots that tell a staggered array from a square one
+MANY_SPOTS = 20_000  # are enough to tell a grid; Visium HD has millions of bins
 FEWEST_NEIGHBOURS = 2.5  # of a spot on average; 4 within a square grid, 6 within a staggered one, and fewer at its edge
 
 
@@ -28,9 +29,10 @@ def spot_pitch(spatial: np.ndarray) -> float:
 def is_regular(spatial: np.ndarray) -> bool:
     """Tell whether the centres (N, 2) are a grid without many gaps, unlike cells and a few spots of an array."""
     tree = scipy.spatial.KDTree(spatial)
-    distances, _ = tree.query(spatial, k=[2])
+    some = spatial[:: max(1, len(spatial) // MANY_SPOTS)]
+    distances, _ = tree.query(some, k=[2])
     low, middle, high = np.quantile(distances, [0.1, 0.5, 0.9])
-    neighbours = tree.query_ball_point(spatial, 1.25 * middle, return_length=True) - 1
+    neighbours = tree.query_ball_point(some, 1.25 * middle, return_length=True) - 1
     return bool(high - low <= middle / 2 and neighbours.mean() >= FEWEST_NEIGHBOURS)
 
 

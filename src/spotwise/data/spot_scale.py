@@ -18,8 +18,8 @@ from spotwise.errors import InputError
 if TYPE_CHECKING:
     from anndata import AnnData
 
-# Distances in um between neighbouring spots or bins of the technologies that HEST holds. HEST pools the bins of Visium HD
-# to 128 um and Xenium's transcripts to 100 um; "Spatial Transcriptomics" is also said of Visium.
+# Distances in um between neighbouring spots or bins of the technologies that HEST holds. It pools the bins of Visium
+# HD to 128 um and Xenium's transcripts to 100 um; "Spatial Transcriptomics" is also said of Visium.
 TECHNOLOGIES = {
     "visiumhd": (2.0, 8.0, 16.0, 128.0),
     "visium": (100.0,),
@@ -169,7 +169,9 @@ class _Spots(NamedTuple):
         if _factor(um, nearest) > 1 + _PITCH_TOLERANCE:
             wanted = f"{' or '.join(f'{one:g}' for one in self.expected.pitches)} um ({self.expected.reason})"
             off = f"{wanted}, which is a factor of {_factor(um, nearest):.3g}{self._hint(um / nearest)}"
-            yield Difference(not fits and self.is_grid, spots if not fits and self.is_grid else f"{spots}, not {wanted}", off)
+            yield Difference(
+                not fits and self.is_grid, spots if not fits and self.is_grid else f"{spots}, not {wanted}", off
+            )
         if fits and stated.pitch and _factor(um, stated.pitch) > 1 + _PITCH_TOLERANCE and stated.pitch != nearest:
             yield Difference(False, f"{spots}, inter_spot_dist in the metadata is {stated.pitch:g} um", "")
         if stated.diameter and um < (1 - _DIAMETER_TOLERANCE) * stated.diameter:
@@ -194,7 +196,9 @@ class _Spots(NamedTuple):
                 continue
             too_small = other < self.pixel.um and self._fits_enlarged(self.pixel.um / other)
             found = f"{self.pixel.um:.4g} um in the metadata and {other:.4g} um in {name}"
-            remedy = "the coordinates fit a smaller picture" if pitch_fits else "inter_spot_dist in the metadata decides"
+            remedy = (
+                "the coordinates fit a smaller picture" if pitch_fits else "inter_spot_dist in the metadata decides"
+            )
             expected = f"one size of a pixel; {remedy}"
             yield Difference(not pitch_fits or too_small, f"a pixel of {found}", expected, "pixel size")
 
