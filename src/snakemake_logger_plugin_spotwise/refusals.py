@@ -29,11 +29,15 @@ def refusal(text: str, arguments: list[str]) -> str | None:
     if text.startswith(LOG) and (found := SYSTEM.search(text)):
         return f"Warning: {found['path']}: {found['reason']}: this run has no full log"
     if text.startswith("Traceback ") and (found := SYSTEM.search(text)):
-        records = RECORDS.match(found["path"])
-        if not records:
-            return f"Error: {found['path']}: {found['reason']}"
-        remedy = "Snakemake keeps its records there; start in a folder of yours, or give yourself permission to write"
-        return f"Error: {records['folder']}: {found['reason']}: {remedy}"
+        place, remedy = found["path"], None
+        if records := RECORDS.match(place):
+            place, remedy = (
+                records["folder"],
+                "Snakemake keeps its records there; start in a folder of yours",
+            )
+        elif "/.cache" in place:
+            remedy = "set XDG_CACHE_HOME to a folder of yours, for the caches of Snakemake and the libraries"
+        return "Error: " + ": ".join(filter(None, (place, found["reason"], remedy)))
     return None
 
 

@@ -51,6 +51,11 @@ def test_records_of_snakemake_that_belong_to_somebody_else_are_named_with_the_re
     assert line.startswith("Error: /lab/study/.snakemake: Permission denied: Snakemake keeps its records there; ")
 
 
+def test_a_home_that_cannot_be_written_is_named_with_the_variable_to_set():
+    line = told(f"{WRITE}PermissionError: [Errno 13] Permission denied: '/home/zoe/.cache'", "--cores 2")
+    assert line.startswith("Error: /home/zoe/.cache: Permission denied: set XDG_CACHE_HOME to a folder")
+
+
 def test_a_run_without_a_full_log_is_a_warning():
     line = told("Failed to setup log file: [Errno 30] Read-only file system: '/lab/.snakemake/log/x.log'", "--cores 2")
     assert line == "Warning: /lab/.snakemake/log/x.log: Read-only file system: this run has no full log"

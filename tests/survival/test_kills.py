@@ -30,7 +30,7 @@ PHASES = {  # rule, and a file or folder that it makes
     "tables": ("tables", f"{RESULTS}/tables/table1.csv"),
     "figures": ("draw_slide", f"{RESULTS}/figures/demo/patient/maps_DEMO2.png"),
 }
-KINDS = ("SIGTERM to the job", "SIGKILL to the job", "SIGKILL to Snakemake alone", "SIGKILL to everything")
+KINDS = ("SIGTERM to the job", "SIGKILL to the job", "SIGKILL to Snakemake alone", "SIGKILL to everything", "Ctrl-C")
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +71,8 @@ def strike(run, job, kind):
     """Kill a job, Snakemake or both, and wait for the end of the run."""
     if kind == "SIGKILL to everything":
         os.killpg(run.pid, signal.SIGKILL)
+    elif kind == "Ctrl-C":
+        os.killpg(run.pid, signal.SIGINT)
     elif kind == "SIGKILL to Snakemake alone":
         os.kill(run.pid, signal.SIGKILL)
     else:

@@ -91,16 +91,15 @@ SLOW = {
         FOLD,
         "Error: config.yaml: trainig: found an unknown key, expected one of",
     ),
-    # read by Snakemake itself, before any file of the workflow: its words
     "an empty configuration": (
         goodsample.content("config.yaml", ""),
         FOLD,
-        "Config file must be given as JSON or YAML with keys at top level.",
+        "Error: config.yaml: top level: found nothing, expected keys with values",
     ),
     "an object of Python": (
         goodsample.content("config.yaml", "run: !!python/object/apply:os.system [touch x]\n"),
         FOLD,
-        "Config file is not valid JSON or YAML.",
+        "Error: config.yaml: line 1: found could not determine a constructor for the tag",
     ),
 }
 
