@@ -16,7 +16,8 @@ from spotwise.runtime.validation import UNSET, Settings, plain, words_of
 INTRODUCTION = """# Configuration reference
 
 Every key of the configuration with its type, range and default. A dash as the default marks a key that may be left out,
-`required` one that may not. This page is generated from the definitions that the configuration is checked against. In paths, `~`, `$NAME` and `${NAME}` are expanded.
+`required` one that may not. This page is generated from the definitions that the configuration is checked against.
+In paths, `~`, `$NAME` and `${NAME}` are expanded.
 """
 
 
