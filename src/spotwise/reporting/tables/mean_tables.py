@@ -34,7 +34,7 @@ NETWORK = ("image_size", "embed_dim", "depths", "heads")
 
 AVERAGING = (
     "Pearson correlation per gene across the spots of a test slide, averaged over the genes of the set, then slides, "
-    "folds and seeds; ± is the standard deviation over folds. HEG and HVG: the measured panel genes with the highest "
+    "folds and seeds; ± is the standard deviation over folds. HEG and HVG: the highly variable genes with the highest "
     "mean and the highest variance"
 )
 CONSTANT = (
