@@ -11,7 +11,7 @@ from spotwise.data.counts_reader import read_counts, thumbnail
 from spotwise.data.genes import normalise
 from spotwise.data.measured_features import check_species
 from spotwise.data.orientation import on_tissue
-from spotwise.data.patch_files import join_patches
+from spotwise.data.patch_files import join_patches, picture_warnings
 from spotwise.data.patches import check_slide
 from spotwise.data.pixel_size import check_slide_size, pixel_size
 from spotwise.data.slides import write_thumbnail
@@ -54,7 +54,8 @@ with job(snakemake.log[0]) as logger:
         facts, warnings = check_slide(slide, counts.obsm[SPATIAL], qc["um_per_px"])
     elif snakemake.input.get("patches"):
         joined = join_patches(snakemake.input.patches, counts, qc["um_per_px"])
-        facts, warnings = joined.facts, joined.warnings
+        facts = joined.facts
+        warnings = joined.warnings + picture_warnings(snakemake.input.patches, joined.rows)
     else:
         facts, warnings = {}, []
     qc |= facts

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from spotwise.constants import DROPPED
-from spotwise.data.patch_files import join_patches, match_patches, read_patches_index
+from spotwise.data.patch_files import join_patches, match_patches, picture_warnings, read_patches_index
 from spotwise.errors import InputError
 
 def test_spots_and_patches_are_joined_by_barcode():
@@ -246,3 +246,23 @@ def test_files_of_other_programs_are_named(tmp_path, datasets, found):
         read_patches_index(tmp_path / "S1.h5")
     assert str(error.value).startswith(f"{tmp_path}/S1.h5: {found}")
     assert ", expected " in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("colour", "warning"),
+    [
+        ((0, 0, 0), "the picture of the patches shows nothing but the colour (0, 0, 0) around the spots"),
+        ((20, 20, 90), "the picture of the patches is dim (brightness 9"),
+        ((160, 160, 160), "the picture of the patches has no colours around the spots: is it stained?"),
+        ((200, 150, 190), ""),
+    ],
+)
+def test_patches_that_do_not_look_stained_are_a_warning(tmp_path, colour, warning):
+    path = write(tmp_path / "S1.h5")
+    with h5py.File(path, "r+") as file:
+        if any(colour):
+            shades = np.random.default_rng(0).integers(-9, 9, (12, SIDE, SIDE, 1))
+            file["img"][...] = (np.array(colour) + shades).astype(np.uint8)
+    found = picture_warnings(path, np.array([3, -1, *range(4, 12), 0, 1]))
+    assert len(found) == bool(warning)
+    assert "".join(found).startswith(warning)

@@ -15,6 +15,7 @@ import numpy as np
 from spotwise.constants import BARCODES, COORDS, DROPPED, IMAGES, PATCH_PX, SPATIAL
 from spotwise.data.barcodes import clean_labels
 from spotwise.data.patches import PATCH_UM_PER_PX
+from spotwise.data.slides import SEEN_PX, a_few, look_at
 from spotwise.errors import InputError, first_line
 from spotwise.runtime.input_files import open_input
 
@@ -96,6 +97,15 @@ def join_patches(path: str | Path, spots: AnnData, um_per_px: float | None = Non
     if of_dropped:
         warnings.append(f"{of_dropped} patches belong to spots that were dropped and are left out")
     return PatchJoin(rows, of_dropped, warnings)
+
+
+def picture_warnings(path: str | Path, rows: np.ndarray) -> list[str]:
+    """Describe patches that are dark, without colours or empty, from the middle of a few of ``rows``."""
+    chosen = np.sort(rows[rows >= 0])
+    with h5py.File(path) as file:
+        middle = slice((PATCH_PX - SEEN_PX) // 2, (PATCH_PX + SEEN_PX) // 2)
+        pictures = file[IMAGES][chosen[a_few(len(chosen))], middle, middle]
+    return look_at(pictures).warnings("the picture of the patches")
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------

@@ -84,7 +84,8 @@ def _check_samples(path: Path, tiff: tifffile.TiffFile) -> None:
         raise InputError(path, "slide", found, expected)
     if page.dtype is None or page.dtype.kind != "u":
         expected = f"8-bit RGB: scale the values to 0-255 and save them with {convert}"
-        raise InputError(path, "slide", f"samples of type {page.dtype}", expected)
+        kind = page.dtype or f"{page.bitspersample} bits"
+        raise InputError(path, "slide", f"samples of type {kind}", expected)
     n_colours = 4 if photometric == "SEPARATED" else 3
     extra = page.samplesperpixel - n_colours
     if extra > 0 and (extra > 1 or page.extrasamples[:1] not in ((kind,) for kind in _ALPHA)):

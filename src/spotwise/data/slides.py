@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import openslide
@@ -17,7 +18,7 @@ from spotwise.runtime.files import atomic
 from spotwise.runtime.input_files import unreadable
 
 # Spots that are looked at, and the side of the square around each
-_N_SEEN, _SEEN_PX = 32, 64
+_N_SEEN, SEEN_PX = 32, 64
 # Brightness (largest of R, G and B, 0-255) of the brightest tenth of spots: stained tissue has about 190 and more
 _DARK, _DIM = 64, 100
 _GREY = 4  # largest difference between the channels of a picture without colours
@@ -72,29 +73,59 @@ def colour_warnings(path: Path, centres: np.ndarray) -> list[str]:
     InputError
         The slide shows one colour at all spots that are looked at, or is dark there.
     """
-    chosen = np.linspace(0, len(centres) - 1, min(_N_SEEN, len(centres))).astype(int)
-    corners = np.asarray(centres)[chosen].astype(int) - _SEEN_PX // 2
-    size = (_SEEN_PX, _SEEN_PX)
+    corners = np.asarray(centres)[a_few(len(centres))].astype(int) - SEEN_PX // 2
     with open_slide(path) as slide:
-        squares = [on_white(slide.read_region((int(x), int(y)), 0, size)) for x, y in corners]
-    seen = np.stack([np.asarray(square) for square in squares]).reshape(len(squares), -1, 3).astype(int)
-    spots = f"at {len(seen)} spots"
-    if np.ptp(seen, axis=(0, 1)).max() == 0:
-        found = f"nothing but the colour {tuple(seen[0, 0].tolist())} {spots}"
+        regions = (slide.read_region((int(x), int(y)), 0, (SEEN_PX, SEEN_PX)) for x, y in corners)
+        look = look_at(np.stack([np.asarray(on_white(region)) for region in regions]))
+    spots = f"at {len(corners)} spots"
+    if look.colour:
+        found = f"nothing but the colour {look.colour} {spots}"
         raise InputError(path, "slide", found, "stained tissue around the spots")
-    brightness = np.percentile(np.median(seen.max(axis=2), axis=1), 90)
-    if brightness < _DARK:
+    if look.is_dark:
         expected = (
             "a brightfield picture in 8 bits: scale samples of 10 to 15 bits that are stored in 16 (vips linear, vips "
             "cast uchar); fluorescence cannot stand for H&E"
         )
-        raise InputError(path, "slide", f"a dark picture (brightness {brightness:.0f} of 255 {spots})", expected)
-    warnings = []
-    if brightness < _DIM:
-        warnings.append(f"the slide is dim (brightness {brightness:.0f} of 255 {spots}): is it brightfield?")
-    if np.ptp(seen, axis=2).max() <= _GREY:
-        warnings.append(f"the slide has no colours {spots}: is it stained?")
-    return warnings
+        raise InputError(path, "slide", f"a dark picture (brightness {look.brightness:.0f} of 255 {spots})", expected)
+    return look.warnings("the slide")
+
+
+class Look(NamedTuple):
+    """What pictures of spots have in common."""
+
+    colour: tuple[int, int, int] | None  # the only one
+    brightness: float  # of the brightest tenth of spots, 0-255: the median of the largest of R, G and B
+    is_grey: bool
+
+    @property
+    def is_dark(self) -> bool:
+        """Whether the pictures are too dark for brightfield."""
+        return self.brightness < _DARK
+
+    def warnings(self, what: str) -> list[str]:
+        """Describe what is odd about ``what`` was looked at."""
+        found = []
+        if self.colour:
+            found.append(f"{what} shows nothing but the colour {self.colour} around the spots")
+        elif self.brightness < _DIM:
+            dark = "dark" if self.is_dark else "dim"
+            found.append(f"{what} is {dark} (brightness {self.brightness:.0f} of 255 around the spots): is it brightfield?")
+        if self.is_grey and not self.colour:
+            found.append(f"{what} has no colours around the spots: is it stained?")
+        return found
+
+
+def a_few(n: int) -> np.ndarray:
+    """Choose the rows of a few of ``n`` spots, far apart and ascending."""
+    return np.linspace(0, n - 1, min(_N_SEEN, n)).astype(int)
+
+
+def look_at(pictures: np.ndarray) -> Look:
+    """Look at pictures (N, height, width, 3) uint8 of N spots."""
+    seen = pictures.reshape(len(pictures), -1, 3).astype(int)
+    colour = tuple(seen[0, 0].tolist()) if np.ptp(seen, axis=(0, 1)).max() == 0 else None
+    brightness = float(np.percentile(np.median(seen.max(axis=2), axis=1), 90))
+    return Look(colour, brightness, bool(np.ptp(seen, axis=2).max() <= _GREY))
 
 
 def write_thumbnail(slide: Path, output_png: Path, longest_edge: int = 1000) -> None:
