@@ -75,8 +75,8 @@ def test_downsampled_counts_are_doubted_but_not_refused():
 
 def test_half_precision_is_doubted_above_its_whole_numbers_only():
     assert check(np.minimum(drawn(), 2048).astype(np.float16)) == []
-    assert "rounded as float16 rounds them" in check(drawn(depth=60_000).astype(np.float16))[0]
-    assert "rounded as float16 rounds them" in check(drawn(depth=60_000).astype(np.float16).astype(np.float32))[0]
+    assert "are rounded, as float16 leaves them" in check(drawn(depth=60_000).astype(np.float16))[0]
+    assert "are rounded, as float16 leaves them" in check(drawn(depth=60_000).astype(np.float16).astype(np.float32))[0]
 
 
 def test_values_at_the_limit_of_their_type_are_doubted():

@@ -200,12 +200,13 @@ def test_missing_flags_are_counted_and_survive_the_disk(tmp_path, flags):
     assert anndata.read_h5ad(tmp_path / "counts.h5ad").obs["in_tissue"].isna().tolist() == [False, True, False, False]
 
 
-def test_flags_that_are_all_missing_are_no_flags():
+def test_flags_that_are_all_missing_tell_nothing():
     adata = slide([[5], [6]], ["A"])
     adata.obs["in_tissue"] = [np.nan, np.nan]
     cleaned, qc = clean(adata)
-    assert "in_tissue" not in cleaned.obs
-    assert "n_spots_kept_off_tissue" not in qc
+    assert cleaned.obs["in_tissue"].isna().all()
+    assert "n_spots_kept_off_tissue" not in qc  # rather than 0
+    assert qc["warnings"] == ["in_tissue is missing for 2 of the kept spots"]
 
 
 @pytest.mark.parametrize("flag", ["left", "2", "-1", "0.5", "tissue"])

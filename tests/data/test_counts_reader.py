@@ -235,6 +235,8 @@ LIBRARIES = {
     "a text": "none",
     "an array": np.zeros((3, 2)),
     "a flag beside it": {"is_single": True},
+    "an empty picture": {"ST": {"images": {"downscaled_fullres": np.zeros((0, 0, 3), np.uint8)}}},
+    "two channels": {"ST": {"images": {"downscaled_fullres": np.zeros((9, 9, 2), np.uint8)}}},
 }
 
 
@@ -315,6 +317,13 @@ def remove(name):
     return edit
 
 
+def link(path, name):
+    """Put a link to nowhere in place of an element."""
+    remove(name)(path)
+    with h5py.File(path, "r+") as handle:
+        handle[name] = h5py.SoftLink("/nowhere")
+
+
 @pytest.mark.filterwarnings("ignore:Variable names are not unique")
 @pytest.mark.parametrize(
     ("damage", "complaint"),
@@ -327,6 +336,7 @@ def remove(name):
         (remove("var"), "var: found nothing"),
         (remove("obsm/spatial"), "obsm/spatial: found nothing"),
         (overwrite_values, "file: found a damaged file ("),
+        (lambda path: link(path, "X"), "file: found contents that cannot be read ('Unable to synch"),
         (remove("obs/_index"), "obs index: found nothing, expected a name for every row"),
     ],
 )

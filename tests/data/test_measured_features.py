@@ -52,6 +52,21 @@ def test_genes_are_not_taken_for_controls(name):
     assert not CONTROL_FEATURES.match(name)
 
 
+ANTIBODY_NAMES = ["CD3E_TotalSeqB", "CD8-TotalSeqC0046", "CD8_protein", "adt_CD4", "prot_CD4", "CD4.ADT", "mouse_IgG2a", "IgG1"]
+
+
+@pytest.mark.parametrize("name", ANTIBODY_NAMES)
+def test_antibodies_are_known_by_name_where_types_are_missing(name):
+    cleaned, qc = clean([[5, 900]], ["EPCAM", name])
+    assert list(cleaned.var_names) == ["EPCAM"]
+    assert qc["other_types_dropped"] == {"antibody by its name": {"n_features": 1, "counts": 900}}
+
+
+def test_genes_are_not_taken_for_antibodies():
+    names = [*GENES, "IGHG1", "IGHM", "Ighg1", "IGKC", "PROTEIN", "ADTRP", "PROX1", "HLA-A", "NKX2-1", "IGM"]
+    assert set(features([name for name in names if name != "NA"]).genes) == {name for name in names if name != "NA"}
+
+
 # --- feature types ----------------------------------------------------------------------------------------------------
 
 
@@ -158,7 +173,7 @@ def test_two_species_in_the_column_genome_are_refused_and_other_references_are_n
 
 
 def test_a_few_names_that_look_like_a_prefix_stay():
-    assert features([*(f"GENE{n}" for n in range(200)), "mouse_IgG2a"]).genes[-1] == "mouse_IgG2a"
+    assert features([*(f"GENE{n}" for n in range(200)), "mouse_X"]).genes[-1] == "mouse_X"
 
 
 def test_numbers_for_names_are_refused_with_the_column_of_symbols():

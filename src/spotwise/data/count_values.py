@@ -95,7 +95,7 @@ def _doubts(counts: sparse.csr_matrix, dtype: np.dtype) -> list[str]:
     for name, exact in EXACT_IN_HALF_PRECISION.items():
         large = values[values > exact]
         if (dtype == name and len(large)) or (len(large) >= MIN_LARGE_VALUES and not (large % 2).any()):
-            doubts.append(f"{len(large)} values above {exact} are rounded as {name} rounds them")
+            doubts.append(f"{len(large)} values above {exact} are rounded, as {name} leaves them")
             break
     if len(totals) and totals.std() < EQUAL_TOTALS * totals.mean():
         if not 1 / 4 < totals.var() / totals.mean() < 2:  # else as Poisson counts of spots of one depth

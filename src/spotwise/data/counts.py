@@ -110,7 +110,8 @@ def clean_counts(
     if IN_TISSUE in cleaned.obs:
         known = cleaned.obs[IN_TISSUE].dropna()
         qc["n_spots_kept_tissue_unknown"] = cleaned.n_obs - len(known)
-        qc["n_spots_kept_off_tissue"] = int((~known.astype(bool)).sum())
+        if len(known):
+            qc["n_spots_kept_off_tissue"] = int((~known.astype(bool)).sum())
     qc["warnings"] = [*features.warnings, *doubts, *contradictions, *_warnings(qc)]
     return cleaned, qc
 
@@ -120,10 +121,7 @@ def _checked_obs(adata: AnnData, source: object) -> pd.DataFrame:
     obs = pd.DataFrame(index=adata.obs_names)
     if IN_TISSUE in adata.obs:
         flags = [_flag(value, barcode, source) for barcode, value in adata.obs[IN_TISSUE].items()]
-        if None not in flags:
-            obs[IN_TISSUE] = flags
-        elif any(flag is not None for flag in flags):
-            obs[IN_TISSUE] = pd.array(flags, dtype="boolean")
+        obs[IN_TISSUE] = pd.array(flags, dtype="boolean") if None in flags else flags
     for column in ARRAY_POSITION:
         if column in adata.obs:
             position = pd.to_numeric(adata.obs[column].astype(object), errors="coerce")

@@ -58,8 +58,8 @@ def read_counts(path: str | Path) -> AnnData:
     with open_input(path, EXPECTED) as file, warnings.catch_warnings():
         # genes are summed and repeated barcodes refused later, and old formats are as good
         warnings.filterwarnings("ignore", message=".*(names are not unique|without encoding metadata)")
-        _check_parts(path, file)
         try:
+            _check_parts(path, file)
             obs, n_cleaned = _table(path, file, "obs", OBS_COLUMNS)
             var, _ = _table(path, file, "var", VAR_COLUMNS)
             coordinates = _coordinates(path, file, obs.index)
@@ -170,7 +170,7 @@ def _library(stored: h5py.Group) -> dict:
         library["scalefactors"] = _single_values(factors)
     if isinstance(pictures := stored.get("images"), h5py.Group) and THUMBNAIL in pictures:
         picture = pictures[THUMBNAIL]
-        if isinstance(picture, h5py.Dataset) and picture.dtype == np.uint8 and picture.ndim in (2, 3):
+        if isinstance(picture, h5py.Dataset) and picture.dtype == np.uint8 and picture.ndim in (2, 3) and picture.size:
             library["images"] = {THUMBNAIL: picture[()]}
     return library
 

@@ -24,6 +24,10 @@ CONTROL_FEATURES = re.compile(
     r"|antisense_"  # Xenium
     r"|__(no_feature|ambiguous|too_low_aqual|not_aligned|alignment_not_unique)|N_(unmapped|multimapping|noFeature|ambiguous)$"
 )
+# Antibodies where no feature type says so: CD3E_TotalSeqB, adt_CD4, mouse_IgG2a
+ANTIBODIES = re.compile(
+    r"(?i:.+[-_.](totalseq\w*|adt|prot(ein)?)|(adt|prot(ein)?)[-_.].+)$|((mouse|rat|hamster|human)[-_])?Ig[GM]\d?\w?$"
+)
 ENSEMBL_ID = re.compile(r"ENS[A-Z]{0,4}G\d{11}(\.\d+)?$")
 # AnnData's var_names_make_unique, which HEST applies, renames the second feature of a symbol to SYMBOL-1
 MADE_UNIQUE = re.compile(r"(.*)-\d+$")
@@ -32,7 +36,7 @@ NO_NAME = {"", "nan", "NaN", "NA", "N/A", "None", "<NA>", "null"}
 GENE_TYPES = {"gene expression", "gene", "genes", "gex", "rna", "mrna", "expression", "endogenous"}
 CONTROL_TYPES = re.compile(r"control|codeword|blank|negative|deprecated")
 OTHER_TYPES = re.compile(rf"{CONTROL_TYPES.pattern}|antibod|protein(?! coding)|crispr|capture|multiplex|hashtag|custom$|peaks")
-UNTYPED = "no type"
+UNTYPED, ANTIBODY = "no type", "antibody by its name"
 
 # Prefixes of references made of several genomes: GRCh38_EPCAM, mm10___Epcam; Seurat replaces _ by -
 GENOME = r"(?:(?P<human>GRCh\d\d|hg\d\d|human)|(?P<mouse>GRCm\d\d|mm\d\d?|mouse)|(?P<rat>mRatBN7|Rnor|rn\d|rat))"
@@ -71,6 +75,7 @@ def classify_features(var: pd.DataFrame, source: object) -> Features:
     """
     names = np.array([clean_label(name) for name in var.index], dtype=object)
     types, warnings = _excluded_types(var)
+    types[[label == "" and ANTIBODIES.match(name) is not None for name, label in zip(names, types)]] = ANTIBODY
     typed_control = [CONTROL_TYPES.search(_plain(label)) is not None for label in types]
     is_control = np.array([CONTROL_FEATURES.match(name) is not None for name in names], dtype=bool) | typed_control
     is_gene = ~is_control & (types == "") & [not _is_unnamed(name) for name in names]
