@@ -312,13 +312,16 @@ SLIDES = {
         both(from_slide(lambda: claim(10**6, 10**6)), metadata(fullres_px_width=10**6, fullres_px_height=10**6)),
         f"{SLIDE}: slide: found ",
     ),
-    "no slide": (from_slide(lambda: SLIDE_FILE.unlink()), "data: files of S1: found no slide wsis/S1.tif and no patches/S1.h5"),
+    "no slide": (
+        from_slide(lambda: SLIDE_FILE.unlink()),
+        "data: files of S1: found no slide wsis/S1.tif and no patches/S1.h5",
+    ),
 }
 
 PATCHES = {
     "unknown barcode": (
         patches(lambda images, corners, labels: (images, corners, [*labels[:-1], "999x999"])),
-        f"{PATCH}: barcode: found 1 barcodes of no spot, e.g. '999x999' (of 12 patches), expected barcodes of the counts, e.g. ",
+        f"{PATCH}: barcode: found 1 barcodes of no spot, e.g. '999x999' (of 12 patches), expected barcodes of the coun",
     ),
     "another style of barcodes": (
         patches(lambda images, corners, labels: (images, corners, [f"{label}-1" for label in labels])),
@@ -330,7 +333,7 @@ PATCHES = {
     ),
     "256 pixels": (
         patches(lambda images, corners, labels: (np.zeros((12, 256, 256, 3), np.uint8), corners, labels)),
-        f"{PATCH}: img: found 256 x 256 px, as in older files of HEST, expected 224 px; cut patches from the slide instead",
+        f"{PATCH}: img: found 256 x 256 px, as in older files of HEST, expected 224 px; cut patches from the slide inst",
     ),
     "float images": (
         patches(lambda images, corners, labels: (images.astype("f4") / 255, corners, labels)),
@@ -345,7 +348,10 @@ PATCHES = {
         f"{PATCH}: img: found uint8 (12, 224, 224, 4)",
     ),
     "no images": (replace("img", None), f"{PATCH}: img: found coordinates without images, as TRIDENT and CLAM write"),
-    "no barcodes": (replace("barcode", None), f"{PATCH}: barcode: found no such dataset among coords, img, expected one"),
+    "no barcodes": (
+        replace("barcode", None),
+        f"{PATCH}: barcode: found no such dataset among coords, img, expected one",
+    ),
     "numbers for barcodes": (
         replace("barcode", np.arange(12)),
         f"{PATCH}: barcode: found dtype int64",
@@ -377,7 +383,10 @@ PATCHES = {
         patches(lambda images, corners, labels: (images[:0], corners[:0], labels[:0])),
         f"{PATCH}: barcode: found shape (0, 1), expected (N,) or (N, 1) with N > 0",
     ),
-    "zero bytes": (content(PATCHES_FILE, ""), f"{PATCH}: file: found an empty file (0 bytes), not HDF5, expected an HDF5"),
+    "zero bytes": (
+        content(PATCHES_FILE, ""),
+        f"{PATCH}: file: found an empty file (0 bytes), not HDF5, expected an HDF5",
+    ),
     "a folder in place of the images": (
         hdf5(PATCHES_FILE, lambda file: (file.pop("img"), file.create_group("img"))),
         f"{PATCH}: img: found coordinates without images",
@@ -387,7 +396,10 @@ PATCHES = {
 METADATA = {
     "no JSON": (content(METADATA_FILE, "id: S1"), f"{META}: line 1: found Expecting value"),
     "half of it": (cut(METADATA_FILE, 0.5), f"{META}: line 1: found "),
-    "zero bytes": (content(METADATA_FILE, ""), f"{META}: metadata: found an empty file, expected the sample's metadata"),
+    "zero bytes": (
+        content(METADATA_FILE, ""),
+        f"{META}: metadata: found an empty file, expected the sample's metadata",
+    ),
     "a Git LFS pointer": (
         content(METADATA_FILE, "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"),
         f"{META}: metadata: found a Git LFS pointer, expected the sample's metadata as JSON; fetch its content",
@@ -468,7 +480,10 @@ SHEETS = {
         "samples.tsv: byte 28: found no UTF-8",
     ),
     "UTF-16": (content("samples.tsv", SHEET.encode("utf-16")), "samples.tsv: samples: found UTF-16 text"),
-    "a workbook": (content("samples.tsv", b"PK\x03\x04\x14\x00\x08\x08\xff"), "samples.tsv: samples: found an Excel or"),
+    "a workbook": (
+        content("samples.tsv", b"PK\x03\x04\x14\x00\x08\x08\xff"),
+        "samples.tsv: samples: found an Excel or",
+    ),
     "one sample": (
         content("samples.tsv", SHEET.replace("S2\tc\tq\n", "")),
         "samples.tsv: cohort c: found one sample, expected at least two: one to test on, one to train on",

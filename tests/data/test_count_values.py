@@ -43,7 +43,9 @@ def test_spots_of_one_depth_pass():
 
 @pytest.mark.parametrize("value", [1, 7])
 def test_a_binarised_matrix_is_refused(value):
-    with pytest.raises(InputError, match=rf"X: found no value besides 0 and {value} \(binarised\?\), expected raw counts"):
+    with pytest.raises(
+        InputError, match=rf"X: found no value besides 0 and {value} \(binarised\?\), expected raw counts"
+    ):
         check((drawn() > 0) * np.float32(value))
 
 

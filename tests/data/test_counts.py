@@ -12,8 +12,8 @@ from scipy import sparse
 from countedslides import dense, random_slide, slide
 from spotwise.constants import DROPPED, SPATIAL, TOTAL_COUNTS
 from spotwise.data.counts import clean_counts
-from spotwise.data.genes import normalise
 from spotwise.data.counts_reader import read_counts
+from spotwise.data.genes import normalise
 from spotwise.errors import InputError
 
 SLIDE = (1000, 800)  # width, height

@@ -112,7 +112,10 @@ WRITERS = {
     "bytes written as text": raw_index("obs", np.array([f"b'{name}'" for name in BARCODES], dtype=object)),
     "blanks behind the names": raw_index("obs", np.array([f"{name} " for name in BARCODES], dtype=object)),
     "R": as_r,
-    "in_tissue as text": lambda file: (file.pop("obs/in_tissue"), write_elem(file["obs"], "in_tissue", ["1", "0", "1"])),
+    "in_tissue as text": lambda file: (
+        file.pop("obs/in_tissue"),
+        write_elem(file["obs"], "in_tissue", ["1", "0", "1"]),
+    ),
     "a table of coordinates": lambda file: write_elem(
         file["obsm"], "spatial", pd.DataFrame(CENTRES, index=BARCODES, columns=["x", "y"])
     ),
@@ -261,7 +264,9 @@ def test_coordinates_under_another_name_are_named(tmp_path):
     counts().write_h5ad(path)
     with h5py.File(path, "r+") as file:
         file.move("obsm/spatial", "obsm/X_spatial")
-    with pytest.raises(InputError, match=r'found only X_spatial, .*adata\.obsm\["spatial"\] = adata\.obsm\["X_spatial"\]'):
+    with pytest.raises(
+        InputError, match=r'found only X_spatial, .*adata\.obsm\["spatial"\] = adata\.obsm\["X_spatial"\]'
+    ):
         read_counts(path)
 
 

@@ -52,7 +52,16 @@ def test_genes_are_not_taken_for_controls(name):
     assert not CONTROL_FEATURES.match(name)
 
 
-ANTIBODY_NAMES = ["CD3E_TotalSeqB", "CD8-TotalSeqC0046", "CD8_protein", "adt_CD4", "prot_CD4", "CD4.ADT", "mouse_IgG2a", "IgG1"]
+ANTIBODY_NAMES = [
+    "CD3E_TotalSeqB",
+    "CD8-TotalSeqC0046",
+    "CD8_protein",
+    "adt_CD4",
+    "prot_CD4",
+    "CD4.ADT",
+    "mouse_IgG2a",
+    "IgG1",
+]
 
 
 @pytest.mark.parametrize("name", ANTIBODY_NAMES)
@@ -79,9 +88,7 @@ def test_an_antibody_of_the_same_symbol_is_not_summed_into_the_gene():
     assert list(cleaned.obs["total_counts"]) == [8, 3]
     assert qc["other_types_dropped"] == {"Antibody Capture": {"n_features": 2, "counts": 1740}}
     assert qc["n_features_merged"] == 0
-    assert qc["warnings"] == [
-        "features of other types, which were dropped, hold 99.4% of all counts: Antibody Capture"
-    ]
+    assert qc["warnings"] == ["features of other types, which were dropped, hold 99.4% of all counts: Antibody Capture"]
 
 
 @pytest.mark.parametrize("column", ["feature_types", "feature_type", "Feature_Type", "FeatureTypes"])

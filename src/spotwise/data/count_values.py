@@ -91,13 +91,16 @@ def _scaled_to_one_total(counts: sparse.csr_matrix) -> str | None:
 def _doubts(counts: sparse.csr_matrix, dtype: np.dtype) -> list[str]:
     values, totals, doubts = counts.data, _judged_totals(counts), []
     if dtype.kind in "iu" and (values == np.iinfo(dtype).max).sum() > 1:
-        doubts.append(f"{(values == np.iinfo(dtype).max).sum()} values are the largest of {dtype}, which may cut off others")
+        doubts.append(
+            f"{(values == np.iinfo(dtype).max).sum()} values are the largest of {dtype}, which may cut off others"
+        )
     for name, exact in EXACT_IN_HALF_PRECISION.items():
         large = values[values > exact]
         if (dtype == name and len(large)) or (len(large) >= MIN_LARGE_VALUES and not (large % 2).any()):
             doubts.append(f"{len(large)} values above {exact} are rounded, as {name} leaves them")
             break
-    if len(totals) and totals.std() < EQUAL_TOTALS * totals.mean():
-        if not 1 / 4 < totals.var() / totals.mean() < 2:  # else as Poisson counts of spots of one depth
-            doubts.append(f"totals of spots differ by {totals.std() / totals.mean():.1%}, as if normalised or downsampled")
+    variation = totals.std() / totals.mean() if len(totals) else EQUAL_TOTALS
+    # Poisson counts of spots of one depth vary as little
+    if variation < EQUAL_TOTALS and not 1 / 4 < totals.var() / totals.mean() < 2:
+        doubts.append(f"totals of spots differ by {variation:.1%}, as if normalised or downsampled")
     return doubts

@@ -33,9 +33,10 @@ def clean_counts(
 ) -> tuple[AnnData, dict]:
     """Check the counts of one slide and keep its genes and spots.
 
-    Features that are not named genes are dropped (:func:`~spotwise.data.measured_features.classify_features`), then spots
-    with fewer than ``min_counts`` counts. Features with the same symbol are summed: they annotate one gene (10x references hold a few) and share its reads. HEST's files
-    name the second such feature ``SYMBOL-1``; it is summed too if ``SYMBOL`` is present (so ``NKX2-1`` stays).
+    Features that are not genes are dropped, see :func:`~spotwise.data.measured_features.classify_features`, then spots
+    with fewer than ``min_counts`` counts. Features with the same symbol are summed: they annotate one gene (10x
+    references hold a few) and share its reads. HEST's files name the second such feature ``SYMBOL-1``; it is summed too
+    if ``SYMBOL`` is present (so ``NKX2-1`` stays).
 
     Parameters
     ----------

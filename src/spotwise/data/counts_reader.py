@@ -193,10 +193,17 @@ def counts_elsewhere(path: str | Path) -> str:
     if not Path(path).is_file():
         return ""
     with open_input(path, EXPECTED) as file:
-        places = {"raw/X": 'adata.raw.X holds counts: save adata.raw.to_adata()', "raw.X": "adata.raw.X holds counts: save adata.raw.to_adata()"}
+        places = {
+            "raw/X": "adata.raw.X holds counts: save adata.raw.to_adata()",
+            "raw.X": "adata.raw.X holds counts: save adata.raw.to_adata()",
+        }
         for name in _names(file.get("layers")):
-            places[f"layers/{name}"] = f'layers["{name}"] holds counts: set adata.X = adata.layers["{name}"] and save the file'
-        return next((f"; {remedy}" for place, remedy in places.items() if place in file and _holds_counts(file[place])), "")
+            places[f"layers/{name}"] = (
+                f'layers["{name}"] holds counts: set adata.X = adata.layers["{name}"] and save the file'
+            )
+        return next(
+            (f"; {remedy}" for place, remedy in places.items() if place in file and _holds_counts(file[place])), ""
+        )
 
 
 def _holds_counts(matrix: h5py.Group | h5py.Dataset) -> bool:

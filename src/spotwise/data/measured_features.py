@@ -35,7 +35,9 @@ NO_NAME = {"", "nan", "NaN", "NA", "N/A", "None", "<NA>", "null"}
 
 GENE_TYPES = {"gene expression", "gene", "genes", "gex", "rna", "mrna", "expression", "endogenous"}
 CONTROL_TYPES = re.compile(r"control|codeword|blank|negative|deprecated")
-OTHER_TYPES = re.compile(rf"{CONTROL_TYPES.pattern}|antibod|protein(?! coding)|crispr|capture|multiplex|hashtag|custom$|peaks")
+OTHER_TYPES = re.compile(
+    rf"{CONTROL_TYPES.pattern}|antibod|protein(?! coding)|crispr|capture|multiplex|hashtag|custom$|peaks"
+)
 UNTYPED, ANTIBODY = "no type", "antibody by its name"
 
 # Prefixes of references made of several genomes: GRCh38_EPCAM, mm10___Epcam; Seurat replaces _ by -
@@ -75,7 +77,9 @@ def classify_features(var: pd.DataFrame, source: object) -> Features:
     """
     names = np.array([clean_label(name) for name in var.index], dtype=object)
     types, warnings = _excluded_types(var)
-    types[[label == "" and ANTIBODIES.match(name) is not None for name, label in zip(names, types)]] = ANTIBODY
+    types[[label == "" and ANTIBODIES.match(name) is not None for name, label in zip(names, types, strict=True)]] = (
+        ANTIBODY
+    )
     typed_control = [CONTROL_TYPES.search(_plain(label)) is not None for label in types]
     is_control = np.array([CONTROL_FEATURES.match(name) is not None for name in names], dtype=bool) | typed_control
     is_gene = ~is_control & (types == "") & [not _is_unnamed(name) for name in names]
@@ -141,7 +145,9 @@ def _without_genome(names: np.ndarray, source: object) -> tuple[np.ndarray, list
         raise InputError(
             source, "var index", f"names of two genomes: {listed} among {len(names)}", f"one species; save {keep}"
         )
-    stripped = np.array([name[prefix.end() :] if prefix else name for name, prefix in zip(names, prefixes)], dtype=object)
+    stripped = np.array(
+        [name[prefix.end() :] if prefix else name for name, prefix in zip(names, prefixes, strict=True)], dtype=object
+    )
     return stripped, [f"the prefix {found.most_common(1)[0][0]} was taken off {n_prefixed} gene names"]
 
 
@@ -184,4 +190,6 @@ def check_species(genes: Sequence[str], species: str, source: object) -> None:
     wrong = np.flatnonzero(is_upper != (style == UPPER))
     if 2 * len(wrong) > len(genes):
         found = f"{len(wrong)} of {len(genes)} symbols unlike those of {species}, first {genes[wrong[0]]!r}"
-        raise InputError(source, "var index", found, f"symbols written as {style}, or the right species in the metadata")
+        raise InputError(
+            source, "var index", found, f"symbols written as {style}, or the right species in the metadata"
+        )
