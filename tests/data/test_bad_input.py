@@ -333,7 +333,7 @@ PATCHES = {
     ),
     "256 pixels": (
         patches(lambda images, corners, labels: (np.zeros((12, 256, 256, 3), np.uint8), corners, labels)),
-        f"{PATCH}: img: found 256 x 256 px, as in older files of HEST, expected 224 px; cut patches from the slide inst",
+        f"{PATCH}: img: found 256 x 256 px, as in older files of HEST, expected 224 px; cut patches from the slide",
     ),
     "float images": (
         patches(lambda images, corners, labels: (images.astype("f4") / 255, corners, labels)),
