@@ -1,4 +1,5 @@
 import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +88,7 @@ def unlisted(path):
 
 def test_files_that_may_not_be_read_are_named_before_a_run(tmp_path, monkeypatch):
     files = sample_files(local(tmp_path), "S1")
-    monkeypatch.setattr(Path, "iterdir", unlisted)
+    monkeypatch.setattr(os, "listdir", unlisted)
     with pytest.raises(
         InputError, match="wsis: folder: found no permission to read it, expected a folder with the slid"
     ):

@@ -11,7 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from numbers import Real
 from pathlib import Path
 
@@ -54,16 +54,23 @@ class SampleFiles:
 
     def named_alike(self) -> list[Path]:
         """List the files in ``wsis`` that are named as the sample, with any suffix."""
-        folder = self.hest_slide.parent
+        folder, beginning = self.hest_slide.parent, f"{self.hest_slide.stem}."
         try:
-            return sorted(path for path in folder.iterdir() if path.name.startswith(f"{self.hest_slide.stem}."))
+            names = _listed(folder, os.stat(folder).st_mtime_ns)
         except FileNotFoundError:
             return []
         except OSError as error:
             raise unreadable(folder, "folder", error, "a folder with the slides") from None
+        return [folder / name for name in names if name.startswith(beginning)]
 
     def _suffix(self, path: Path) -> str:
         return path.name.removeprefix(self.hest_slide.stem).lower()
+
+
+@lru_cache(maxsize=4)
+def _listed(folder: Path, modified_ns: int) -> list[str]:
+    """List a folder once for all samples, and again when it has changed."""
+    return sorted(os.listdir(folder))
 
 
 def sample_files(root: str | Path, sample: str) -> SampleFiles:
@@ -125,8 +132,8 @@ def require_local(root: str | Path, samples: Sequence[str], images: str) -> None
         _require(root, sample, files.metadata)
         if images == "patches" or (images == "auto" and os.path.lexists(files.patches)):
             _require(root, sample, files.patches)
-        elif os.path.lexists(files.slide):
-            _require(root, sample, files.slide)
+        elif os.path.lexists(slide := files.slide):
+            _require(root, sample, slide)
         else:
             raise _no_slide(root, sample, files, "" if images == "slides" else f" and no patches/{sample}.h5")
 
