@@ -1,10 +1,10 @@
 import errno
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from spotwise.data import hest
 from spotwise.data.hest import (
     read_metadata,
     require_local,
@@ -82,13 +82,14 @@ def test_accepted_names_and_the_remedy_are_named_where_there_is_no_slide(tmp_pat
     assert (name or "wsis/S1.tif") in str(error.value)
 
 
-def unlisted(path):
+def unlisted(path, modified_ns):
     raise PermissionError(errno.EACCES, "Permission denied")
 
 
 def test_files_that_may_not_be_read_are_named_before_a_run(tmp_path, monkeypatch):
     files = sample_files(local(tmp_path), "S1")
-    monkeypatch.setattr(os, "listdir", unlisted)
+    files.hest_slide.parent.mkdir()
+    monkeypatch.setattr(hest, "_listed", unlisted)
     with pytest.raises(
         InputError, match="wsis: folder: found no permission to read it, expected a folder with the slid"
     ):
