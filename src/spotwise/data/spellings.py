@@ -48,11 +48,14 @@ def _digits_as_letters(name: str) -> str:
 
 def _in_latin(name: str) -> str:
     """Return the visible characters of a name, with one kind of dash and Latin letters."""
-    visible = [character for character in unicodedata.normalize("NFKC", name) if _is_visible(character)]
-    dashed = [
-        "-" if character in "_−" or unicodedata.category(character) == "Pd" else character for character in visible
-    ]
-    return "".join(dashed).translate(_LATIN)
+    if name.isascii():
+        return "".join(name.split()).replace("_", "-")
+    visible = filter(_is_visible, unicodedata.normalize("NFKC", name))
+    return "".join(map(_dashed, visible)).translate(_LATIN)
+
+
+def _dashed(character: str) -> str:
+    return "-" if character in "_−" or unicodedata.category(character) == "Pd" else character
 
 
 def _is_visible(character: str) -> bool:
