@@ -12,8 +12,8 @@ NETWORKS = {"train", "embed_patches", "embed_joint"}
 FIGURES = {"costs"} | {f"draw_{what}" for what in ("cohort_umap", "overview", "section", "slide", "structure")}
 # Scripts that may import a library when they start; what only part of their work needs is imported there
 ALLOWED = {
-    "torch": NETWORKS,
-    "timm": {"embed_patches", "embed_joint"},  # elsewhere with the method built from it
+    "torch": NETWORKS | {"check"},
+    "timm": {"embed_patches", "embed_joint", "check"},  # elsewhere with the method built from it
     "matplotlib": FIGURES | {"structure_page"},
     "scanpy": set(),
     "umap": set(),

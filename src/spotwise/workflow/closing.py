@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from spotwise.models.description import DESCRIPTION
 from spotwise.workflow.plan import Plan
 
 
@@ -39,7 +38,7 @@ def random_weights(plan: Plan) -> str:
     """Name the methods that began from random weights in place of pretrained ones, ``""`` for none."""
     found = {}
     for model, method in plan.models.items():
-        path = Path(plan.results) / "models" / model / DESCRIPTION
+        path = Path(plan.results) / "models" / model / "model.json"
         description = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         if description.get("fell_back"):
             found.setdefault(str(description["encoder"]), {})[method] = None
