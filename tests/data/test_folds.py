@@ -237,7 +237,9 @@ def test_a_slide_of_which_no_spot_has_a_patch_is_refused(on_disk):
 def test_patches_of_another_size_are_refused(on_disk):
     lognorm, stored, path = on_disk
     write_patches(path, stored, px=256)  # HEST's own of before August 2024
-    with pytest.raises(InputError, match=r"patches.h5: img: found 256 x 256 px, as in older files of HEST, expected 224 px"):
+    with pytest.raises(
+        InputError, match=r"patches.h5: img: found 256 x 256 px, as in older files of HEST, expected 224 px"
+    ):
         spots_with_patches(lognorm, path)
 
 

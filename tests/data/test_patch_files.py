@@ -12,6 +12,7 @@ from spotwise.constants import DROPPED
 from spotwise.data.patch_files import join_patches, match_patches, picture_warnings, read_patches_index
 from spotwise.errors import InputError
 
+
 def test_spots_and_patches_are_joined_by_barcode():
     rows = match_patches(["c", "a", "d"], ["a", "b", "c", "d"], "patches.h5")
     assert rows.tolist() == [1, -1, 0, 2]
@@ -92,8 +93,6 @@ def test_damaged_last_patch_is_found(tmp_path):
         read_patches_index(path)
 
 
-
-
 # --- joining to the spots ---------------------------------------------------------------------------------------------
 
 UM_PER_PX, SIDE = 0.5, 224
@@ -132,7 +131,16 @@ def write(path, coords=CORNERS, barcodes=BARCODES, px=SIDE, scale=UM_PER_PX, att
         {"attrs": False},
         {"scale": 0.505},
     ],
-    ids=["as HEST", "integers", "fractions", "barcodes", "padded", "bytes as text", "without attributes", "1 % off the metadata's scale"],
+    ids=[
+        "as HEST",
+        "integers",
+        "fractions",
+        "barcodes",
+        "padded",
+        "bytes as text",
+        "without attributes",
+        "1 % off the metadata's scale",
+    ],
 )
 def test_valid_forms_of_a_patch_file_are_joined_without_a_warning(tmp_path, form):
     joined = join_patches(write(tmp_path / "S1.h5", **form), spots(), UM_PER_PX)
@@ -155,7 +163,10 @@ def test_spots_and_patches_without_a_counterpart_are_counted(tmp_path):
 ODD = {
     "a little off": ({"coords": CORNERS + 9}, "patches lie 9 px from their spots in the median"),
     "no corners": ({"coords": None}, "no coords: whether patches lie on their spots cannot be checked"),
-    "3 % another scale": ({"scale": 0.515, "coords": CENTRES - 217 / 2}, "patches were cut at 0.515 um/px, the metadata state 0.5 um/px"),
+    "3 % another scale": (
+        {"scale": 0.515, "coords": CENTRES - 217 / 2},
+        "patches were cut at 0.515 um/px, the metadata state 0.5 um/px",
+    ),
     "less tissue": ({"coords": CORNERS + 30, "side": 164}, "patches cover 82 um of tissue, not 112 um"),
 }
 
@@ -169,7 +180,10 @@ def test_what_is_odd_about_patches_is_a_warning(tmp_path, form, warning):
 
 MISPLACED = {
     "corners that are centres": (CENTRES, "found the spots' own centres, expected top-left corners"),
-    "cut above and left of the spot": (CENTRES - SIDE, "found patches that lie (-112, -112) px from their spots in the"),
+    "cut above and left of the spot": (
+        CENTRES - SIDE,
+        "found patches that lie (-112, -112) px from their spots in the",
+    ),
     "centres, rounded": (CENTRES + 1, "found the spots' own centres"),
     "rows before columns": (CORNERS[:, ::-1], "found corners as (y, x), expected (x, y)"),
     "half a patch in x alone": (CENTRES - [0, SIDE / 2], "found patches that lie (112, 0) px from their spots"),
@@ -231,7 +245,10 @@ def test_a_failed_join_names_no_reason_where_there_is_none():
 
 OTHERS = {
     "CLAM": ({"imgs": 1, "coords": 1}, "img: found a CLAM file: a grid of patches (imgs) without barcodes of spots"),
-    "imgs with barcodes": ({"imgs": 1, "barcode": 1}, "img: found the images under the name imgs, expected the name img"),
+    "imgs with barcodes": (
+        {"imgs": 1, "barcode": 1},
+        "img: found the images under the name imgs, expected the name img",
+    ),
     "TRIDENT": ({"coords": 1}, "img: found coordinates without images, as TRIDENT and CLAM write them"),
     "features": ({"features": 1, "coords": 1}, "img: found features of an encoder, no images"),
     "counts": ({"X": 1, "obs": 1}, "img: found no such dataset among X, obs"),

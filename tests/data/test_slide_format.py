@@ -24,7 +24,9 @@ RAMP = np.stack([np.arange(256), np.arange(256)[::-1], np.full(256, 128)]).astyp
 
 
 def write(path, *levels, **options):
-    with tifffile.TiffWriter(path, bigtiff=options.pop("bigtiff", False), byteorder=options.pop("byteorder", "<")) as tiff:
+    with tifffile.TiffWriter(
+        path, bigtiff=options.pop("bigtiff", False), byteorder=options.pop("byteorder", "<")
+    ) as tiff:
         for number, level in enumerate(levels or [LEVEL]):
             tiff.write(level, subfiletype=int(number > 0), **OPTIONS | options)
     return path
@@ -111,9 +113,15 @@ WRONG = {
         "found a single grey channel, .*fluorescence or DAPI",
     ),
     "white is zero": (lambda path: write(path, GREY, photometric="miniswhite"), "found a single grey channel"),
-    "bits": (lambda path: write(path, GREY > 99, photometric="minisblack", compression=None), "found samples that OpenSl"),
+    "bits": (
+        lambda path: write(path, GREY > 99, photometric="minisblack", compression=None),
+        "found samples that OpenSl",
+    ),
     "float": (lambda path: write(path, LEVEL.astype(np.float32) / 255), "found samples .*, expected 8-bit RGB: scale"),
-    "32 bits": (lambda path: write(path, LEVEL.astype(np.uint32)), "found samples that OpenSlide does not read .*8-bit"),
+    "32 bits": (
+        lambda path: write(path, LEVEL.astype(np.uint32)),
+        "found samples that OpenSlide does not read .*8-bit",
+    ),
     "signed": (lambda path: write(path, LEVEL.astype(np.int16)), "found samples of type int16, expected 8-bit RGB"),
     "a fourth channel": (
         lambda path: write(path, with_alpha(9, 0)[0], extrasamples=["unspecified"]),
@@ -134,10 +142,19 @@ WRONG = {
         )
         for name in ("jpeg2000", "webp", "lzma")
     },
-    "strips": (lambda path: write(path, tile=None), "found a TIFF in strips, without tiles, expected tiles: vips tiffsav"),
-    "a JPEG 2000 picture": (lambda path: Image.fromarray(LEVEL).save(path, "JPEG2000"), "found a JPEG 2000 picture, exp"),
+    "strips": (
+        lambda path: write(path, tile=None),
+        "found a TIFF in strips, without tiles, expected tiles: vips tiffsav",
+    ),
+    "a JPEG 2000 picture": (
+        lambda path: Image.fromarray(LEVEL).save(path, "JPEG2000"),
+        "found a JPEG 2000 picture, exp",
+    ),
     "a BMP picture": (lambda path: Image.fromarray(LEVEL).save(path, "BMP"), "found a BMP picture"),
-    "a compressed slide": (lambda path: path.write_bytes(gzip.compress(b"II*\0")), "found a gzip archive .*; unpack it"),
+    "a compressed slide": (
+        lambda path: path.write_bytes(gzip.compress(b"II*\0")),
+        "found a gzip archive .*; unpack it",
+    ),
     "a pointer of Git LFS": (
         lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\n"),
         "found a Git LFS pointer, expected a whole-slide image; fetch its content with `git lfs pull`",
@@ -211,7 +228,10 @@ def test_stained_tissue_on_any_background_passes(tmp_path, background):
     ("level", "warning"),
     [
         (stained((255, 255, 255)) // 3, "the slide is dim (brightness 8"),
-        (np.repeat(stained((255, 255, 255))[..., :1], 3, axis=2), "the slide has no colours around the spots: is it stained?"),
+        (
+            np.repeat(stained((255, 255, 255))[..., :1], 3, axis=2),
+            "the slide has no colours around the spots: is it stained?",
+        ),
     ],
 )
 def test_a_dim_or_grey_slide_is_a_warning(tmp_path, level, warning):

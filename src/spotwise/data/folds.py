@@ -14,7 +14,6 @@ import pandas as pd
 from scipy import sparse
 
 from spotwise.constants import (
-    DROPPED,
     PAPER,
     PATIENT,
     SPATIAL,

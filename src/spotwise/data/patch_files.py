@@ -230,7 +230,9 @@ def match_patches(patch_barcodes: Sequence[str], obs_names: Sequence[str], sourc
         free = [name for name in names if name not in row_of] or names
         found = f"{len(unknown)} barcodes of no spot, e.g. {min(unknown)!r} (of {len(row_of)} patches)"
         expected = f"barcodes of the counts, e.g. {free[0]!r} (of {len(names)} spots)"
-        alike = (why for why, form in _WRITTEN_DIFFERENTLY.items() if {form(b) for b in unknown} <= set(map(form, free)))
+        alike = (
+            why for why, form in _WRITTEN_DIFFERENTLY.items() if {form(b) for b in unknown} <= set(map(form, free))
+        )
         raise InputError(source, BARCODES, found, "; ".join([expected, *list(alike)[:1]]))
     return np.array([row_of.get(name, -1) for name in names], dtype=np.int64)
 

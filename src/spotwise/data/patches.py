@@ -134,7 +134,9 @@ def check_slide(slide: Path, centres: np.ndarray, um_per_px: float) -> tuple[dic
     with open_slide(slide) as opened:
         outside = int((~_touching(slide, opened, *patch_corners(centres, um_per_px))).sum())
     if outside:
-        warnings.append(f"{outside} of {len(centres)} spots are left out, as their patches lie wholly outside the slide")
+        warnings.append(
+            f"{outside} of {len(centres)} spots are left out, as their patches lie wholly outside the slide"
+        )
     return {"n_spots_without_patch": outside}, warnings
 
 

@@ -63,8 +63,8 @@ def _check_orientation(path: Path, page: tifffile.TiffPage) -> None:
     if value not in (0, 1):  # some writers leave 0
         found = f"Orientation {value} ({_TURNS.get(value, 'unknown')})"
         expected = (
-            f"Orientation 1: turn the pixels (vips autorot {path} upright.tif[tile,pyramid,compression=deflate]) if the "
-            f"spots lie on the picture as it is shown, or drop the turn (tiffset -s 274 1 {path}) if they do not"
+            f"Orientation 1: turn the pixels (vips autorot {path} upright.tif[tile,pyramid,compression=deflate]) if "
+            f"the spots lie on the picture as it is shown, or drop the turn (tiffset -s 274 1 {path}) if they do not"
         )
         raise InputError(path, "slide", found, expected)
 
@@ -90,7 +90,9 @@ def _check_samples(path: Path, tiff: tifffile.TiffFile) -> None:
     extra = page.samplesperpixel - n_colours
     if extra > 0 and (extra > 1 or page.extrasamples[:1] not in ((kind,) for kind in _ALPHA)):
         found = f"{page.samplesperpixel} channels, of which {extra} of unknown meaning"
-        raise InputError(path, "slide", found, f"RGB, or RGB with alpha: vips extract_band {path} rgb.tif[tile] 0 --n 3")
+        raise InputError(
+            path, "slide", found, f"RGB, or RGB with alpha: vips extract_band {path} rgb.tif[tile] 0 --n 3"
+        )
 
 
 def _check_levels(path: Path, sizes: tuple[tuple[int, int], ...]) -> None:

@@ -109,7 +109,9 @@ class Look(NamedTuple):
             found.append(f"{what} shows nothing but the colour {self.colour} around the spots")
         elif self.brightness < _DIM:
             dark = "dark" if self.is_dark else "dim"
-            found.append(f"{what} is {dark} (brightness {self.brightness:.0f} of 255 around the spots): is it brightfield?")
+            found.append(
+                f"{what} is {dark} (brightness {self.brightness:.0f} of 255 around the spots): is it brightfield?"
+            )
         if self.is_grey and not self.colour:
             found.append(f"{what} has no colours around the spots: is it stained?")
         return found
@@ -142,9 +144,8 @@ def _shrink(opened: openslide.OpenSlide, slide: Path, longest_edge: int) -> Imag
     level = opened.get_best_level_for_downsample(max(downsample, 1.0))
     width, height = opened.level_dimensions[level]
     if width * height > _MAX_LEVEL_PX:
-        expected = (
-            f"a level of at most {_MAX_LEVEL_PX:.0e} pixels: "
-            + TO_TILED_TIFF.format(source=slide, target="converted.tif")
+        expected = f"a level of at most {_MAX_LEVEL_PX:.0e} pixels: " + TO_TILED_TIFF.format(
+            source=slide, target="converted.tif"
         )
         raise InputError(slide, "slide", f"a smallest level of {width} x {height} px", expected)
     shrink = max(1.0, max(width, height) / longest_edge)
