@@ -138,7 +138,7 @@ WRONG = {
     **{
         f"compression {name}": (
             lambda path, name=name: write(path, compression=name),
-            f"found compression {name.upper()}, which OpenSlide does not read in a TIFF, expected another: vips tiffsav",
+            f"found compression {name.upper()}, which OpenSlide does not read in a TIFF, expected another: vips tiffsa",
         )
         for name in ("jpeg2000", "webp", "lzma")
     },
