@@ -227,16 +227,18 @@ def hours(plan: Plan, estimate: Estimate) -> Finding:
     left = estimate.n_trainings - len(taken)
     if taken:
         total = left * mean(taken) / 3600
-        return Finding(
-            "hours", OK, f"about {_number(total)} h for {left} trainings, by the mean of {len(taken)} of this run"
-        )
+        return Finding("hours", OK, f"about {_time(total)} for {left} trainings, by the mean of {len(taken)} of this run")
     share = estimate.work / PAPER_WORK
     if plan.config["training"]["device"] == "cpu":
-        said = f"{_number(CPU_FACTOR * HOURS['A5000'] * share)} h on two CPU cores"
+        said = f"{_time(CPU_FACTOR * HOURS['A5000'] * share)} on two CPU cores"
     else:
         said = ", ".join(f"{_number(total * share)} on one {name}" for name, total in HOURS.items()) + " (GPU-hours)"
     basis = f"{left} trainings; counted operations of the paper's, scaled by weights, epochs and slides"
     return Finding("hours", OK, f"in the order of {said} ({basis}, throughput assumed)")
+
+
+def _time(hours: float) -> str:
+    return f"{_number(hours)} h" if hours >= 1 else f"{_number(60 * hours)} min"
 
 
 # --- Estimate ---------------------------------------------------------------------------------------------------------
