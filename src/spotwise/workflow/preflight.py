@@ -227,7 +227,9 @@ def hours(plan: Plan, estimate: Estimate) -> Finding:
     left = estimate.n_trainings - len(taken)
     if taken:
         total = left * mean(taken) / 3600
-        return Finding("hours", OK, f"about {_time(total)} for {left} trainings, by the mean of {len(taken)} of this run")
+        return Finding(
+            "hours", OK, f"about {_time(total)} for {left} trainings, by the mean of {len(taken)} of this run"
+        )
     share = estimate.work / PAPER_WORK
     if plan.config["training"]["device"] == "cpu":
         said = f"{_time(CPU_FACTOR * HOURS['A5000'] * share)} on two CPU cores"
