@@ -78,7 +78,8 @@ def _check_samples(path: Path, tiff: tifffile.TiffFile) -> None:
         expected = "one picture of stained tissue in RGB, such as H&E"
         if alike == 3:
             joined = " ".join(f"{path}[page={number}]" for number in range(3))
-            expected += f'; if the pages are red, green and blue: vips bandjoin "{joined}" rgb.tif[tile,pyramid]'
+            convert = f'vips bandjoin "{joined}" rgb.v && vips copy rgb.v rgb.tif[tile,pyramid] --interpretation srgb'
+            expected += f"; if the pages are red, green and blue: {convert}"
         elif alike == 1:
             expected += "; a fluorescence or DAPI picture is none"
         raise InputError(path, "slide", found, expected)
@@ -134,7 +135,8 @@ def unreadable_pixels(path: Path, error: openslide.OpenSlideError) -> InputError
     reason, convert = first_line(error), TO_TILED_TIFF.format(source=path, target="converted.tif")
     if reason.startswith("Unsupported TIFF compression"):
         found = f"compression {_compression(reason.rsplit(' ', 1)[-1])}, which OpenSlide does not read in a TIFF"
-        return InputError(path, "slide", found, f"another: {convert}")
+        needs = " (a vips built with OpenJPEG)" if "2000" in found else ""
+        return InputError(path, "slide", found, f"another: {convert}{needs}")
     if "TIFFRGBAImageOK" in reason or "Cannot get required TIFF tag: 258" in reason:
         found = f"samples that OpenSlide does not read ({reason})"
         return InputError(path, "slide", found, f"8-bit RGB: scale the values to 0-255 and save them with {convert}")
