@@ -42,6 +42,8 @@ with job(snakemake.log[0]) as logger:
     if has_metadata:
         counts.uns[SPECIES] = hest.species_of(metadata, snakemake.input.metadata)
         check_species(counts.var_names, counts.uns[SPECIES], snakemake.input.counts)
+        other = hest.other_sample_warning(metadata, *raw.shape)
+        qc["warnings"] += [other] if other else []
     source = snakemake.input.metadata if has_metadata else snakemake.input.counts
     qc["um_per_px"] = None
     if has_metadata or "pixel_size_um_estimated" in metadata:
@@ -60,8 +62,8 @@ with job(snakemake.log[0]) as logger:
         facts, warnings = {}, []
     qc |= facts
     qc["warnings"] += warnings
-    picture = thumbnail(counts)
-    if picture is None and slide is not None:
+    picture = None if slide else thumbnail(counts)
+    if slide is not None:
         write_thumbnail(slide, Path(snakemake.output.thumbnail))
     else:
         with atomic(snakemake.output.thumbnail) as temporary:

@@ -145,3 +145,19 @@ def test_no_place_is_named_where_none_holds_counts(tmp_path):
     assert counts_elsewhere(tmp_path / "S1.h5ad") == ""
     assert counts_elsewhere(tmp_path / "none.h5ad") == ""
     assert anndata.read_h5ad(tmp_path / "S1.h5ad").n_obs == 60
+
+
+def test_totals_in_obs_of_other_counts_are_doubted():
+    def with_totals(totals):
+        adata = slide(x, GENES)
+        adata.obs["total_counts"] = totals
+        return checked_counts(adata, "st/S1.h5ad")[1]
+
+    x = drawn()
+    totals = x.sum(axis=1)
+    assert with_totals(totals) == []
+    assert with_totals(np.full(60, np.nan)) == []
+    for other in (np.roll(totals, 1), drawn(depth=9000).sum(axis=1)):  # rows in another order, genes left out
+        (doubt,) = with_totals(other)
+        assert doubt.startswith("X: totals of ")
+        assert 'differ from obs["total_counts"]' in doubt

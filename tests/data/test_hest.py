@@ -183,3 +183,13 @@ def test_numbers_of_the_metadata_are_numbers(value):
         InputError, match=r"^m\.json: spot_diameter: found .*, expected the diameter of a spot in micro"
     ):
         spot_diameter_um({"spot_diameter": value}, "m.json")
+
+
+@pytest.mark.parametrize(
+    ("n_spots", "n_genes", "warned"), [(181, 15721, False), (180, 15721, False), (181, 3000, False), (184, 15842, True)]
+)
+def test_counts_of_another_sample_than_the_metadata_are_noticed(n_spots, n_genes, warned):
+    stated = {"spots_under_tissue": 181, "nb_genes": 15721}
+    assert (hest.other_sample_warning(stated, n_spots, n_genes) is not None) == warned
+    assert hest.other_sample_warning({}, n_spots, n_genes) is None
+    assert hest.other_sample_warning({"spots_under_tissue": None, "nb_genes": float("nan")}, n_spots, n_genes) is None

@@ -238,3 +238,16 @@ def test_a_dim_or_grey_slide_is_a_warning(tmp_path, level, warning):
     write_slide(tmp_path / "slide.tif", [level])
     _, (found,) = check_slide(tmp_path / "slide.tif", CENTRES, 0.5)
     assert found.startswith(warning)
+
+
+def test_spots_on_lost_tiles_are_counted(tmp_path):
+    """An interrupted copy or a sparse writer leaves tiles of length zero, which OpenSlide shows as empty."""
+    path = write(tmp_path / "slide.tif", stained((255, 255, 255)))
+    with tifffile.TiffFile(path, mode="r+") as tiff:
+        lengths = tiff.pages.first.tags["TileByteCounts"]
+        kept = list(lengths.value)
+        kept[0] = kept[1] = 0  # x below 256 and y below 128
+        lengths.overwrite(kept)
+    centres = np.array([[200, 100], [255, 127], [300, 100], [200, 200], [1000, 100], [-20, -5]])
+    _, warnings = check_slide(path, centres, 0.5)
+    assert "2 of 6 spots lie on tiles that the slide lacks: was it copied whole?" in warnings

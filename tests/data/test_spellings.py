@@ -15,6 +15,7 @@ SAME = [
     ("P1", "\uff30\uff11"),  # full-width
     ("PA-1", "PA\u20131"),  # en dash
     ("PA-1", "PA_1"),
+    ("Patient C", "Patient_C"),
     ("P1", "\u04201"),  # Cyrillic Er
     ("apex", "\u0430\u0440\u0435\u0445"),  # Cyrillic throughout
     ("A", "\u0391"),  # Greek Alpha

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
+from spotwise.constants import TOTAL_COUNTS
 from spotwise.data.counts_reader import counts_elsewhere
 from spotwise.errors import InputError
 
@@ -16,6 +18,7 @@ MIN_LARGE_VALUES = 30  # all even by chance with probability 1e-9
 BINARY_SURPRISE = 20  # expected number of counts of 2 or more among values that are all equal
 MIN_SPOTS, MIN_TOTAL = 20, 100  # to judge how totals vary
 ROUNDED = 1 / 16  # variance of totals over their mean, which is 1 for Poisson counts; by chance with probability 1e-9
+OTHER_TOTALS = 0.5  # share of spots above which totals in obs are of other counts
 EQUAL_TOTALS = 0.15  # coefficient of variation; on real slides it is .3 and more
 
 
@@ -46,7 +49,21 @@ def checked_counts(adata: AnnData, source: object) -> tuple[sparse.csr_matrix, l
         counts.sum_duplicates()
     if reason := _binarised(counts) or _scaled_to_one_total(counts):
         raise InputError(source, "X", reason, f"raw counts{counts_elsewhere(source)}")
-    return counts, [f"X: {warning}; are these raw counts?" for warning in _doubts(counts, adata.X.dtype)]
+    doubts = [f"X: {warning}; are these raw counts?" for warning in _doubts(counts, adata.X.dtype)]
+    return counts, doubts + _differing_totals(counts, adata)
+
+
+def _differing_totals(counts: sparse.csr_matrix, adata: AnnData) -> list[str]:
+    """Compare the spots' totals with those that scanpy left in ``obs``, of which few genes or other rows differ."""
+    if TOTAL_COUNTS not in adata.obs:
+        return []
+    stated = pd.to_numeric(adata.obs[TOTAL_COUNTS], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    known = np.isfinite(stated)
+    n_other = int((np.abs(counts.sum(axis=1).A1 - stated)[known] > 1).sum())
+    if n_other <= OTHER_TOTALS * known.sum():
+        return []
+    reasons = "genes left out, or rows in another order?"
+    return [f'X: totals of {n_other} of {known.sum()} spots differ from obs["{TOTAL_COUNTS}"]: {reasons}']
 
 
 def _check_whole(counts: sparse.csr_matrix, adata: AnnData, source: object) -> None:

@@ -29,7 +29,7 @@ OTHER_FORMATS = {
     "assays": ("an h5Seurat file", 'SeuratDisk::Convert(..., dest = "h5ad"), with obsm["spatial"] added'),
 }
 # Columns that are read; the others may hold what they like
-OBS_COLUMNS = re.compile(r"in_tissue|array_(row|col)|pxl_.*|library(_id)?|sample(_id)?")
+OBS_COLUMNS = re.compile(r"in_tissue|array_(row|col)|pxl_.*|library(_id)?|sample(_id)?|total_counts")
 VAR_COLUMNS = re.compile(r"(?i)feature_?types?|genome|.*(symbol|name).*")
 THUMBNAIL = "downscaled_fullres"
 CLEANED = "n_barcodes_cleaned"

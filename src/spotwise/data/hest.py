@@ -111,6 +111,17 @@ def read_metadata(path: str | Path) -> dict:
     return metadata
 
 
+def other_sample_warning(metadata: Mapping[str, object], n_spots: int, n_genes: int) -> str | None:
+    """Describe metadata that state another number of spots and of genes than a file of counts has, if they do."""
+    stated = metadata.get("spots_under_tissue"), metadata.get("nb_genes")
+    if not all(isinstance(one, int | float) and one > 0 for one in stated):
+        return None
+    if stated[0] == n_spots or stated[1] == n_genes:
+        return None
+    found = f"{n_spots} spots and {n_genes} features, the metadata state {stated[0]:g} and {stated[1]:g}"
+    return f"the counts have {found}: are both of one sample?"
+
+
 def _each_once(path: Path, pairs: Sequence[tuple[str, object]]) -> dict:
     """Refuse repeated keys, of which Python would keep the last."""
     for key, times in Counter(key for key, _ in pairs).items():

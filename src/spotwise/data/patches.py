@@ -15,6 +15,7 @@ import openslide
 from PIL import Image
 
 from spotwise.constants import BARCODES, COORDS, IMAGES, PATCH_PX
+from spotwise.data.slide_format import n_missing_tiles
 from spotwise.data.slides import colour_warnings, on_white, open_slide
 from spotwise.data.tiles import TILE_CACHE_BYTES, TiffTiles
 from spotwise.errors import InputError
@@ -133,6 +134,9 @@ def check_slide(slide: Path, centres: np.ndarray, um_per_px: float) -> tuple[dic
     warnings = colour_warnings(slide, centres)
     with open_slide(slide) as opened:
         outside = int((~_touching(slide, opened, *patch_corners(centres, um_per_px))).sum())
+        missing = n_missing_tiles(slide, opened, np.asarray(centres))
+    if missing:
+        warnings.append(f"{missing} of {len(centres)} spots lie on tiles that the slide lacks: was it copied whole?")
     if outside:
         warnings.append(
             f"{outside} of {len(centres)} spots are left out, as their patches lie wholly outside the slide"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import openslide
 
 from spotwise.data.hest import TO_TILED_TIFF
@@ -55,6 +56,19 @@ def check_pixels(path: Path, slide: openslide.OpenSlide) -> None:
             _check_samples(path, tiff)
     if vendor == "generic-tiff":
         _check_levels(path, slide.level_dimensions)
+
+
+def n_missing_tiles(path: Path, slide: openslide.OpenSlide, centres: np.ndarray) -> int:
+    """Count the spots (N, 2) at whose centre a TIFF has no tile, which OpenSlide shows as empty."""
+    if slide.properties.get(openslide.PROPERTY_NAME_VENDOR) not in _TURNED_BY_TILE:
+        return 0
+    import tifffile
+
+    with tifffile.TiffFile(path) as tiff:
+        page = tiff.pages.first
+        inside = centres[((centres >= 0) & (centres < (page.imagewidth, page.imagelength))).all(axis=1)]
+        tiles = (inside // (page.tilewidth, page.tilelength)).astype(int) @ (1, -(-page.imagewidth // page.tilewidth))
+        return int((np.asarray(page.databytecounts)[tiles] == 0).sum())
 
 
 def _check_orientation(path: Path, page: tifffile.TiffPage) -> None:

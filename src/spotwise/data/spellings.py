@@ -17,7 +17,7 @@ _LEADING_ZEROS = re.compile(r"(?<![\d.,])0+(?=\d)")
 def alike(names: Sequence[str]) -> tuple[int, int] | None:
     """Find the first two different names that are one to the eye.
 
-    Such names differ only in case, blanks and invisible characters, dashes, the form of Unicode, leading zeros, or
+    Such names differ only in case, blanks, dashes, invisible characters, the form of Unicode, leading zeros, or
     characters that look alike (Cyrillic, Greek, full-width; 0 and O; 1, l and I).
 
     Returns
@@ -25,7 +25,8 @@ def alike(names: Sequence[str]) -> tuple[int, int] | None:
     tuple or None
         Their places, the later one second.
     """
-    return first_pair(names, _without_case) or first_pair(names, _digits_as_letters)
+    keys = (_without_case, _with_one_separator, _digits_as_letters)
+    return next((pair for key in keys if (pair := first_pair(names, key))), None)
 
 
 def first_pair(names: Sequence[str], key: Callable[[str], Hashable]) -> tuple[int, int] | None:
@@ -40,6 +41,10 @@ def first_pair(names: Sequence[str], key: Callable[[str], Hashable]) -> tuple[in
 
 def _without_case(name: str) -> str:
     return _LEADING_ZEROS.sub("", _in_latin(name).upper().translate(_LATIN))
+
+
+def _with_one_separator(name: str) -> str:
+    return _without_case("-".join(name.replace("_", " ").replace("-", " ").split()))
 
 
 def _digits_as_letters(name: str) -> str:
