@@ -88,6 +88,7 @@ def made_up_fold(spots: int, genes: int) -> Fold:
     rng = np.random.default_rng(0)
     return Fold(
         genes=np.array([f"G{gene}" for gene in range(genes)], dtype=object),
+        is_hvg=np.ones(genes, dtype=bool),
         is_marker=np.zeros(genes, dtype=bool),
         expression=rng.gamma(1.0, size=(spots, genes)).astype(np.float32),
         sample=np.full(spots, SLIDE, dtype=object),

@@ -20,8 +20,10 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from snakemake_logger_plugin_spotwise.refusals import refusal
 from snakemake_logger_plugin_spotwise.time_left import TimeLeft, duration
-from spotwise.runtime.job import ERROR_SHOWN
 
+# Name of a variable that spotwise.runtime.job knows. Nothing of spotwise is imported here: the package beside the
+# Snakefile, which may be another one than is installed, is found only once that is read.
+ERROR_SHOWN = "SPOTWISE_ERROR_SHOWN"
 # Beginnings of messages that are of no use to a reader, or that are said here in other words
 NOISE = (
     *("host: ", "Assuming unrestricted shared filesystem", "Using shell: ", "Provided ", "Rules claiming more threads"),

@@ -5,9 +5,6 @@ from __future__ import annotations
 import argparse
 import re
 
-from spotwise.config import read_config
-from spotwise.errors import InputError
-
 OF_CONFIGURATION = ("load_configfile", "Config file ")
 SYSTEM = re.compile(r": \[Errno \d+\] (?P<reason>.+?): '(?P<path>.+)'$", re.MULTILINE)
 RECORDS = re.compile(r"^(?P<folder>.*?/?\.snakemake)(/|$)")
@@ -43,6 +40,9 @@ def refusal(text: str, arguments: list[str]) -> str | None:
 
 def configuration_fault(arguments: list[str]) -> str | None:
     """Return what is wrong with a file named by ``--configfile``, which Snakemake reads before the workflow."""
+    from spotwise.config.reading import read_config  # the run ends here
+    from spotwise.errors import InputError
+
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--configfile", "--configfiles", nargs="+", action="extend", default=[], dest="files")
     files = parser.parse_known_args(arguments)[0].files

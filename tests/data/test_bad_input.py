@@ -531,7 +531,7 @@ CONFIGS = {
     ),
     "tabs": (
         content("config.yaml", "run: r\ndata:\n\troot: data\n"),
-        "config.yaml: line 3: found found character '\\t' that cannot start",
+        "config.yaml: line 3: found character '\\t' that cannot start",
     ),
     "an object of Python": (
         content("config.yaml", "run: !!python/object/apply:os.system [touch x]\n"),

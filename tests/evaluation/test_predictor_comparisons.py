@@ -281,7 +281,7 @@ def test_only_listed_and_named_genes_are_read(tmp_path):
     scores = slide_rows("A", [[0.1, 0.2, 0.3, 0.4, 0.5, 0.6]]).assign(is_marker=False)
     scores["rank_mean"], scores["rank_var"] = [1, 2, 3, 4, 5, 0], [5, 4, 3, 2, 1, 0]
     scores["is_measured"] = [True] * 5 + [False]
-    write_scores(scores.assign(rmse=1.0), tmp_path / "A.parquet")
+    write_scores(scores.assign(rmse=1.0, note=""), tmp_path / "A.parquet")
     kept = averages.read_listed([tmp_path / "A.parquet"] * 2, (1,), COMPARED_COLUMNS, ["C", "F"])
     assert kept["gene"].tolist() == ["A", "C", "E"] * 2  # the top gene of each list, and C by name; F is not measured
     assert list(kept) == COMPARED_COLUMNS

@@ -183,6 +183,7 @@ def test_tokens_are_removed_anywhere_in_a_text(monkeypatch, token):
 
 # Rules whose time does not count: these, and those in reporting.smk, which only format results
 UNTIMED = {
+    "check",
     "provenance",
     "verify_downloads",
     "tables_of_structure",

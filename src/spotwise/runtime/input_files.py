@@ -8,10 +8,12 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import h5py
+from typing import TYPE_CHECKING
 
 from spotwise.errors import InputError, SetupError, first_line
+
+if TYPE_CHECKING:
+    import h5py
 
 FETCH_AGAIN = "copy or fetch it again"
 NO_LOCKS = "set HDF5_USE_FILE_LOCKING=FALSE in the environment, and run again"
@@ -80,6 +82,8 @@ def open_input(path: str | Path, expected: str) -> Iterator[h5py.File]:
     InputError
         The file cannot be opened, or a read in the body of the ``with`` statement fails.
     """
+    import h5py  # not needed to read a configuration
+
     path = Path(path)
     try:
         with path.open("rb") as file:  # the operating system's reasons are clearer than HDF5's
@@ -127,6 +131,8 @@ def _hdf5_fault(path: Path, head: bytes, error: BaseException) -> tuple[str, str
 
 def _without_filter(path: Path) -> str | None:
     """Name a dataset whose compression this HDF5 cannot undo, if there is one."""
+    import h5py
+
     found = []
 
     def visit(name: str, item: object) -> None:
