@@ -39,6 +39,7 @@ NOISE = (
 SUBMITTED = "has been submitted with SLURM jobid"
 # Around what the workflow itself refuses: where in its rules that happened
 REFUSED = re.compile(r'^WorkflowError in file "[^"]+", line \d+:\n|\n +File "[^"]+", line \d+, in <module>')
+PLAIN_ERROR = r"^(?:Error: )?((?<=Error: ).+|\w+Error: .+)$"
 RED, YELLOW, PLAIN = "\033[31m", "\033[33m", "\033[0m"
 LONG = 600  # seconds after which the end of a job is worth a line
 
@@ -193,7 +194,7 @@ class LogHandler(LogHandlerBase):
             return None
         self.failed[jobid] = None
         job = self.job(jobid)
-        reasons = noted("ERROR", job.logs)
+        reasons = noted("ERROR", job.logs) or in_logs(PLAIN_ERROR, job.logs)  # of other programs
         killed = f"killed by {self.ended_by}" + (", probably out of memory" if self.ended_by == "SIGKILL" else "")
         ended = killed if self.ended_by else "ended without an error in its log"
         self.ended_by = ""
@@ -223,5 +224,10 @@ def clock(record: LogRecord) -> str:
 
 def noted(level: str, logs: list[str]) -> list[str]:
     """Return the messages of a level in the logs of a job."""
+    return in_logs(rf"^\S+ \S+ {level} (.+)$", logs)
+
+
+def in_logs(line: str, logs: list[str]) -> list[str]:
+    """Return what matches the group of an expression for a line in the logs of a job."""
     texts = [Path(log).read_text(encoding="utf-8", errors="replace") for log in logs if Path(log).is_file()]
-    return [found for text in texts for found in re.findall(rf"^\S+ \S+ {level} (.+)$", text, flags=re.MULTILINE)]
+    return [found for text in texts for found in re.findall(line, text, flags=re.MULTILINE)]

@@ -178,6 +178,22 @@ def test_a_job_that_could_not_write_its_error_is_explained(ending, expected):
     assert screen.lines[1] == expected
 
 
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("begun\nError: spots.tsv: found no spot\n", "Error: spots.tsv: found no spot"),
+        ("Traceback (most recent call last):\n  ...\nKeyError: 'x'\n", "Error: KeyError: 'x'"),
+        ("2026-01-01 10:00:00,1 INFO no Error: here\n", "Error: ended without an error in its log"),
+    ],
+)
+def test_the_error_of_another_program_is_found_in_its_log(tmp_path, content, expected):
+    (tmp_path / "tool.log").write_text(content)
+    screen = Screen()
+    screen.start(1, "tool", "Run a tool", log=[str(tmp_path / "tool.log")])
+    screen.fail(1, "returned non-zero exit status 1.")
+    assert screen.lines[1] == expected
+
+
 def test_a_further_attempt_that_ends_well_is_no_failure(tmp_path):
     screen = Screen()
     screen.plan(train=2)
