@@ -15,7 +15,7 @@ from typing import NoReturn
 from spotwise.errors import CollapseError, InputError, SetupError, one_line
 from spotwise.runtime.files import DENIED, is_disk_full
 
-# Set by whoever shows the error in a job's log on the terminal, so that it stands there once
+# Set by a logger that prints the error from a job's log, so that the job does not print it, too
 ERROR_SHOWN = "SPOTWISE_ERROR_SHOWN"
 DISK_FULL = "No space left on device: free some space, and run again"
 

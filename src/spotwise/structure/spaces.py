@@ -19,7 +19,8 @@ class Space:
 
     ``seed`` is that of the training, for a baseline the first of the run. ``halves`` are the numbers of columns from
     the image and from the expression, if a model embeds them separately. ``pretrained`` says whether the image encoder
-    had its published weights, and is ``None`` without an image; ``fell_back``, whether they were asked for in vain.
+    had its published weights, and is ``None`` without an image. ``fell_back`` says whether random weights replaced
+    configured ones.
     """
 
     embedding: np.ndarray
