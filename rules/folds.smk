@@ -53,3 +53,25 @@ rule harmonise_fold:
         "Correct the expression of fold {wildcards.fold} of {wildcards.cohort} ({wildcards.protocol}) for its slides with Harmony"
     script:
         "../workflow_scripts/harmonise_fold.py"
+
+
+rule centre_fold:
+    input:
+        fold="<results>/folds/{cohort}/{protocol}/fold{fold}/fold.h5",
+    output:
+        fold="<results>/folds/{cohort}/{protocol}/fold{fold}/fold_centred.h5",
+    log:
+        "<results>/logs/centre_fold/{cohort}/{protocol}/fold{fold}.log",
+    benchmark:
+        "<results>/benchmarks/centre_fold/{cohort}/{protocol}/fold{fold}.tsv"
+    priority: BEFORE_TRAINING
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=times_attempt(16000),
+    params:
+        code=plan.code("centre_fold"),
+    message:
+        "Centre the expression of fold {wildcards.fold} of {wildcards.cohort} ({wildcards.protocol}) on each training slide"
+    script:
+        "../workflow_scripts/centre_fold.py"

@@ -55,6 +55,7 @@ use rule train as train_structure with:
         embedded=[],
         model=lookup("methods/{method}/model", within=config),
         options=lookup("methods/{method}/options", within=config),
+        preparation={},
         training=plan.training,
         state=f"{plan.results}/state/structure/{{cohort}}/{{method}}/{{scope}}/seed{{seed}}",
         code=plan.code("train"),

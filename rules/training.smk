@@ -5,11 +5,7 @@ MODEL = "<results>/models/{cohort}/{protocol}/{method}/fold{fold}/seed{seed}"
 
 rule train:
     input:
-        fold=branch(
-            lookup("methods/{method}/harmony", within=config),
-            then="<results>/folds/{cohort}/{protocol}/fold{fold}/fold_harmony.h5",
-            otherwise="<results>/folds/{cohort}/{protocol}/fold{fold}/fold.h5",
-        ),
+        fold=plan.training_fold_path,
         patches=plan.training_patches,
         embeddings=collect(
             "<results>/embeddings/{encoder}/{sample}.h5", encoder=plan.encoder, sample=plan.embedded_samples
@@ -39,6 +35,7 @@ rule train:
         embedded=plan.embedded_samples,
         model=lookup("methods/{method}/model", within=config),
         options=lookup("methods/{method}/options", within=config),
+        preparation=plan.preparation,
         training=plan.training,
         state=f"{plan.results}/state/{{cohort}}/{{protocol}}/{{method}}/fold{{fold}}/seed{{seed}}",
         code=plan.code("train"),
@@ -50,7 +47,7 @@ rule train:
 
 rule fit_frozen:
     input:
-        fold="<results>/folds/{cohort}/{protocol}/fold{fold}/fold.h5",
+        fold=plan.training_fold_path,
         embeddings=collect(
             "<results>/embeddings/{encoder}/{sample}.h5", encoder=plan.encoder, sample=plan.embedded_samples
         ),
@@ -73,6 +70,7 @@ rule fit_frozen:
         samples=plan.embedded_samples,
         model=lookup("methods/{method}/model", within=config),
         options=lookup("methods/{method}/options", within=config),
+        preparation=plan.preparation,
         threads=config["training"]["threads"],
         code=plan.code("fit_frozen"),
     message:

@@ -14,4 +14,5 @@ with job(snakemake.log[0]):
         params.options,
         params.threads,
         Path(snakemake.output.weights).parent,
+        params.preparation,
     )

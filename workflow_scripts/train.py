@@ -13,6 +13,7 @@ with job(snakemake.log[0]):
         patches=dict(zip(params.samples, map(Path, files.patches), strict=True)),
         method=params.model,
         method_options=params.options,
+        preparation=params.preparation,
         options=TrainingOptions(
             **params.training,
             memory=snakemake.config["training"]["memory"],

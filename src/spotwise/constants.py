@@ -44,6 +44,9 @@ TRAIN, VAL, TEST = "train", "val", "test"
 PAPER, PATIENT = "paper", "patient"
 PROTOCOLS = (PAPER, PATIENT)
 
+# expression and features with their mean on each slide removed (methods.<name>.targets and features)
+SLIDE_CENTRED = "slide_centred"
+
 # name that stands for all controls together, in paths and plans
 CONTROLS = "controls"
 # controls computed from the test slide's own expression: upper bounds, not predictors

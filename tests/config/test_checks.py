@@ -51,6 +51,27 @@ def test_settings_that_a_frozen_method_lacks_are_refused(small, settings, why):
     assert f"expected none: {why}" in told
 
 
+def test_expression_is_corrected_for_slides_in_one_way_only(small):
+    at(small, "methods.CMRCNet.harmony", True)
+    assert complaint(at(small, "methods.CMRCNet.targets", "slide_centred")) == (
+        "my.yaml: methods.CMRCNet.targets: found slide_centred, expected log beside harmony: true, as each of the two "
+        "corrects expression for its slide"
+    )
+
+
+def test_a_regression_has_no_features_to_centre_and_is_told_why(small):
+    prepare(at(copy.deepcopy(small), "methods.STNet", {"targets": "slide_centred"}))
+    assert complaint(at(small, "methods.STNet", {"features": "slide_centred"})) == (
+        "my.yaml: methods.STNet.features: found slide_centred, expected none: STNet has no features to centre, and a "
+        "constant per slide in its output changes no correlation on a slide"
+    )
+
+
+def test_targets_and_features_are_as_they_are_by_default(small):
+    prepare(small)
+    assert [small["methods"]["CMRCNet"][key] for key in ("targets", "features")] == ["log", "raw"]
+
+
 def test_a_method_that_uses_frozen_features_needs_an_encoder_and_others_refuse_one(small):
     assert "methods.EGN.encoder: found None, expected a key of encoders" in complaint(at(small, "methods.EGN", {}))
     del small["methods"]["EGN"]
@@ -157,6 +178,15 @@ def test_a_clustering_method_predicts_nothing_and_is_trained_on_each_slide_by_de
             True,
             "methods.MicNet.harmony: found True, expected none: MicNet is fitted on uncorr",
         ),
+        ("methods.MicNet.targets", "slide_centred", "expected none: MicNet is trained on uncorrected expression"),
+        ("methods.MicNet.features", "slide_centred", "expected none: MicNet embeds slides as they are"),
+        (
+            "methods.CMRCNet.targets",
+            "slide_centred",
+            "expected log for a method whose embedding is a space: slides to embed are not corrected",
+        ),
+        ("methods.CMRCNet.features", "slide_centred", "expected raw for a method whose embedding is a space"),
+        ("methods.CMRCNet.harmony", True, "found true, expected false for a method whose embedding is a space: slides"),
         ("methods.MicNet.encoder", "mine", "methods.MicNet.encoder: found 'mine', expected none: MicNet has its own"),
         (
             "methods.CMRCNet.scope",

@@ -15,6 +15,7 @@ from spotwise.constants import TEST
 from spotwise.data.features import features_of
 from spotwise.data.folds import write_fold
 from spotwise.errors import InputError, SetupError
+from spotwise.evaluation.top_k_sweep import retrieve_each
 from spotwise.inference.prediction import predict_by_controls, predict_test_slides, read_ceiling
 from spotwise.inference.retrieval import read_embeddings
 from spotwise.models.description import read_description
@@ -98,6 +99,35 @@ def test_expression_is_retrieved_from_the_fold_of_the_training(fold, retrieval, 
     np.testing.assert_array_equal(content.layers["observed"], fold.expression[fold.rows(TEST, sample="C")])
 
 
+def test_embeddings_are_centred_on_each_slide_where_the_model_says_so(fold, retrieval, patch_files, tmp_path):
+    """The sweep over K reads the same files, so that it agrees with the predictions."""
+    network, _ = retrieval
+    facts = {"features": "slide_centred", "targets": "slide_centred"}
+    model = savedmodel.save(tmp_path / "centred", "CMRCNet", RETRIEVAL["CMRCNet"], network, fold, **facts)
+    outputs = {"bank": tmp_path / "bank.safetensors", "queries": tmp_path / "queries.safetensors"}
+    predictors = [{"name": str(k), "k": k, "matching": "average"} for k in (1, 5)]
+    found = predict(model, fold, tmp_path / "run", patch_files, predictors=predictors, **outputs)
+    tested = fold.rows(TEST)
+    with torch.inference_mode():
+        bank = network.embed_expression(torch.from_numpy(fold.expression[fold.bank])).numpy()
+        spots = Spots(fold, tested, patch_files, torch.device("cpu"))
+        queries = network.embed_images(spots.batch(torch.arange(len(tested))).images).numpy()
+    for values, sample, path in ((bank, fold.sample[fold.bank], "bank"), (queries, fold.sample[tested], "queries")):
+        for slide in set(sample):
+            values[sample == slide] -= values[sample == slide].mean(axis=0)
+        np.testing.assert_allclose(read_embeddings(outputs[path]).length, np.linalg.norm(values, axis=1), rtol=1e-3)
+    cosine = (queries @ bank.T) / np.outer(np.linalg.norm(queries, axis=1), np.linalg.norm(bank, axis=1))
+    nearest = np.argsort(-cosine, axis=1)
+    read = [read_embeddings(path) for path in outputs.values()]
+    swept = retrieve_each(read[1], read[0], fold.expression[fold.bank], [1, 5])
+    for slide in "CD":
+        here = fold.sample[tested] == slide
+        for place, k in enumerate((1, 5)):
+            expected = fold.expression[fold.bank][nearest[here, :k]].mean(axis=1)
+            np.testing.assert_allclose(found[str(k), slide].X, expected, rtol=1e-4)
+            np.testing.assert_allclose(swept[place, here], expected, rtol=1e-4)
+
+
 def test_a_fold_of_another_panel_is_refused_before_any_prediction(fold, retrieval, patch_files, tmp_path):
     other = replace(fold, genes=fold.genes[::-1].copy())
     with pytest.raises(InputError, match=r"training\.h5: genes: .*the model was trained on"):
@@ -151,11 +181,11 @@ def test_a_network_that_uses_frozen_features_needs_them_of_the_same_encoder(fold
 # --- frozen -----------------------------------------------------------------------------------------------------------
 
 
-def fitted(fold, embedded, folder, name):
+def fitted(fold, embedded, folder, name, **preparation):
     folder.mkdir()
     write_fold(folder / "fold.h5", fold)
     trained = {slide: embedded[slide] for slide in ("A", "B")}  # none of a tested slide
-    fit(folder / "fold.h5", trained, name, FROZEN[name], 1, folder / "model")
+    fit(folder / "fold.h5", trained, name, FROZEN[name], 1, folder / "model", preparation)
     return folder / "model"
 
 
@@ -184,6 +214,23 @@ def test_nothing_measured_of_a_tested_slide_decides_a_prediction(fold, embedded,
     seen = predict(model, fold, tmp_path / "seen", embeddings=embedded)
     unseen = predict(model, fold, tmp_path / "unseen", embeddings=embedded, training=blind)
     np.testing.assert_array_equal(seen["P", "C"].X, unseen["P", "C"].X)
+
+
+def shifted(path, change):
+    with h5py.File(path, "a") as file:
+        file["embedding"][:] = change(file["embedding"][:])
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_what_features_of_a_slide_have_in_common_changes_nothing_where_they_are_centred(fold, embedded, tmp_path, name):
+    models = {how: fitted(fold, embedded, tmp_path / how, name, features=how) for how in ("raw", "slide_centred")}
+    assert {how: read_description(model).features for how, model in models.items()} == {how: how for how in models}
+    before = {how: predict(model, fold, tmp_path / f"{how} 1", embeddings=embedded) for how, model in models.items()}
+    shifted(embedded["C"], lambda features: 3 * features + np.linspace(-4, 9, features.shape[1], dtype=np.float32))
+    after = {how: predict(model, fold, tmp_path / f"{how} 2", embeddings=embedded) for how, model in models.items()}
+    np.testing.assert_allclose(after["slide_centred"]["P", "C"].X, before["slide_centred"]["P", "C"].X, rtol=1e-3)
+    assert np.abs(after["raw"]["P", "C"].X - before["raw"]["P", "C"].X).max() > 0.5
+    np.testing.assert_array_equal(after["raw"]["P", "D"].X, before["raw"]["P", "D"].X)
 
 
 def test_missing_weights_are_noted_in_the_prediction(fold, embedded, tmp_path):

@@ -20,7 +20,14 @@ REPOSITORY = Path(__file__).parents[2]
 
 def method(model, **entry):
     """Return a method of the configuration with its defaults."""
-    return {"model": model, "options": {}, "training": {}, "harmony": False} | entry
+    return {
+        "model": model,
+        "options": {},
+        "training": {},
+        "harmony": False,
+        "targets": "log",
+        "features": "raw",
+    } | entry
 
 
 def bullets(text):

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from spotwise.constants import IMAGES, TEST, TRAIN, VAL
+from spotwise.data.centring import centre_slides
 from spotwise.errors import InputError, SetupError
 from spotwise.models.augmentation import AUGMENTATIONS
 from spotwise.models.batch import Context
@@ -269,3 +270,23 @@ def test_batches_do_not_depend_on_the_memory_of_the_patches(fold, patch_files, m
     assert there.images.device.type == there.expression.device.type == "cuda"
     torch.testing.assert_close(there.images.cpu(), here.images)
     assert torch.equal(there.expression.cpu(), here.expression)
+
+
+# --- expression of other spots ----------------------------------------------------------------------------------------
+
+
+def test_neighbours_and_exemplars_have_the_centred_expression_of_their_fold(fold, patch_files, embedded):
+    used = centre_slides(fold)
+    rows, context = used.rows(TRAIN), Context(neighbours=4, exemplars=3)
+    spots = Spots(used, rows, patch_files, CPU, context=context, exemplar_rows=rows, embeddings=embedded)
+    batch = spots.batch(torch.arange(len(rows)))
+    known = {row.tobytes() for row in used.expression[rows]}
+    for seen in (batch.neighbours.expression, batch.exemplars.expression):
+        assert {row.tobytes() for row in seen.flatten(0, 1).numpy()} <= known
+    of_a_tested_slide = fold.rows(TEST, sample="C")
+    spots = Spots(
+        used, of_a_tested_slide, patch_files, CPU, context=context, observed=False, exemplar_rows=rows,
+        embeddings=embedded,
+    )  # fmt: skip
+    seen = spots.batch(torch.arange(len(of_a_tested_slide))).exemplars.expression
+    assert {row.tobytes() for row in seen.flatten(0, 1).numpy()} <= known

@@ -63,10 +63,25 @@ def test_frozen_features_are_asked_for_by_methods_that_use_them(plan):
     assert plan.embedded_samples(wildcards(**fold, method="CMRCNet")) == []
 
 
-def test_harmony_changes_what_a_method_learns_from(tmp_path):
-    plan = planned(tmp_path, methods={"CMRCNet": {"neighbours": [5], "harmony": True}, "STNet": {}}, structure=None)
-    files = [plan.training_fold(wildcards(method=method)) for method in ("CMRCNet", "STNet")]
-    assert files == ["fold_harmony.h5", "fold.h5"]
+def test_a_correction_for_slides_changes_what_a_method_learns_from(tmp_path):
+    methods = {
+        "CMRCNet": {"neighbours": [5], "harmony": True},
+        "STNet": {},
+        "EGN": {"encoder": "mine", "targets": "slide_centred"},
+        "Ridge": {"encoder": "mine", "targets": "slide_centred", "features": "slide_centred"},
+    }
+    plan = planned(tmp_path, methods=methods, structure=None)
+    fold = {"cohort": "two", "protocol": "patient", "fold": 1}
+    files = [plan.training_fold_path(wildcards(method=method, **fold)) for method in methods]
+    assert files == [
+        f"results/r/folds/two/patient/fold1/{name}.h5"
+        for name in ("fold_harmony", "fold", "fold_centred", "fold_centred")
+    ]
+    assert plan.preparation(wildcards(method="Ridge")) == {
+        "harmony": False,
+        "targets": "slide_centred",
+        "features": "slide_centred",
+    }
 
 
 def test_figures_are_those_that_the_run_has_scores_for(plan, tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from spotwise.config.predictors import predictors, predicts
 from spotwise.config.settings import Config
-from spotwise.constants import BASELINE_SPACES, COHORT, CONTROLS, EXPRESSION_SPACES, PATIENT, SLIDE
+from spotwise.constants import BASELINE_SPACES, COHORT, CONTROLS, EXPRESSION_SPACES, PATIENT, SLIDE, SLIDE_CENTRED
 from spotwise.data.sample_sheet import Sample, by_cohort, patients, read_samples
 from spotwise.errors import InputError, one_of
 from spotwise.models.registry import REGISTRY, options
@@ -20,6 +20,13 @@ from spotwise.runtime.validation import fill, validated
 # Kinds of methods that can learn from expression corrected by Harmony, and of those whose embeddings are a space
 CORRECTABLE = ("retrieval", "regression")
 EMBEDDING = ("retrieval", "clustering")
+# Kinds of methods whose features cannot be centred on each slide, and why
+UNCENTRED = {
+    "regression": "has no features to centre, and a constant per slide in its output changes no correlation on a slide",
+    "clustering": "embeds slides as they are",
+}
+# Settings that change what a method embeds, with the values that change nothing
+CORRECTIONS = {"harmony": False, "targets": "log", "features": "raw"}
 WEIGHTS = "a file with an encoder's weights"
 
 
@@ -133,10 +140,15 @@ def _check_methods(config: Mapping, where: str) -> None:
             ("neighbours", [], None if registered.kind == "retrieval" else "retrieves no spots"),
             ("matching", ["average"], None if registered.kind == "retrieval" else "retrieves no spots"),
             ("harmony", False, None if registered.kind in CORRECTABLE else "is fitted on uncorrected expression"),
+            ("targets", "log", None if registered.predicts else "is trained on uncorrected expression"),
+            ("features", "raw", UNCENTRED.get(registered.kind)),
             ("training", {}, None if registered.trained else "is fitted, not trained"),
         ):
             if why and settings[key] != idle:
                 raise InputError(where, f"{field}.{key}", settings[key], f"none: {model} {why}")
+        if settings["harmony"] and settings["targets"] == SLIDE_CENTRED:
+            expected = "log beside harmony: true, as each of the two corrects expression for its slide"
+            raise InputError(where, f"{field}.targets", settings["targets"], expected)
         if registered.uses_encoder and settings.get("encoder") not in config["encoders"]:
             found = settings.get("encoder")
             raise InputError(
@@ -171,9 +183,11 @@ def _check_structure(config: Mapping, samples: list[str], where: str) -> None:
         if sample not in samples:
             raise InputError(where, "structure.slides", repr(sample), one_of(samples, sample))
     for space in structure["spaces"]:
-        if space in methods and methods[space]["harmony"]:
-            expected = "false for a method whose embedding is a space: slides to embed are not corrected"
-            raise InputError(where, f"methods.{space}.harmony", "true", expected)
+        for key, idle in CORRECTIONS.items():
+            if space in methods and methods[space][key] != idle:
+                found, expected = (str(value).lower() for value in (methods[space][key], idle))
+                expected += " for a method whose embedding is a space: slides to embed are not corrected"
+                raise InputError(where, f"methods.{space}.{key}", found, expected)
         if space in methods and space in BASELINE_SPACES:
             raise InputError(where, f"methods.{space}", "a name that a space has", "another name for the method")
         if config["data"]["images"] == "none" and space not in EXPRESSION_SPACES:

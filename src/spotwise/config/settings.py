@@ -142,6 +142,16 @@ class Method(Settings):
         description="train and retrieve on expression that Harmony corrected for differences between slides; fitted on "
         "the training slides alone under `patient`; the truth is never corrected",
     )
+    targets: Literal["log", "slide_centred"] = Field(
+        "log",
+        description="expression to learn and retrieve: log-normalised as it is, or with each gene centred on every "
+        "training slide, so that no difference between slides is learnt; the truth is never centred",
+    )
+    features: Literal["raw", "slide_centred"] = Field(
+        "raw",
+        description="`slide_centred`: features of a frozen encoder are standardised on each slide, and embeddings of a "
+        "retrieval method centred on each slide before their cosine, from images alone for a test slide",
+    )
     encoder: str = optional("key of `encoders`, for frozen methods and EGN")
     scope: Literal["slide", "cohort"] = optional(
         "what a clustering method is trained on: each slide alone (the default, as published) or the slides of a cohort"

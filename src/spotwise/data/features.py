@@ -8,7 +8,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from spotwise.constants import BARCODES
+from spotwise.constants import BARCODES, SLIDE_CENTRED
+from spotwise.data.centring import standardised
 from spotwise.data.folds import Fold
 from spotwise.errors import InputError, SetupError
 
@@ -31,12 +32,16 @@ def spot_features(embedding: str | Path, barcodes: Sequence[str]) -> np.ndarray:
     return features[[row_of[barcode] for barcode in barcodes]]
 
 
-def features_of(fold: Fold, rows: np.ndarray, embeddings: Mapping[str, Path]) -> np.ndarray:
-    """Read the features (n, D) float32 of the spots at ``rows``."""
+def features_of(fold: Fold, rows: np.ndarray, embeddings: Mapping[str, Path], preparation: str = "raw") -> np.ndarray:
+    """Read the features (n, D) float32 of the spots at ``rows``.
+
+    With the preparation ``slide_centred`` they are standardised on each slide, of which ``rows`` must have all spots.
+    """
     samples = fold.sample[rows]
     by_slide = [np.flatnonzero(samples == sample) for sample in dict.fromkeys(samples)]
     features = [spot_features(embeddings[samples[at[0]]], fold.barcode[rows[at]]) for at in by_slide]
-    return np.concatenate(features)[np.argsort(np.concatenate(by_slide))]
+    joined = np.concatenate(features)[np.argsort(np.concatenate(by_slide))]
+    return standardised(joined, samples) if preparation == SLIDE_CENTRED else joined
 
 
 def encoder_name(embeddings: Mapping[str, Path]) -> str:

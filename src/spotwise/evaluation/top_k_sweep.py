@@ -28,7 +28,7 @@ def sweep_fold(fold: Fold, bank_fold: Fold, bank: Embeddings, queries: Embedding
     """Score every test slide of a fold for every K.
 
     The results equal those of `retrieval.retrieve` and `scores.score_prediction` for each K. The expression of
-    ``bank_fold`` is retrieved: that of ``fold``, or corrected by Harmony.
+    ``bank_fold`` is retrieved: that of ``fold``, or corrected for slides.
 
     Returns
     -------

@@ -10,7 +10,8 @@ import h5py
 import numpy as np
 import torch
 
-from spotwise.constants import BARCODES, IMAGES, TEST
+from spotwise.constants import BARCODES, IMAGES, SLIDE_CENTRED, TEST
+from spotwise.data.centring import centred
 from spotwise.data.folds import Fold
 from spotwise.data.patch_files import read_patches_index
 from spotwise.errors import InputError, SetupError
@@ -38,16 +39,20 @@ def embed_fold(
     Returns
     -------
     bank, queries
-        Embeddings of training expression and of test patches, with their rows in ``fold``.
+        Embeddings of training expression and of test patches, with their rows in ``fold``; centred on each slide where
+        the model's description asks for that.
     """
     on = devices.choose(device)
     devices.make_deterministic(threads)
-    network = load_model(model, on).method
+    loaded = load_model(model, on)
+    network = loaded.method
     expression = torch.from_numpy(fold.expression[fold.bank])
     tested = fold.rows(TEST)
     spots = Spots(fold, tested, patches, on, context=network.options.context, observed=False, scratch=model)
     bank = in_batches(len(fold.bank), lambda index: network.embed_expression(expression[index].to(on)))
     queries = in_batches(len(tested), lambda index: network.embed_images(spots.batch(index).images))
+    if loaded.description.features == SLIDE_CENTRED:
+        bank, queries = centred(bank, fold.sample[fold.bank]), centred(queries, fold.sample[tested])
     return Embeddings.of(bank, fold.bank), Embeddings.of(queries, tested)
 
 

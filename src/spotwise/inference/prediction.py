@@ -46,7 +46,7 @@ def predict_test_slides(
     ----------
     fold, training_fold
         ``fold.h5`` with the truth of the test slides, and the fold that the model was trained on, which differs where
-        expression was corrected for batch effects.
+        expression was corrected for slides.
     patches
         ``patches.h5`` of the test slides by sample; not read for a frozen method.
     embeddings
@@ -165,7 +165,7 @@ def _by_frozen(
     for sample in _tested(fold):
         of_slide = {sample: embeddings[sample]}
         loaded.check_encoder(of_slide)
-        features = features_of(fold, fold.rows(TEST, sample=sample), of_slide)
+        features = features_of(fold, fold.rows(TEST, sample=sample), of_slide, loaded.description.features)
         with threadpool_limits(threads):
             predicted = loaded.method.predict(loaded.weights, features, fold.expression[fold.bank])
         for predictor in predictors:

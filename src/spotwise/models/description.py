@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -42,6 +43,8 @@ class ModelDescription(BaseModel):
         Whether it had random weights although pretrained ones were asked for.
     cohort, protocol, fold, samples, seed
         The fold, its training slides, and the seed of the training, ``None`` for a method without randomness.
+    harmony, targets, features
+        How expression and features were prepared for training, as in the configuration entry.
     fitted
         What a frozen method reports of its fit.
     spotwise
@@ -66,6 +69,9 @@ class ModelDescription(BaseModel):
     fold: int
     samples: tuple[str, ...]
     seed: int | None = None
+    harmony: bool = False
+    targets: Literal["log", "slide_centred"] = "log"
+    features: Literal["raw", "slide_centred"] = "raw"
     fitted: dict[str, object] = {}
     spotwise: str
 

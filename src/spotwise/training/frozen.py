@@ -24,20 +24,26 @@ def fit(
     method_options: Mapping[str, object],
     threads: int,
     model: Path,
+    preparation: Mapping[str, object] | None = None,
 ) -> None:
     """Fit a frozen method on all training spots of a fold, validation spots included.
 
     Nothing is chosen on the validation spots, as a frozen method chooses inside the training slides.
 
-    ``embeddings`` are the embedded patches of the training slides by sample. ``weights.safetensors``, ``model.json``
+    ``embeddings`` are the embedded patches of the training slides by sample, ``preparation`` the attributes of
+    :class:`spotwise.models.description.ModelDescription` of that kind. ``weights.safetensors``, ``model.json``
     and ``summary.json`` go into the folder ``model``. The last bits depend on the number of ``threads``.
     """
     fold = read_fold(fold_path)
     rows = fold.bank
+    preparation = preparation or {}
     loaded = pretrained(embeddings)
     with threadpool_limits(threads):
         fitted, report = load(method)(options(method, method_options)).fit(
-            features_of(fold, rows, embeddings), fold.expression[rows], fold.owner()[rows], fold.spatial[rows]
+            features_of(fold, rows, embeddings, preparation.get("features", "raw")),
+            fold.expression[rows],
+            fold.owner()[rows],
+            fold.spatial[rows],
         )
     with atomic(model / WEIGHTS) as temporary:
         save_file({name: np.ascontiguousarray(value) for name, value in fitted.items()}, temporary)
@@ -53,6 +59,7 @@ def fit(
             loaded,
             fell_back(embeddings),
             fitted=report,
+            **preparation,
         ),
     )
     write_json(

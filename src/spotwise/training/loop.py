@@ -56,6 +56,7 @@ def train(
     state_root: Path,
     model: Path,
     embeddings: Mapping[str, Path] | None = None,
+    preparation: Mapping[str, object] | None = None,
 ) -> None:
     """Train a method on a fold and keep the epoch with the lowest validation loss.
 
@@ -74,6 +75,8 @@ def train(
     model
         Output folder for ``weights.safetensors``, ``model.json`` (see :mod:`spotwise.models.description`),
         ``history.tsv`` (a row per epoch) and ``summary.json`` (how the training went).
+    preparation
+        How the expression of the fold was prepared, and how embeddings are to be, for ``model.json``.
 
     Raises
     ------
@@ -130,7 +133,12 @@ def train(
         encoder = encoder_name(embeddings) if embeddings else run.model.encoder_name
         loaded = features_pretrained if embeddings else run.pretrained_loaded
         images = {"patch_px": training.images.shape[1], "image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD}
-        facts = {"fell_back": fell_back(embeddings) if embeddings else False, "seed": seed, **images}
+        facts = {
+            "fell_back": fell_back(embeddings) if embeddings else False,
+            "seed": seed,
+            **images,
+            **(preparation or {}),
+        }
         state.publish_best(model / WEIGHTS)
         write_description(model, describe(method, method_options, fold, sizes, encoder, loaded, **facts))
         write_text(model / "history.tsv", _as_tsv(run.history))

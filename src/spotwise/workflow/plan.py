@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from spotwise import config as configuration
-from spotwise.constants import BOUNDS, CONTROLS, PROTOCOLS
+from spotwise.constants import BOUNDS, CONTROLS, PROTOCOLS, SLIDE_CENTRED
 from spotwise.data import hest, manifest
 from spotwise.data.sample_sheet import FoldPlan, Sample, by_cohort
 from spotwise.models.registry import REGISTRY, Entry
@@ -260,8 +260,19 @@ class Plan:
         return self.config["methods"][w.method].get("encoder", "")
 
     def training_fold(self, w: Wildcards) -> str:
-        """Return the name of the fold a method learns from, corrected by Harmony where its entry asks for that."""
-        return "fold_harmony.h5" if self.config["methods"][w.method]["harmony"] else "fold.h5"
+        """Return the name of the fold a method learns from, whose expression may be corrected for slides."""
+        entry = self.config["methods"][w.method]
+        if entry["harmony"]:
+            return "fold_harmony.h5"
+        return "fold_centred.h5" if entry["targets"] == SLIDE_CENTRED else "fold.h5"
+
+    def training_fold_path(self, w: Wildcards) -> str:
+        """Return the fold a method learns from."""
+        return f"{self.results}/folds/{w.cohort}/{w.protocol}/fold{w.fold}/{self.training_fold(w)}"
+
+    def preparation(self, w: Wildcards) -> dict[str, object]:
+        """Return how expression and features of a method are prepared, for the description of its models."""
+        return {key: self.config["methods"][w.method][key] for key in ("harmony", "targets", "features")}
 
     def seeds(self, w: Wildcards) -> list[int]:
         """Return the seeds of a method."""

@@ -166,7 +166,7 @@ def _variants(methods: Mapping[str, Mapping], training: Mapping[str, object]) ->
         name: {
             **resolved_options("CMRCNet", entry["options"]),
             **{f"training.{key}": value for key, value in (training | entry["training"]).items()},
-            "harmony": entry["harmony"],
+            **{key: entry[key] for key in ("harmony", "targets", "features")},
         }
         for name, entry in methods.items()
         if entry["model"] == "CMRCNet"
