@@ -192,7 +192,7 @@ def test_a_mistyped_key_is_reported_before_the_key_that_it_should_have_been(smal
             [{"top": 1}],
             "evaluation.extended.0.k: found nothing, expected an integer of at least 1",
         ),
-        ("encoders.mine", {}, "encoders.mine.timm: found nothing, expected name of a timm model"),
+        ("encoders.mine", {}, "encoders.mine.timm: found nothing, expected imagenet-small, the name of a timm model"),
         (
             "encoders.mine",
             {"timm": "x", "pretrained": False},
@@ -246,6 +246,8 @@ def test_options_of_the_training_that_decide_the_result_are_all_but_where_and_wh
     ("encoder", "pretrained"),
     [
         ({"timm": "resnet50.tv_in1k"}, "if_available"),
+        ({"timm": "imagenet-small"}, "required"),
+        ({"timm": "imagenet-small", "pretrained": "no"}, "no"),
         ({"timm": "UNI"}, "required"),
         ({"timm": "conch"}, "required"),
         ({"timm": "ctranspath"}, "required"),

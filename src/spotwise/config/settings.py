@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from spotwise.constants import PAPER, PATIENT
-from spotwise.models.encoder_names import is_pathology_encoder
+from spotwise.models.encoder_names import is_imagenet_small, is_pathology_encoder
 from spotwise.models.options import Pretrained
 from spotwise.runtime.configured_paths import FilePath, FolderPath, SampleFilePath
 from spotwise.runtime.validation import UNSET, Form, PositiveNumber, Settings, Size, Unique, fault, optional
@@ -104,12 +104,13 @@ class Encoder(Settings):
     """A frozen image encoder."""
 
     timm: str = Field(
-        description="name of a timm model, hf-hub:<owner>/<name>, or the name of a pathology encoder (UNI, CONCH, ...)"
+        description="imagenet-small, the name of a timm model, hf-hub:<owner>/<name>, or the name of a pathology "
+        "encoder (UNI, CONCH, ...)"
     )
     pretrained: Pretrained = optional(
         "published weights: none, those that can be downloaded (otherwise random ones, which tables say), or stop "
-        "without them; by default `required` for pathology encoders and others on the hub, which may be gated, and "
-        "`if_available` for timm's own",
+        "without them; by default `required` for imagenet-small, whose weights are installed, and for pathology "
+        "encoders and others on the hub, which may be gated, and `if_available` for timm's own",
     )
     checkpoint: FilePath = Field(
         "", description="local file of the weights (safetensors or torch), for machines without network"
@@ -117,11 +118,12 @@ class Encoder(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _require_gated_weights(cls, given: object) -> object:
+    def _require_weights(cls, given: object) -> object:
         if not isinstance(given, dict) or "pretrained" in given:
             return given
         name = str(given.get("timm", ""))
-        return {**given, "pretrained": "required" if ":" in name or is_pathology_encoder(name) else "if_available"}
+        required = ":" in name or is_pathology_encoder(name) or is_imagenet_small(name)
+        return {**given, "pretrained": "required" if required else "if_available"}
 
 
 class Method(Settings):

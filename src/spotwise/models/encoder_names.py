@@ -1,10 +1,11 @@
-"""Names of the pathology encoders, known without torch."""
+"""Names of image encoders, known without torch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 CTRANSPATH = "ctranspath"
+IMAGENET_SMALL = "imagenet-small"  # of everyday pictures, with weights in a package
 
 # Repository on the Hugging Face hub by short name
 REPOSITORIES: Mapping[str, str] = {
@@ -28,3 +29,8 @@ def is_pathology_encoder(name: str) -> bool:
     """Tell whether a name of an encoder is that of a foundation model of pathology."""
     named = any(is_named(name, short, repository) for short, repository in REPOSITORIES.items())
     return named or name.lower() == CTRANSPATH
+
+
+def is_imagenet_small(name: str) -> bool:
+    """Tell whether a name is that of the encoder whose weights come with the installation, in upper or lower case."""
+    return name.lower() == IMAGENET_SMALL

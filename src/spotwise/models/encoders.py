@@ -1,4 +1,4 @@
-"""Image encoders of timm, encoders of pathology, and CTransPath, by name."""
+"""Image encoders of timm, encoders of pathology, CTransPath and `imagenet-small`, by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from torch import nn
 
 from spotwise.errors import InputError, SetupError
 from spotwise.models.ctranspath import ctranspath_encoder
-from spotwise.models.encoder_names import CTRANSPATH
+from spotwise.models.encoder_names import CTRANSPATH, IMAGENET_SMALL, is_imagenet_small
+from spotwise.models.imagenet_small import ARCHITECTURE, imagenet_small
 from spotwise.models.pathology import PATHOLOGY, published
 from spotwise.models.pretrained_weights import (
     error_message,
@@ -34,8 +35,8 @@ def frozen_encoder(name: str, pretrained: str, checkpoint: str = "") -> tuple[nn
     Parameters
     ----------
     name
-        A key of ``PATHOLOGY``, ``ctranspath``, the name of a timm model, or ``hf-hub:<owner>/<name>`` for a model on
-        the Hugging Face hub with a description that timm can build.
+        ``imagenet-small``, a key of ``PATHOLOGY``, ``ctranspath``, the name of a timm model, or
+        ``hf-hub:<owner>/<name>`` for a model on the Hugging Face hub with a description that timm can build.
     pretrained
         As in :func:`spotwise.models.pretrained_weights.pretrained_or_random`.
     checkpoint
@@ -60,6 +61,11 @@ def frozen_encoder(name: str, pretrained: str, checkpoint: str = "") -> tuple[nn
         raise InputError(
             "encoder", "pretrained", "'no' with a checkpoint", "if_available or required, or no checkpoint"
         )
+    if is_imagenet_small(name):
+        if checkpoint:
+            expected = f"none, as {IMAGENET_SMALL} has the weights of a package; {ARCHITECTURE} takes others"
+            raise InputError("encoder", "checkpoint", repr(checkpoint), expected)
+        return imagenet_small(pretrained)
     if name.lower() == CTRANSPATH:
         return ctranspath_encoder(pretrained, checkpoint)
     page, create = _source(name)
@@ -84,7 +90,8 @@ def _source(name: str) -> tuple[str, Callable[..., nn.Module]]:
     if ":" in name:
         return name.partition(":")[2], partial(_hub_model, name)
     if timm_config(name) is None:
-        expected = f"{', '.join(PATHOLOGY)}, {CTRANSPATH}, the name of a timm model, or hf-hub:<owner>/<name>"
+        names = ", ".join([IMAGENET_SMALL, *PATHOLOGY, CTRANSPATH])
+        expected = f"{names}, the name of a timm model, or hf-hub:<owner>/<name>"
         raise InputError("encoder", "timm", repr(name), expected)
     return "", partial(_timm_model, name)
 

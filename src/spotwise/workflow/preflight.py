@@ -25,8 +25,9 @@ from spotwise.evaluation.training_costs import benchmark_seconds
 from spotwise.models import registry
 from spotwise.models.ctranspath import FILE as CTRANSPATH_FILE
 from spotwise.models.ctranspath import REPO as CTRANSPATH_REPO
-from spotwise.models.encoder_names import CTRANSPATH
+from spotwise.models.encoder_names import CTRANSPATH, is_imagenet_small
 from spotwise.models.encoders import timm_config
+from spotwise.models.imagenet_small import PACKAGE, weights_file
 from spotwise.models.pathology import published
 from spotwise.models.pretrained_weights import FILE, PROBE_SECONDS, error_message
 from spotwise.models.sizes import Sizes
@@ -111,6 +112,8 @@ def encoder_access(plan: Plan, structure: StructurePlan) -> Iterator[Finding]:
             yield Finding(name, OK, "random weights, as configured")
         elif weights.checkpoint:
             yield Finding(name, OK, f"weights from {weights.checkpoint}")
+        elif is_imagenet_small(weights.name):
+            yield _installed(name, weights)
         else:
             yield _on_the_hub(name, weights)
 
@@ -136,6 +139,15 @@ def timm_or(names: Mapping[str, str], model: str, options: object) -> str:
     """Return the encoder of a trained method: a fixed one, or that of its option."""
     name = names.get(model, getattr(options, "encoder", ""))
     return name if model in names or timm_config(name) else ""
+
+
+def _installed(name: str, weights: Weights) -> Finding:
+    try:
+        weights_file()
+    except (InputError, SetupError) as problem:
+        replaceable = isinstance(problem, SetupError) and weights.pretrained != "required"
+        return Finding(name, WARNING if replaceable else PROBLEM, str(problem))
+    return Finding(name, OK, f"weights in the installed package {PACKAGE}")
 
 
 def _on_the_hub(name: str, weights: Weights) -> Finding:
