@@ -7,7 +7,7 @@ import pandas as pd
 
 from spotwise.reporting.figures.domain_map import classes_of, colouring, domains_in
 from spotwise.reporting.structure_page import StructureResults, render_structure_page
-from spotwise.reporting.tables.domain_tables import random_encoders, space_notes
+from spotwise.reporting.tables.domain_tables import encoder_notes, space_notes
 from spotwise.runtime.files import write_text
 from spotwise.runtime.job import job
 from spotwise.structure.spot_labels import labels_of_slides
@@ -29,5 +29,5 @@ with job(snakemake.log[0]):
         colours=colouring(domains, labels.get(sample), classes_of(labels.values())),
     )
     figures = dict(zip(("domains", "umap", "variable_genes"), files.figures, strict=True))
-    notes = space_notes(params.kinds, random_encoders(files.spaces))
+    notes = space_notes(params.kinds, encoder_notes(files.spaces))
     write_text(snakemake.output.page, render_structure_page(slide, figures, notes, params.n_domains, params.note))

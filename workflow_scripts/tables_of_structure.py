@@ -8,7 +8,7 @@ TOP_GENES = 8
 
 with job(snakemake.log[0]):
     params, files, output = snakemake.params, snakemake.input, snakemake.output
-    notes = domain_tables.space_notes(params.kinds, domain_tables.random_encoders(files.spaces))
+    notes = domain_tables.space_notes(params.kinds, domain_tables.encoder_notes(files.spaces))
     domains = domain_tables.domain_table(domain_tables.read_scores(files.scores), params.cohorts, notes)
     page = domain_tables.domains_page(domains, params.n_domains, params.note)
     write_pages(domains, [page], output.domains, output.domains_md, output.domains_tex)

@@ -18,6 +18,8 @@ SPECIES = "species"
 OBSERVED = "observed"
 # note of a model and of its scores
 FELL_BACK = "random weights in place of the pretrained ones that were asked for, which were not available"
+# note of a model on features of everyday pictures
+IMAGENET_FEATURES = "encoder trained on ImageNet, not pathology"
 # AnnData.uns of a prediction: how it was made
 PROVENANCE = "spotwise"
 # fields of uns["spotwise"] of a prediction, and leading columns of its scores

@@ -44,6 +44,17 @@ def test_missing_weights_are_noted_only_where_weights_were_published(description
         assert description.model_copy(update={"pretrained": pretrained}).note == note
 
 
+def test_features_of_everyday_pictures_are_noted_unless_the_encoder_is_random(description):
+    for encoder, pretrained, note in (
+        ("imagenet-small", True, "encoder trained on ImageNet, not pathology"),
+        ("ImageNet-Small", True, "encoder trained on ImageNet, not pathology"),
+        ("imagenet-small", False, "encoder without pretrained weights"),
+        ("UNI", True, ""),
+        (None, None, ""),
+    ):
+        assert description.model_copy(update={"encoder": encoder, "pretrained": pretrained}).note == note
+
+
 @pytest.mark.parametrize(
     ("method", "asked", "loaded", "noted"),
     [

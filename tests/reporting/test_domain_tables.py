@@ -83,14 +83,19 @@ def test_notes_describe_each_space_and_its_halves():
     assert notes["Image"] == "image encoder without published weights"
 
 
-def test_random_encoders_are_read_from_the_spaces(tmp_path):
-    for name, pretrained in (("A", True), ("B", False), ("C", None), ("D", False)):
+def test_remarks_on_encoders_are_read_from_the_spaces(tmp_path):
+    for name, pretrained in (("A", True), ("B", False), ("C", None), ("D", False), ("E", True)):
         with h5py.File(tmp_path / name, "w") as file:
             file.attrs["space"] = name
             if pretrained is not None:
                 file.attrs["pretrained"], file.attrs["fell_back"] = pretrained, name == "D"
-    found = domain_tables.random_encoders([tmp_path / name for name in "ABCD"])
-    assert found == {"B": "image encoder without published weights", "D": FELL_BACK}
+                file.attrs["encoder"] = "UNI" if name == "A" else "imagenet-small"
+    found = domain_tables.encoder_notes([tmp_path / name for name in "ABCDE"])
+    assert found == {
+        "B": "image encoder without published weights",
+        "D": FELL_BACK,
+        "E": "image encoder trained on ImageNet, not pathology",
+    }
 
 
 # --- What is read

@@ -39,7 +39,7 @@ def features(slide, tmp_path):
         barcodes = np.array([f"no spot {patch}" for patch in range(N + 5)], dtype=object)
         barcodes[slide.patch] = slide.barcode
         file["barcode"] = barcodes
-        file.attrs["pretrained"] = True
+        file.attrs["pretrained"], file.attrs["encoder"] = True, "imagenet-small"
     return path
 
 
@@ -64,6 +64,7 @@ def test_expression_and_image_are_their_principal_components(slide, features):
     image = baseline_spaces.baseline_space("Image", slide, 3, features)
     same_up_to_sign(image.embedding, scores_by_svd(of_spots))
     assert (expression.pretrained, image.pretrained) == (None, True)
+    assert (expression.encoder, image.encoder) == (None, "imagenet-small")
     assert expression.barcode.tolist() == slide.barcode.tolist()
 
 

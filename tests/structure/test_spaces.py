@@ -9,16 +9,19 @@ from spotwise.errors import InputError
 from spotwise.structure.spaces import Space, read_space, write_space
 
 
-@pytest.mark.parametrize(("halves", "pretrained"), [(None, None), ((2, 3), False)])
-def test_a_space_comes_back_as_it_was_written(tmp_path, halves, pretrained):
+@pytest.mark.parametrize(("halves", "pretrained", "encoder"), [(None, None, None), ((2, 3), False, "UNI")])
+def test_a_space_comes_back_as_it_was_written(tmp_path, halves, pretrained, encoder):
     embedding = np.random.default_rng(5).normal(size=(4, 5)).astype(np.float32)
-    space = Space(embedding, np.array(["ä", "b", "c", "d"], dtype=object), "MicNet", 2, halves, pretrained)
+    space = Space(
+        embedding, np.array(["ä", "b", "c", "d"], dtype=object), "MicNet", 2, halves, pretrained, encoder=encoder
+    )
     write_space(tmp_path / "space.h5", space)
     found = read_space(tmp_path / "space.h5")
     assert (found.embedding == embedding).all()
     assert found.embedding.dtype == np.float32
     assert found.barcode.tolist() == space.barcode.tolist()
     assert (found.name, found.seed, found.halves, found.pretrained) == ("MicNet", 2, halves, pretrained)
+    assert found.encoder == encoder
 
 
 def test_a_space_with_spots_that_are_not_finite_is_refused(tmp_path):

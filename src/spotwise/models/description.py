@@ -9,9 +9,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from spotwise import __version__
-from spotwise.constants import FELL_BACK
+from spotwise.constants import FELL_BACK, IMAGENET_FEATURES
 from spotwise.data.folds import Fold
 from spotwise.errors import InputError, one_of
+from spotwise.models.encoder_names import is_imagenet_small
 from spotwise.models.registry import REGISTRY, options, resolved_options
 from spotwise.models.sizes import Sizes
 from spotwise.runtime.files import write_text
@@ -78,7 +79,11 @@ class ModelDescription(BaseModel):
     @property
     def note(self) -> str:
         """Remark that tables print beside scores of the model."""
-        return FELL_BACK if self.fell_back else "encoder without pretrained weights" if self.pretrained is False else ""
+        if self.fell_back:
+            return FELL_BACK
+        if self.pretrained is False:
+            return "encoder without pretrained weights"
+        return IMAGENET_FEATURES if is_imagenet_small(self.encoder or "") else ""
 
     def check_panel(self, fold: Fold, path: str | Path) -> None:
         """Check that a fold has the genes of the model in the same order."""

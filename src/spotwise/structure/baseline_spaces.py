@@ -56,11 +56,12 @@ def baseline_space(name: str, slide: SlideSpots, seed: int, features: str | Path
     frozen features. ``Concatenation`` holds ``Image`` beside ``Expression`` with the same total variance. The seed is
     recorded, and a baseline does not depend on it.
     """
-    weights = {}
+    weights: dict[str, bool | str | None] = {}
     with threadpool_limits(1):  # the number of threads decides the last bits
         if name not in EXPRESSION_SPACES:
             with h5py.File(features) as file:
                 weights = {key: bool(file.attrs.get(key, False)) for key in ("pretrained", "fell_back")}
+                weights["encoder"] = file.attrs.get("encoder")
             image = components(spot_features(features, slide.barcode))
         if name != IMAGE:
             genes = most_variable_expression(slide)

@@ -68,6 +68,7 @@ def embed_joint(
             halves=(halves[0].shape[1], halves[1].shape[1]),
             pretrained=loaded.description.pretrained,
             fell_back=loaded.description.fell_back,
+            encoder=loaded.description.encoder,
         ),
     )
 

@@ -20,7 +20,7 @@ class Space:
     ``seed`` is that of the training, for a baseline the first of the run. ``halves`` are the numbers of columns from
     the image and from the expression, if a model embeds them separately. ``pretrained`` says whether the image encoder
     had its published weights, and is ``None`` without an image. ``fell_back`` says whether random weights replaced
-    configured ones.
+    configured ones. ``encoder`` is its name, ``None`` without an image or a name.
     """
 
     embedding: np.ndarray
@@ -30,6 +30,7 @@ class Space:
     halves: tuple[int, int] | None = None
     pretrained: bool | None = None
     fell_back: bool = False
+    encoder: str | None = None
 
     def parts(self) -> list[Space]:
         """List the space and, as spaces named by `half_names`, its halves."""
@@ -55,6 +56,8 @@ def write_space(path: str | Path, space: Space) -> None:
             file.attrs["halves"] = space.halves
         if space.pretrained is not None:
             file.attrs["pretrained"], file.attrs["fell_back"] = space.pretrained, space.fell_back
+        if space.encoder is not None:
+            file.attrs["encoder"] = space.encoder
 
 
 def read_space(path: str | Path) -> Space:
@@ -72,6 +75,7 @@ def read_space(path: str | Path) -> Space:
             halves=None if halves is None else (int(halves[0]), int(halves[1])),
             pretrained=None if pretrained is None else bool(pretrained),
             fell_back=bool(file.attrs.get("fell_back", False)),
+            encoder=file.attrs.get("encoder"),
         )
     finite = np.isfinite(space.embedding).all(axis=1)
     if not finite.all():

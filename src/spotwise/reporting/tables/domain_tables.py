@@ -10,8 +10,9 @@ from pathlib import Path
 import h5py
 import pandas as pd
 
-from spotwise.constants import FELL_BACK, KMEANS, LEIDEN, METHOD
+from spotwise.constants import FELL_BACK, IMAGENET_FEATURES, KMEANS, LEIDEN, METHOD
 from spotwise.evaluation.averages import over_runs
+from spotwise.models.encoder_names import is_imagenet_small
 from spotwise.reporting.tables import remarks
 from spotwise.reporting.tables.layout import BEST, SECOND, Block, Cell, Column, Page, Row, mean_cell, plural, ranked
 from spotwise.structure.spaces import half_names
@@ -72,22 +73,24 @@ def read_scores(paths: Iterable[str | os.PathLike]) -> pd.DataFrame:
     return pd.concat(map(read_structure_table, paths), ignore_index=True)
 
 
-def random_encoders(spaces: Iterable[str | os.PathLike]) -> dict[str, str]:
-    """Map the names of the spaces whose image encoder had no published weights to a note."""
+def encoder_notes(spaces: Iterable[str | os.PathLike]) -> dict[str, str]:
+    """Map the names of the spaces whose image encoder had no published weights, or not of pathology, to a note."""
     found = {}
     for path in spaces:
         with h5py.File(path) as file:
             if not file.attrs.get("pretrained", True):
                 fell_back = file.attrs.get("fell_back", False)
                 found[file.attrs["space"]] = FELL_BACK if fell_back else "image encoder without published weights"
+            elif is_imagenet_small(file.attrs.get("encoder", "")):
+                found[file.attrs["space"]] = f"image {IMAGENET_FEATURES}"
     return found
 
 
-def space_notes(kinds: Mapping[str, tuple[str, str]], random: Mapping[str, str]) -> dict[str, str]:
+def space_notes(kinds: Mapping[str, tuple[str, str]], encoders: Mapping[str, str]) -> dict[str, str]:
     """Describe each space, and the halves of a model's space, in a note.
 
     ``kinds`` maps a space to the kind of its method (``baseline`` without one) and the scope of a clustering method,
-    ``random`` is as returned by `random_encoders`.
+    ``encoders`` is as returned by `encoder_notes`.
     """
     learnt = {
         "retrieval": "trained on other slides only: the model has not seen the slide that it embeds",
@@ -97,7 +100,7 @@ def space_notes(kinds: Mapping[str, tuple[str, str]], random: Mapping[str, str])
     for space, (kind, scope) in kinds.items():
         said = learnt.get(kind, "")
         parts = [said[scope] if isinstance(said, dict) else said]
-        parts.append(random.get(space, ""))
+        parts.append(encoders.get(space, ""))
         notes[space] = "; ".join(filter(None, parts))
         if said:
             for name, origin in zip(half_names(space), ("images", "expression"), strict=True):
