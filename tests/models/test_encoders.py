@@ -15,7 +15,8 @@ from torch.nn import functional
 from spotwise.errors import InputError, SetupError
 from spotwise.models import pathology
 from spotwise.models.encoders import frozen_encoder
-from spotwise.models.pathology import PATHOLOGY, ClassTokenAndPatchMean, CONCHVision, Published, published
+from spotwise.models.pathology import PATHOLOGY, ClassTokenAndPatchMean, CONCHVision, GenBioPathFM, Published, published
+from spotwise.models.pretrained_weights import load_checkpoint
 
 SWIGLU = {"mlp_layer": SwiGLUPacked, "act_layer": nn.SiLU}
 HUGE = {"init_values": 1e-5, "mlp_ratio": 5.3375, "global_pool": "", **SWIGLU}
@@ -35,6 +36,14 @@ SMALL = {"patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2}
         ("H-optimus-0", 1536, 1_134_774_272),
         ("H-optimus-1", 1536, 1_134_774_272),
         ("Prov-GigaPath", 1536, 1_134_953_984),
+        # 40 blocks of attention, gated layers, norms and scales, the patch embedding, 5 tokens and the last norm
+        (
+            "GenBio-PathFM",
+            4608,
+            40 * (4 * 1536**2 + 1536 + 3 * 1536 * 4096 + 2 * 4096 + 1536 + 6 * 1536) + 257 * 1536 + 5 * 1536 + 2 * 1536,
+        ),
+        ("H0-mini", 1536, 85_739_520),  # published as 85.7 M
+        ("Lunit-ViT-S8", 384, 86_681_088 // 4),  # bytes of float32 in its file
         # CONCH has 395,232,769: 110,129,664 read text, 194,710,272 write it, 1 is the temperature; of the image tower's
         # 90,392,832, 262,144 project to the text and 2,563,584 pool for captions.
         ("CONCH", 512, 395_232_769 - 110_129_664 - 194_710_272 - 1 - 262_144 - 2_563_584),
@@ -53,6 +62,12 @@ def test_encoders_have_the_published_width_and_number_of_parameters(name, width,
     ("name", "architecture", "settings"),
     [
         ("UNI", "vit_large_patch16_224", {"init_values": 1e-5}),
+        ("Lunit-ViT-S8", "vit_small_patch8_224", {}),
+        (
+            "H0-mini",
+            "vit_base_patch14_reg4_dinov2",
+            {"img_size": 224, "mlp_ratio": 5.33334, "global_pool": ""} | SWIGLU,
+        ),
         ("Virchow", "vit_huge_patch14_224", HUGE),
         ("Virchow2", "vit_huge_patch14_224", HUGE | {"reg_tokens": 4}),
         ("H-optimus-0", "vit_giant_patch14_reg4_dinov2", {"img_size": 224, "global_pool": "token"}),
@@ -82,7 +97,9 @@ def test_images_are_normalised_as_the_cards_say():
     imagenet = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     bioptimus = ((0.707223, 0.578729, 0.703617), (0.211883, 0.230117, 0.177517))
     clip = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
-    others = {"H-optimus-0": bioptimus, "H-optimus-1": bioptimus, "CONCH": clip}
+    others = {"H-optimus-0": bioptimus, "H-optimus-1": bioptimus, "H0-mini": bioptimus, "CONCH": clip}
+    others["GenBio-PathFM"] = ((0.697, 0.575, 0.728), (0.188, 0.240, 0.187))
+    others["Lunit-ViT-S8"] = ((0.70322989, 0.53606487, 0.66096631), (0.21716536, 0.26081574, 0.20723464))
     for name, encoder in PATHOLOGY.items():
         assert (encoder.mean, encoder.std) == others.get(name, imagenet)
         assert encoder.px == (448 if name == "CONCH" else 224)
@@ -157,6 +174,70 @@ def test_conch_pools_by_the_attention_of_one_query_in_eight_heads():
         heads.append((share[..., None] * v[..., part]).sum(dim=1))
     pooled = torch.cat(heads, dim=1) @ pool("attn.out_proj.weight").T + pool("attn.out_proj.bias")
     torch.testing.assert_close(found, norm(pooled, "ln_contrast"), rtol=1e-4, atol=1e-4)
+
+
+def random_genbio(dim=64, heads=2, depth=2, hidden=192):
+    """Draw weights of a small GenBio-PathFM in its published layout; 4 x 4 patches of 8 px."""
+    generator = torch.Generator().manual_seed(3)
+    block = {"norm1.weight": (dim,), "norm1.bias": (dim,), "norm2.weight": (dim,), "norm2.bias": (dim,)}
+    block |= {"attn.qkv.weight": (3 * dim, dim), "attn.proj.weight": (dim, dim), "attn.proj.bias": (dim,)}
+    block |= {"ls1.gamma": (dim,), "ls2.gamma": (dim,), "mlp.w3.weight": (dim, hidden), "mlp.w3.bias": (dim,)}
+    block |= {f"mlp.{one}.weight": (hidden, dim) for one in ("w1", "w2")}
+    block |= {f"mlp.{one}.bias": (hidden,) for one in ("w1", "w2")}
+    shapes = {"cls_token": (1, 1, dim), "storage_tokens": (1, 4, dim), "norm.weight": (dim,), "norm.bias": (dim,)}
+    shapes |= {"patch_embed.proj.weight": (dim, 1, 8, 8), "patch_embed.proj.bias": (dim,)}
+    shapes |= {f"blocks.{number}.{name}": shape for number in range(depth) for name, shape in block.items()}
+    shapes["rope_embed.periods"] = (dim // heads // 4,)
+    return {name: 0.3 * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+
+
+def genbio_class_token(weights, image, heads=2, depth=2):
+    """Compute the class token (B, D) of images (B, 1, 32, 32) from published weights, step by step."""
+
+    def linear(x, name):
+        return functional.linear(x, weights[f"{name}.weight"], weights.get(f"{name}.bias"))
+
+    def norm(x, name):
+        return functional.layer_norm(x, x.shape[-1:], weights[f"{name}.weight"], weights[f"{name}.bias"], eps=1e-6)
+
+    patches = functional.conv2d(image, weights["patch_embed.proj.weight"], weights["patch_embed.proj.bias"], stride=8)
+    grid = patches.shape[-1]
+    extra = [weights[name].expand(len(image), -1, -1) for name in ("cls_token", "storage_tokens")]
+    x = torch.cat([*extra, patches.flatten(2).transpose(1, 2)], dim=1)
+    size = x.shape[-1] // heads
+    centres = 2 * (torch.arange(grid) + 0.5) / grid - 1
+    place = torch.cartesian_prod(centres, centres)  # row, column
+    periods = 100 ** (torch.arange(size // 4) / (size // 4))
+    angle = (2 * torch.pi * place[:, :, None] / periods).flatten(1).repeat(1, 2)  # (patches, size)
+    angle = torch.cat([torch.zeros(5, size), angle])  # class and storage tokens have no place
+
+    def turn(one):
+        first, second = one.chunk(2, dim=-1)
+        return one * angle.cos() + torch.cat([-second, first], dim=-1) * angle.sin()
+
+    for at in (f"blocks.{number}." for number in range(depth)):
+        parts = linear(norm(x, f"{at}norm1"), f"{at}attn.qkv").unflatten(-1, (3, heads, size))
+        query, key, value = parts.permute(2, 0, 3, 1, 4)
+        share = (turn(query) @ turn(key).transpose(-1, -2) / size**0.5).softmax(dim=-1)
+        mixed = (share @ value).transpose(1, 2).flatten(2)
+        x = x + weights[f"{at}ls1.gamma"] * linear(mixed, f"{at}attn.proj")
+        inside = norm(x, f"{at}norm2")
+        gated = functional.silu(linear(inside, f"{at}mlp.w1")) * linear(inside, f"{at}mlp.w2")
+        x = x + weights[f"{at}ls2.gamma"] * linear(gated, f"{at}mlp.w3")
+    return norm(x, "norm")[:, 0]
+
+
+def test_genbio_is_the_class_tokens_of_its_three_colours(tmp_path):
+    weights = random_genbio()
+    sizes = {"patch_size": 8, "embed_dim": 64, "depth": 2, "num_heads": 2, "num_reg_tokens": 4, "init_values": 1e-5}
+    module = GenBioPathFM(img_size=32, num_classes=0, **sizes).eval()
+    load_checkpoint(module, write(weights, tmp_path / "model.pth"), "GenBio-PathFM")
+    images = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(4))
+    with torch.no_grad():
+        found = module(images)
+        by_hand = torch.cat([genbio_class_token(weights, images[:, [colour]]) for colour in range(3)], dim=1)
+    assert found.shape == (3, 3 * 64)
+    torch.testing.assert_close(found, by_hand, rtol=1e-4, atol=1e-4)
 
 
 def test_timms_encoders_pool_as_they_were_published():

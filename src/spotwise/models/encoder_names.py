@@ -15,8 +15,11 @@ REPOSITORIES: Mapping[str, str] = {
     "Virchow2": "paige-ai/Virchow2",
     "H-optimus-0": "bioptimus/H-optimus-0",
     "H-optimus-1": "bioptimus/H-optimus-1",
+    "H0-mini": "bioptimus/H0-mini",
     "Prov-GigaPath": "prov-gigapath/prov-gigapath",
     "CONCH": "MahmoodLab/CONCH",
+    "GenBio-PathFM": "genbio-ai/genbio-pathfm",
+    "Lunit-ViT-S8": "1aurent/vit_small_patch8_224.lunit_dino",
 }
 
 

@@ -86,7 +86,7 @@ def timm_encoder(name: str, pretrained: str, method: str = "encoder") -> tuple[n
 def _source(name: str) -> tuple[str, Callable[..., nn.Module]]:
     """Return the page of an encoder on the hub, ``""`` for timm's own, and the function that creates it."""
     if known := published(name):
-        return known.repository, partial(from_hub, known.build, known.repository)
+        return known.repository, partial(from_hub, known.build, known.repository, file=known.file)
     if ":" in name:
         return name.partition(":")[2], partial(_hub_model, name)
     if timm_config(name) is None:

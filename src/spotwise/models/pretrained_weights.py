@@ -17,7 +17,7 @@ from spotwise.errors import InputError, SetupError
 
 PROBE_SECONDS = 5  # timeout of the first request to the hub
 REFUSED = (401, 403)  # HTTP status without a token, with a wrong one, or without access
-FILE = "pytorch_model.bin"  # in the repository of each pathology encoder
+FILE = "pytorch_model.bin"  # in the repositories of most pathology encoders
 
 logger = logging.getLogger(__name__)
 

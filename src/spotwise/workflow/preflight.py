@@ -29,7 +29,7 @@ from spotwise.models.encoder_names import CTRANSPATH, is_imagenet_small
 from spotwise.models.encoders import timm_config
 from spotwise.models.imagenet_small import PACKAGE, weights_file
 from spotwise.models.pathology import published
-from spotwise.models.pretrained_weights import FILE, PROBE_SECONDS, error_message
+from spotwise.models.pretrained_weights import PROBE_SECONDS, error_message
 from spotwise.models.sizes import Sizes
 from spotwise.models.stnet import WEIGHTS as STNET_WEIGHTS
 from spotwise.runtime.memory import free_host
@@ -172,7 +172,7 @@ def _location(name: str) -> tuple[str, str, str]:
     if name.lower() == CTRANSPATH:
         return CTRANSPATH_REPO, CTRANSPATH_FILE, "dataset"
     if known := published(name):
-        return known.repository, FILE, "model"
+        return known.repository, known.file, "model"
     if ":" in name:
         return name.partition(":")[2], "config.json", "model"
     config = timm_config(name)
