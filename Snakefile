@@ -31,7 +31,7 @@ wildcard_constraints:
     sample=one_of(plan.samples),
     cohort=one_of(config["cohorts"]),
     protocol=one_of(PROTOCOLS),
-    method=one_of([*config["methods"], CONTROLS]),
+    method=one_of([*config["methods"], *external.settings, CONTROLS]),
     encoder=one_of(config["encoders"]),
     fold=one_of(sorted({fold.fold for folds in plan.folds.values() for fold in folds})),
     seed=one_of(config["seeds"]),
@@ -80,6 +80,13 @@ rule paper:
 rule structure:
     input:
         collect("<results>/{name}", name=structure.outputs),
+    localrule: True
+
+
+# The folds for other tools, whose predictions the section `external` names: they need not exist yet.
+rule tasks:
+    input:
+        collect("<results>/tasks/{fold}.h5ad", fold=plan.fold_names),
     localrule: True
 
 

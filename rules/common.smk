@@ -6,7 +6,7 @@ from snakemake.utils import update_config
 from spotwise.constants import COHORT, CONTROLS, PROTOCOLS
 from spotwise.data import hest
 from spotwise.runtime.software import SLIDE_READERS, versions
-from spotwise.workflow import Plan, StructurePlan, closing, one_of, times_attempt
+from spotwise.workflow import ExternalPlan, Plan, StructurePlan, closing, one_of, times_attempt
 
 CONFIGFILES = ", ".join(map(os.path.relpath, workflow.configfiles)) or "config"
 
@@ -22,6 +22,7 @@ with run.refusals():
     configuration.type_overrides(config, from_files)
     plan = Plan(config, configuration.prepare(config, CONFIGFILES))
     structure = StructurePlan(plan)
+    external = ExternalPlan(plan)
     if config["data"]["source"] == "local":
         hest.require_local(plan.data, plan.samples, config["data"]["images"])
     configuration.require_labels(config, CONFIGFILES)
@@ -33,6 +34,14 @@ TRAINING, BEFORE_TRAINING = 2, 1
 def checks_only():
     """Tell whether this run is `snakemake check`, which needs no data and must not write results."""
     return {job.rule.name for job in workflow.dag.jobs} == {"check"}
+
+
+def external_files(wildcards):
+    """The files of another tool, which must exist unless another workflow, which uses this one, makes them."""
+    if Path(workflow.main_snakefile).resolve().parent == BASE.resolve():
+        with run.refusals():
+            external.require(wildcards)
+    return external.files(wildcards)
 
 
 def figure(name, path, caption, category, **labels):

@@ -35,7 +35,7 @@ rule score:
     benchmark:
         "<results>/benchmarks/score/{cohort}/{protocol}/{method}.tsv"
     wildcard_constraints:
-        method=one_of([*plan.methods_of_kind("regression", "frozen"), CONTROLS]),
+        method=one_of([*plan.methods_of_kind("regression", "frozen"), *external.settings, CONTROLS]),
     conda:
         "../envs/figures.yaml"
     resources:
@@ -112,7 +112,7 @@ rule fingerprint_sample:
 rule audit:
     input:
         folds=collect("<results>/folds/{fold}/fold.h5", fold=plan.fold_names),
-        scores=collect("<results>/scores/{section}/{method}.parquet", section=plan.sections, method=plan.methods),
+        scores=collect("<results>/scores/{name}.parquet", name=plan.scored),
         fingerprints=collect("<results>/samples/{sample}/fingerprint.json", sample=plan.samples),
         counts=collect("<results>/samples/{sample}/counts.h5ad", sample=plan.samples),
         qc=collect("<results>/samples/{sample}/qc.json", sample=plan.samples),
@@ -139,6 +139,7 @@ rule audit:
         hvg_per_slide=config["expression"]["hvg_per_slide"],
         target_sum=config["expression"]["target_sum"],
         top=config["evaluation"]["top"],
+        external=external.trained_on,
         code=plan.code("audit"),
     message:
         "Look for leaks from test to training slides"

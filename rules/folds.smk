@@ -75,3 +75,26 @@ rule centre_fold:
         "Centre the expression of fold {wildcards.fold} of {wildcards.cohort} ({wildcards.protocol}) on each training slide"
     script:
         "../workflow_scripts/centre_fold.py"
+
+
+rule export_task:
+    input:
+        fold="<results>/folds/{cohort}/{protocol}/fold{fold}/fold.h5",
+        patches=plan.fold_patches,
+    output:
+        task="<results>/tasks/{cohort}/{protocol}/fold{fold}.h5ad",
+    log:
+        "<results>/logs/export_task/{cohort}/{protocol}/fold{fold}.log",
+    benchmark:
+        "<results>/benchmarks/export_task/{cohort}/{protocol}/fold{fold}.tsv"
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=times_attempt(8000),
+    params:
+        samples=plan.fold_samples,
+        code=plan.code("export_task"),
+    message:
+        "Write fold {wildcards.fold} of {wildcards.cohort} ({wildcards.protocol}) for other tools"
+    script:
+        "../workflow_scripts/export_task.py"

@@ -89,3 +89,38 @@ rule predict_controls:
         "Predict all test slides of {wildcards.cohort} by the controls, {wildcards.protocol} protocol"
     script:
         "../workflow_scripts/predict_controls.py"
+
+
+# Another tool has predicted: its files are matched by spot and gene, and written as if a method had
+rule import_predictions:
+    input:
+        folds=collect(
+            "<results>/folds/{cohort}/{protocol}/fold{fold}/fold.h5", fold=plan.fold_numbers, allow_missing=True
+        ),
+        files=external_files,
+    output:
+        predictions=directory(f"{PREDICTIONS}/{{method}}"),
+        facts="<results>/external/{cohort}/{protocol}/{method}.csv",
+    log:
+        "<results>/logs/import_predictions/{cohort}/{protocol}/{method}.log",
+    benchmark:
+        "<results>/benchmarks/import_predictions/{cohort}/{protocol}/{method}.tsv"
+    wildcard_constraints:
+        method=one_of(external.settings),
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=times_attempt(16000),
+    params:
+        tested=external.tested,
+        units=lookup("external/{method}/units", within=config),
+        target_sum=lookup("external/{method}/target_sum", within=config, default=None),
+        run_target_sum=config["expression"]["target_sum"],
+        trained_on=lookup("external/{method}/trained_on", within=config),
+        top=config["evaluation"]["top"],
+        seed=config["seeds"][0],
+        code=plan.code("import_predictions"),
+    message:
+        "Import the predictions of {wildcards.method} for {wildcards.cohort}, {wildcards.protocol} protocol"
+    script:
+        "../workflow_scripts/import_predictions.py"

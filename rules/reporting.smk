@@ -1,6 +1,6 @@
 # Tables and figures, from scores, predictions, training histories and summaries; and the record of the run.
 
-ALL_SCORES = collect("<results>/scores/{section}/{method}.parquet", section=plan.sections, method=plan.methods)
+ALL_SCORES = collect("<results>/scores/{name}.parquet", name=plan.scored)
 SECTION = {"cohort": "{cohort}", "protocol": "{protocol}"}
 
 
@@ -10,9 +10,7 @@ SECTION = {"cohort": "{cohort}", "protocol": "{protocol}"}
 rule tables:
     input:
         scores=ALL_SCORES,
-        slide_scores=collect(
-            "<results>/slide_scores/{section}/{method}.parquet", section=plan.sections, method=plan.methods
-        ),
+        slide_scores=collect("<results>/slide_scores/{name}.parquet", name=plan.scored),
         markers=collect("<results>/folds/{fold}/markers.tsv", fold=plan.fold_names),
     output:
         **table("table1", "1: main comparison", "md", "tex"),
@@ -63,6 +61,25 @@ rule tables_of_samples:
         "Sum up the samples and their warnings"
     script:
         "../workflow_scripts/tables_of_samples.py"
+
+
+rule tables_of_external:
+    input:
+        facts=collect("<results>/external/{name}.csv", name=external.imports),
+    output:
+        **table("external", "Predictions by other tools", "md"),
+    log:
+        "<results>/logs/tables_of_external.log",
+    conda:
+        "../envs/figures.yaml"
+    resources:
+        mem_mb=times_attempt(1000),
+    params:
+        code=plan.code("tables_of_external"),
+    message:
+        "Sum up what of other tools' predictions was imported"
+    script:
+        "../workflow_scripts/tables_of_external.py"
 
 
 rule comparisons:
@@ -166,7 +183,9 @@ FIGURES = "<results>/figures/{cohort}/{protocol}"
 
 rule draw_section:
     input:
-        scores=collect("<results>/scores/{cohort}/{protocol}/{method}.parquet", method=plan.methods, allow_missing=True),
+        scores=collect(
+            "<results>/scores/{cohort}/{protocol}/{method}.parquet", method=plan.section_methods, allow_missing=True
+        ),
         histories=collect(
             "<results>/models/{cohort}/{protocol}/{training}/history.tsv", training=plan.trainings, allow_missing=True
         ),
@@ -208,13 +227,9 @@ SLIDE = {**SECTION, "slide": "{sample}"}
 rule draw_slide:
     input:
         scores=collect(
-            "<results>/scores/{cohort}/{protocol}/{method}.parquet",
-            method=[name for name in plan.methods if name != CONTROLS],
-            allow_missing=True,
+            "<results>/scores/{cohort}/{protocol}/{method}.parquet", method=plan.drawn_methods, allow_missing=True
         ),
-        predictions=collect(
-            f"{PREDICTIONS}/{{method}}", method=[name for name in plan.methods if name != CONTROLS], allow_missing=True
-        ),
+        predictions=collect(f"{PREDICTIONS}/{{method}}", method=plan.drawn_methods, allow_missing=True),
         thumbnail="<results>/samples/{sample}/thumbnail.png",
         metadata="<data>/metadata/{sample}.json",
         qc="<results>/samples/{sample}/qc.json",
@@ -239,7 +254,7 @@ rule draw_slide:
         mem_mb=times_attempt(8000),
     params:
         files=plan.drawn_predictions,  # in these folders, one each
-        drawn=plan.drawn_predictors,
+        drawn=plan.drawn_in_section,
         predictors=plan.predictor_kinds,
         genes=plan.drawn_genes,
         top=config["evaluation"]["top"],
@@ -308,6 +323,7 @@ rule provenance:
         summaries=collect("<results>/models/{model}/summary.json", model=plan.models)
         + collect("<results>/structure/{training}/summary.json", training=structure.trainings),
         labels=list(structure.label_files.values()),
+        external=list(external.imported.values()),
     output:
         record=report(
             "<results>/provenance.json",
@@ -324,6 +340,7 @@ rule provenance:
     params:
         samples=plan.samples,
         labelled=list(structure.label_files),
+        imported=list(external.imported),
         snakemake=versions("snakemake")["snakemake"],
         code=plan.code("provenance"),
     message:

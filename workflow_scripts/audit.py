@@ -22,6 +22,7 @@ with job(snakemake.log[0]) as logger:
         scores[Path(path).parts[-3], Path(path).parts[-2]].append(path)
     files, params = snakemake.input, snakemake.params
     run = RunFiles(files.folds, by_sample(files.counts), scores, contents(files.fingerprints), contents(files.qc))
-    findings = audit(run, Panels(params.hvg_per_slide, params.target_sum), params.markers, params.top)
+    panels = Panels(params.hvg_per_slide, params.target_sum)
+    findings = audit(run, panels, params.markers, params.top, params.external)
     logger.info("%s", findings["status"].value_counts().to_dict())
     write_audit(findings, snakemake.output.csv, snakemake.output.markdown)

@@ -26,6 +26,7 @@ with job(snakemake.log[0]):
         fingerprints=by_sample(snakemake.input.fingerprints),
         downloads=by_sample(snakemake.input.downloads),
         labels=dict(zip(snakemake.params.labelled, snakemake.input.labels, strict=True)),
+        external=dict(zip(snakemake.params.imported, snakemake.input.external, strict=True)),
     )
     record = run_record(
         snakemake.config, [vars(row) for row in sheet if row.sample in samples], files, snakemake.params.snakemake

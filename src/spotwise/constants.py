@@ -36,8 +36,8 @@ RUN_FIELDS = {
     "sample": str,
     "note": str,
 }
-# kinds of predictors
-METHOD, CONTROL = "method", "control"
+# kinds of predictors; those of EXTERNAL come from another tool
+METHOD, EXTERNAL, CONTROL = "method", "external", "control"
 
 # roles of a spot in fold.h5
 TRAIN, VAL, TEST = "train", "val", "test"

@@ -12,6 +12,7 @@ from spotwise.config.predictors import (
     predictors,
     predicts,
     seeds,
+    stands,
 )
 from spotwise.config.reading import explained, read_config, type_overrides
 
@@ -28,5 +29,6 @@ __all__ = [
     "read_config",
     "require_labels",
     "seeds",
+    "stands",
     "type_overrides",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from spotwise.config.predictors import predictors, predicts
+from spotwise.config.predictors import predictors, predicts, stands
 from spotwise.config.settings import Config
 from spotwise.constants import BASELINE_SPACES, COHORT, CONTROLS, EXPRESSION_SPACES, PATIENT, SLIDE, SLIDE_CENTRED
 from spotwise.data.sample_sheet import Sample, by_cohort, patients, read_samples
@@ -84,6 +84,9 @@ def prepare(config: dict, where: str = "config") -> list[Sample]:
                 f"the patient protocol with one patient ({members[0].patient})",
                 f"at least two patients in {config['samples']}, or cohorts.{name}.protocols: [paper]",
             )
+    _check_external(config, where)
+    if predicts(config):
+        _check_predictors(config, where)
     if "structure" in config:
         _check_structure(config, [sample.sample for sample in chosen], where)
     return chosen
@@ -113,8 +116,8 @@ def _check_spaces(config: Mapping, where: str) -> None:
 
 
 def _check_methods(config: Mapping, where: str) -> None:
-    if not config["methods"] and "structure" not in config:
-        raise InputError(where, "methods", "nothing", "a method, or a section structure")
+    if not config["methods"] and not config["external"] and "structure" not in config:
+        raise InputError(where, "methods", "nothing", "a method, predictions under external, or a section structure")
     if config["methods"] and config["data"]["images"] == "none":
         raise InputError(where, "methods", next(iter(config["methods"])), "no method where data.images is none")
     for name, settings in config["methods"].items():
@@ -164,15 +167,46 @@ def _check_methods(config: Mapping, where: str) -> None:
         if name not in REGISTRY or REGISTRY[name].kind != "control":
             known = sorted(key for key, entry in REGISTRY.items() if entry.kind == "control")
             raise InputError(where, "controls", repr(name), one_of(known, name))
-    if not predicts(config):
-        return
-    names = [predictor.name for predictor in predictors(config)]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
+
+
+def _check_external(config: Mapping, where: str) -> None:
+    """Check names and cohorts of predictions by other tools, and complete the sections that they stand in."""
+    for name, entry in config["external"].items():
+        field = f"external.{name}"
+        if config["data"]["images"] == "none":
+            raise InputError(
+                where, field, "predictions", "none where data.images is none: folds hold spots with images"
+            )
+        if name == CONTROLS or name in config["methods"] or (name in REGISTRY and REGISTRY[name].kind == "control"):
+            raise InputError(where, field, repr(name), "another name, as methods or controls have this one")
+        entry.setdefault("protocols", list(config["protocols"]))
+        for cohort in entry.setdefault("cohorts", list(config["cohorts"])):
+            if cohort not in config["cohorts"]:
+                raise InputError(where, f"{field}.cohorts", repr(cohort), one_of(config["cohorts"], cohort))
+        if not any(stands(config, name, *section) for section in _sections(config)):
+            run = ", ".join(f"{cohort} under {protocol}" for cohort, protocol in _sections(config))
+            found = f"{' or '.join(entry['protocols'])}, which no cohort of its own has"
+            raise InputError(where, f"{field}.protocols", found, f"one that this run has: {run}")
+
+
+def _sections(config: Mapping) -> list[tuple[str, str]]:
+    return [(name, protocol) for name, settings in config["cohorts"].items() for protocol in settings["protocols"]]
+
+
+def _check_predictors(config: Mapping, where: str) -> None:
+    """Check that names differ, and the reference of the box plots: by default the first one that stands everywhere."""
+    found = predictors(config)
+    names = [one.name for one in found]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(where, "methods", f"two predictors named {twice[0]}", "names that stay apart with their K")
-    reference = config["evaluation"].setdefault("reference", names[0])
-    if reference not in names:
-        raise InputError(where, "evaluation.reference", repr(reference), one_of(names, reference))
+    everywhere = [
+        one.name for one in found if all(stands(config, one.method, *section) for section in _sections(config))
+    ]
+    if not everywhere:
+        raise InputError(where, "controls", "none", "one at least, as no predictor stands in all cohorts and protocols")
+    reference = config["evaluation"].setdefault("reference", everywhere[0])
+    if reference not in everywhere:
+        raise InputError(where, "evaluation.reference", repr(reference), one_of(everywhere, reference))
 
 
 def _check_structure(config: Mapping, samples: list[str], where: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from spotwise.constants import CONTROL, EXTERNAL
 from spotwise.data.sample_sheet import FoldPlan, Sample, by_cohort, plan_folds
 from spotwise.models.registry import REGISTRY
 
@@ -18,9 +19,10 @@ class Predictor:
     name
         The method's name, with K and the matching for a retrieval method: ``CMRCNet-50``, ``BLEEP-50-weighted``.
     method
-        Its entry under ``methods`` (or ``controls``) in the configuration.
+        Its entry under ``methods`` (or ``external`` or ``controls``) in the configuration.
     kind
-        Kind of its class in the registry: ``retrieval``, ``regression``, ``frozen`` or ``control``.
+        Kind of its class in the registry: ``retrieval``, ``regression``, ``frozen`` or ``control``; ``external`` for
+        predictions of another tool.
     k
         Number of retrieved spots, 0 for other methods.
     matching
@@ -35,12 +37,14 @@ class Predictor:
 
 
 def predicts(config: Mapping) -> bool:
-    """Tell whether any method of the run predicts expression. Otherwise there are no folds, controls and scores."""
-    return any(REGISTRY[settings["model"]].predicts for settings in config["methods"].values())
+    """Tell whether the run has predictions of expression. Otherwise there are no folds, controls and scores."""
+    return bool(config.get("external")) or any(
+        REGISTRY[settings["model"]].predicts for settings in config["methods"].values()
+    )
 
 
 def predictors(config: Mapping) -> list[Predictor]:
-    """Return every predictor of the run, methods first, in the order of the configuration."""
+    """Return every predictor of the run: methods, other tools, controls, each in the order of the configuration."""
     if not predicts(config):
         return []
     found = []
@@ -57,11 +61,20 @@ def predictors(config: Mapping) -> list[Predictor]:
                     found += [Predictor(f"{name}-{k}{suffix}", name, kind, k, matching) for k in several]
         else:
             found.append(Predictor(name, name, kind))
-    return found + [Predictor(name, name, "control") for name in config["controls"]]
+    found += [Predictor(name, name, EXTERNAL) for name in config["external"]]
+    return found + [Predictor(name, name, CONTROL) for name in config["controls"]]
+
+
+def stands(config: Mapping, method: str, cohort: str, protocol: str) -> bool:
+    """Tell whether a method has predictions of a cohort under a protocol; those of another tool may be of some only."""
+    limits = config["external"].get(method)
+    return limits is None or (cohort in limits["cohorts"] and protocol in limits["protocols"])
 
 
 def seeds(config: Mapping, method: str) -> list[int]:
-    """Return the seeds of a method: all of them, or the first if nothing in it is random."""
+    """Return the seeds of a method: all of them, or the first if nothing in it is random or another tool ran it."""
+    if method in config["external"]:
+        return list(config["seeds"][:1])
     model = config["methods"][method]["model"] if method in config["methods"] else method
     return list(config["seeds"]) if REGISTRY[model].seeded else list(config["seeds"][:1])
 

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from spotwise.constants import PAPER, PATIENT
 from spotwise.models.encoder_names import is_imagenet_small, is_pathology_encoder
 from spotwise.models.options import Pretrained
-from spotwise.runtime.configured_paths import FilePath, FolderPath, SampleFilePath
+from spotwise.runtime.configured_paths import FilePath, FolderPath, PredictionFilePath, SampleFilePath
 from spotwise.runtime.validation import UNSET, Form, PositiveNumber, Settings, Size, Unique, fault, optional
 from spotwise.training.training_options import TrainingOptions, TrainingOverrides
 
@@ -27,6 +27,8 @@ Gene = Annotated[str, Field(pattern=r"^\S+$(?!\n)"), Form("a gene symbol without
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Protocol = Literal["paper", "patient"]
 Matching = Literal["average", "weighted"]
+Units = Literal["log_normalised", "log_counts", "counts"]
+Line = Annotated[str, Field(pattern=r"^[^\n\r]*$(?!\n)"), Form("text in one line")]
 
 
 class Generated(Settings):
@@ -163,6 +165,34 @@ class Method(Settings):
     )
 
 
+class External(Settings):
+    """Predictions that another tool has written."""
+
+    predictions: PredictionFilePath = Field(
+        description="one .h5ad per slide, spots x genes, with `{sample}` in its path, and with `{cohort}`, "
+        "`{protocol}` and `{fold}` where files differ by them"
+    )
+    units: Units = Field(
+        description="what the files hold: log(1 + x) of normalised counts, log(1 + x) of counts, or counts; counts are "
+        "normalised as the measured ones are"
+    )
+    target_sum: PositiveNumber = optional(
+        "counts per spot that values of `log_normalised` refer to, such as 10000, to scale them to those of the run; "
+        "by default they are taken as they are"
+    )
+    protocols: Unique[Protocol] = optional(
+        "protocols under which they stand; those of the run by default", min_length=1
+    )
+    cohorts: Unique[str] = optional("cohorts that were predicted; all of the run by default", min_length=1)
+    trained_on: Line = Field("", description="slides that the tool was trained on, in words, which the tables show")
+
+    @model_validator(mode="after")
+    def _check_target_sum(self) -> External:
+        if self.target_sum is not UNSET and self.units != "log_normalised":
+            raise fault("target_sum", f"{self.target_sum:g}", f"none for units {self.units}, which the run normalises")
+        return self
+
+
 class LongerList(Settings):
     """A longer gene list of Table 2."""
 
@@ -235,6 +265,9 @@ class Config(Settings):
     encoders: dict[Name, Encoder] = Field({}, description="frozen image encoders by name")
     methods: dict[Name, Method] = Field(
         {}, description="methods by the name that they have in the tables; may be empty if only structure is wanted"
+    )
+    external: dict[Name, External] = Field(
+        {}, description="predictions of other tools, by the name that they have in the tables"
     )
     controls: Unique[str] = Field(
         ["TrainMean", "RandomRetrieval", "LibrarySize", "Coordinates", "NeighbourSlide", "NoiseCeiling", "Oracle"],

@@ -43,3 +43,11 @@ def gene_sets(scores: pd.DataFrame, top: Sequence[int] = (50,)) -> dict[str, pd.
         sets[f"HVG_top{n}"] = scores["rank_var"].between(1, n)
     sets[MARKER] = scores["is_marker"] & scores["is_measured"]
     return sets
+
+
+def scored_genes(var: pd.DataFrame, top: int) -> np.ndarray:
+    """Mask the genes of a slide that Table 1 scores: lists of ``top`` genes, and measured markers.
+
+    ``var`` holds `prediction_files.GENE_FIELDS`, a row per gene of the panel.
+    """
+    return np.logical_or.reduce(list(gene_sets(var.join(gene_ranks(var)), [top]).values()))

@@ -32,16 +32,24 @@ class RunFiles:
     qc: Mapping[str, Mapping]
 
 
-def audit(run: RunFiles, panels: Panels, markers: Mapping[str, Sequence[str]], top: int) -> pd.DataFrame:
+def audit(
+    run: RunFiles,
+    panels: Panels,
+    markers: Mapping[str, Sequence[str]],
+    top: int,
+    trained_on: Mapping[str, str] | None = None,
+) -> pd.DataFrame:
     """Check a finished run for leaks.
 
     ``panels`` selects gene panels with the settings of the run; ``markers`` are by cohort; ``top`` is the length of the
-    HEG and HVG lists. The table has a row per `Finding`: first those of the run, then each cohort's, then each fold's.
+    HEG and HVG lists; ``trained_on`` says what is stated of the training slides of each tool whose predictions were
+    imported. The table has a row per `Finding`: first those of the run, then each cohort's, then each fold's.
     """
     twins = list(leak_checks.find_twins(run.fingerprints))
     slides: dict[str, tuple[str, str]] = {}  # sample -> cohort, patient
     of_folds: list[Finding] = []
     ranks = {section: leak_checks.read_ranks(paths, top) for section, paths in run.scores.items()}
+    external = {section: leak_checks.read_external_scores(paths) for section, paths in run.scores.items()}
     for path in run.folds:
         fold = read_fold(path)
         slides |= {sample: (fold.cohort, patient) for sample, patient in zip(fold.sample, fold.patient, strict=True)}
@@ -54,16 +62,23 @@ def audit(run: RunFiles, panels: Panels, markers: Mapping[str, Sequence[str]], t
             leak_checks.ranking_source(fold, ranks[fold.cohort, fold.protocol]),
             leak_checks.checkpoint_source(fold),
         ]
+        if len(scores := external[fold.cohort, fold.protocol]):
+            of_folds.append(leak_checks.external_truth(fold, scores))
     of_twins = leak_checks.twin_findings(twins, run.fingerprints, slides)
     of_tissue = leak_checks.tissue_findings(run.fingerprints, run.qc, slides)
-    return pd.DataFrame([*of_twins, *of_tissue, *of_folds])
+    of_tools = [
+        leak_checks.external_training(*section, scores["predictor"].unique(), trained_on or {})
+        for section, scores in external.items()
+        if len(scores)
+    ]
+    return pd.DataFrame([*of_twins, *of_tissue, *of_tools, *of_folds])
 
 
 LEGEND = (
     "Information that could have passed from the test slides to the training, checked in the files of the run itself. "
     "*clean*: checked and not found. *by design*: found, and prescribed by the protocol. *leak*: the scores of these "
     "folds are not valid. *warning*: should be inspected. *not checked*: with the reason. The training data of "
-    "pretrained encoders are not checked. Details of every fold are in `leaks.csv`."
+    "pretrained encoders and of other tools are not checked. Details of every fold are in `leaks.csv`."
 )
 
 

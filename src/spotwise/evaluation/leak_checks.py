@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from spotwise.constants import PAPER, TEST, TRAIN, VAL
+from spotwise.constants import EXTERNAL, PAPER, TEST, TRAIN, VAL
 from spotwise.data.fingerprints import FEWEST_COUNTS, picture_distance, shared_spots
 from spotwise.data.folds import Fold
 from spotwise.data.genes import select_genes
@@ -33,6 +33,8 @@ TWINS = "same slide under two names on both sides"
 PANEL = "gene panel chosen with test slides"
 RANKING = "evaluation genes ranked on the test slide"
 CHECKPOINT = "checkpoint chosen on slides or patients that train"
+EXTERNAL_TRUTH = "predictions of other tools equal to the truth"
+EXTERNAL_TRAINING = "training slides of other tools"
 # checks of the run
 SAME_FILE, SAME_PICTURE, SAME_COUNTS = "same file twice", "same picture twice", "same counts twice"
 NO_TISSUE, OFF_TISSUE = "spots whose patch shows no tissue", "spots marked as off the tissue"
@@ -41,6 +43,7 @@ NO_TISSUE, OFF_TISSUE = "spots whose patch shows no tissue", "spots marked as of
 SAME_PICTURE_DISTANCE = 0.25
 SAME_COUNTS_SHARE = 0.05  # Jaccard's index; different slides have no spot in common
 OFF_TISSUE_WARNING = 0.05  # share of a slide's spots
+COPIED_CORRELATION = 0.999  # above which a gene of a prediction is taken for a copy of the measurement
 MOST_NAMES = 10
 
 
@@ -262,6 +265,39 @@ def checkpoint_source(fold: Fold) -> Finding:
     patient_of = dict(zip(fold.sample[fold.bank], fold.patient[fold.bank], strict=True))
     no_patient_to_spare = not slides and min(Counter(patient_of.values()).values()) > 1
     return _found(fold, CHECKPOINT, n, detail, BY_DESIGN if len(patient_of) == 1 or no_patient_to_spare else WARNING)
+
+
+def read_external_scores(scores: Iterable[str | os.PathLike]) -> pd.DataFrame:
+    """Read the genes that other tools have scored: predictor, fold, sample, gene and pcc."""
+    columns = ["predictor", "kind", "fold", "sample", "gene", "pcc", "is_measured", "is_constant"]
+    parts = []
+    for path in scores:
+        table = pd.read_parquet(path, columns=columns)
+        parts.append(table[table["kind"].eq(EXTERNAL) & table["is_measured"] & ~table["is_constant"]])
+    return pd.concat(parts, ignore_index=True)[["predictor", "fold", "sample", "gene", "pcc"]]
+
+
+def external_truth(fold: Fold, scores: pd.DataFrame) -> Finding:
+    """Find predictions of other tools that correlate perfectly with the truth, which no predictor from images does.
+
+    ``scores`` are as from `read_external_scores`. A few genes may be copies by chance, such as genes with a count in a
+    single spot; a slide is reported where more than half of its genes are.
+    """
+    parts, n = [], 0
+    for (predictor, sample), genes in scores[scores["fold"].eq(fold.fold)].groupby(["predictor", "sample"], sort=False):
+        copied = genes["pcc"].gt(COPIED_CORRELATION)
+        if copied.mean() > 0.5:
+            n += int(copied.sum())
+            parts.append(f"{predictor} on {sample}: {copied.sum()} of {len(genes)} genes")
+    return _found(fold, EXTERNAL_TRUTH, n, "; ".join(parts), LEAK if n else CLEAN)
+
+
+def external_training(cohort: str, protocol: str, tools: Iterable[str], trained_on: Mapping[str, str]) -> Finding:
+    """Report what is stated of the training slides of other tools, which no file of the run can tell."""
+    tools = list(tools)
+    stated = "; ".join(f"{tool}: {trained_on[tool] or 'not stated'}" for tool in tools)
+    detail = f"only their users know whether test slides were among them. {stated}"
+    return Finding(cohort, protocol, ALL, EXTERNAL_TRAINING, NOT_CHECKED, len(tools), detail)
 
 
 def find_twins(fingerprints: Mapping[str, Mapping]) -> Iterator[Twins]:

@@ -34,7 +34,8 @@ class Block:
     """Scores of one cohort, protocol and gene set.
 
     ``cells`` are PCC, seeds averaged: rows (fold, sample, gene) x predictors. ``seeds`` are means: seeds x predictors,
-    NaN where a predictor did not run with a seed. ``kinds`` (predictors,) are `METHOD` or `CONTROL`.
+    NaN where a predictor did not run with a seed. ``kinds`` (predictors,) are `METHOD`, `EXTERNAL` or
+    `CONTROL`.
     """
 
     cells: pd.DataFrame
@@ -51,6 +52,11 @@ class Block:
         """Average each gene (genes, predictors) over slides, then folds."""
         return self.cells.groupby(["fold", "gene"]).mean().groupby("gene").mean().to_numpy()
 
+    def of(self, predictors: Sequence[str]) -> Block:
+        """Return the block of some predictors, in their order."""
+        kinds = self.kinds[self.cells.columns.get_indexer(predictors)]
+        return Block(self.cells[list(predictors)], self.seeds[list(predictors)], kinds)
+
 
 def mean_intervals(scores: pd.DataFrame, sets: Mapping[str, pd.Series], draws: int) -> pd.DataFrame:
     """Average every predictor's scores as in Table 1, with confidence intervals from bootstrap ``draws``.
@@ -62,13 +68,13 @@ def mean_intervals(scores: pd.DataFrame, sets: Mapping[str, pd.Series], draws: i
     -------
     DataFrame
         `INTERVAL_COLUMNS`. ``cohort`` is also "all cohorts", for their mean, where a protocol has several and each has
-        the gene set. n_genes: genes that are in the set on any slide; n_units: slides (`paper`) or patients
-        (`patient`); seed_sd: standard deviation over seeds, NaN with one. Limits are cut at -1 and 1.
+        the gene set and the predictor. n_genes: genes that are in the set on any slide; n_units: slides (`paper`) or
+        patients (`patient`); seed_sd: standard deviation over seeds, NaN with one. Limits are cut at -1 and 1.
 
     Raises
     ------
     InputError
-        A predictor lacks scores that others have.
+        A predictor lacks scores that others of the cohort and protocol have.
     """
     parts = []
     for keys, blocks in score_blocks(scores, sets):
@@ -147,12 +153,12 @@ def write_comparisons(table: pd.DataFrame, path: str | os.PathLike) -> None:
 
 def score_blocks(scores: pd.DataFrame, sets: Mapping[str, pd.Series]) -> Iterator[tuple[dict[str, str], list[Block]]]:
     """Yield the blocks of each cohort, protocol and gene set, then of all cohorts."""
-    predictors = scores["predictor"].unique()
     order = scores[["cohort", "protocol"]].drop_duplicates().itertuples(index=False, name=None)
     blocks = {key: {} for key in order}  # (cohort, protocol) -> gene set -> block
+    predictors = scores.groupby(["cohort", "protocol"])["predictor"].unique()
     for name, mask in sets.items():
         for key, rows in scores[mask].groupby(["cohort", "protocol"]):
-            blocks[key][name] = _block(rows, predictors)
+            blocks[key][name] = _block(rows, predictors[key])
     for key, of_sets in blocks.items():
         for name in filter(of_sets.get, sets):
             yield dict(zip(GROUP_KEYS, (*key, name), strict=True)), [of_sets[name]]
@@ -161,7 +167,11 @@ def score_blocks(scores: pd.DataFrame, sets: Mapping[str, pd.Series]) -> Iterato
         for name in sets:
             if len(cohorts) > 1 and all(name in of_sets for of_sets in cohorts):
                 keys = dict(zip(GROUP_KEYS, (ALL_COHORTS, protocol, name), strict=True))
-                yield keys, [of_sets[name] for of_sets in cohorts]
+                of_cohorts = [of_sets[name] for of_sets in cohorts]
+                common = set.intersection(*(set(block.cells.columns) for block in of_cohorts))
+                shared = [one for one in of_cohorts[0].cells.columns if one in common]
+                if shared:
+                    yield keys, [block.of(shared) for block in of_cohorts]
 
 
 def _block(scores: pd.DataFrame, predictors: Sequence[str]) -> Block:

@@ -6,7 +6,7 @@ import os
 import re
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from spotwise.runtime.validation import Form, fault
 
@@ -33,6 +33,26 @@ FolderPath = Annotated[  # braces would be wildcards to Snakemake
     Field(pattern=r"^([^{}\n]|\$\{\w+\})+$(?!\n)"),
     BeforeValidator(_expanded),
     Form("a path without braces"),
+]
+PLACEHOLDERS = ("sample", "cohort", "protocol", "fold")
+
+
+def _with_known_placeholders(path: str) -> str:
+    """Check that braces hold `PLACEHOLDERS`, among them the sample."""
+    named = re.findall(r"\{([^{}]*)\}", path)
+    unknown = [name for name in named if name not in PLACEHOLDERS]
+    if "sample" not in named or unknown or len(named) != path.count("{") or len(named) != path.count("}"):
+        expected = "a path with {sample} in it and, where files differ by them, {cohort}, {protocol} or {fold}"
+        raise fault("", repr(path), expected)
+    return path
+
+
+PredictionFilePath = Annotated[
+    str,
+    Field(pattern=r"\{sample\}"),
+    BeforeValidator(_expanded),
+    AfterValidator(_with_known_placeholders),
+    Form("a path with {sample} in it"),
 ]
 SampleFilePath = Annotated[
     str, Field(pattern=r"\{sample\}"), BeforeValidator(_expanded), Form("a path with {sample} in it")

@@ -8,7 +8,7 @@ import os
 import platform
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from spotwise import __version__
@@ -38,6 +38,7 @@ class RunFiles:
     fingerprints: Mapping[str, str | Path]
     downloads: Mapping[str, str | Path]  # manifests
     labels: Mapping[str, str | Path]  # known domains
+    external: Mapping[str, str | Path] = field(default_factory=dict)  # predictions of other tools
 
 
 def run_record(
@@ -70,6 +71,7 @@ def run_record(
         "samples": samples,
         "inputs": {sample: _read_json(path)["files"] for sample, path in files.fingerprints.items()},
         "labels": {sample: sha256(path) for sample, path in files.labels.items()},
+        "external": {name: sha256(path) for name, path in files.external.items()},
         "downloads": {
             sample: [{key: value for key, value in file.items() if key != "modified_ns"} for file in _read_json(path)]
             for sample, path in files.downloads.items()

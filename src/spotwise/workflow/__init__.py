@@ -1,6 +1,7 @@
 """The plan of a run, which the rules ask for everything that depends on the configuration."""
 
+from spotwise.workflow.external_plan import ExternalPlan
 from spotwise.workflow.plan import Plan, one_of, times_attempt
 from spotwise.workflow.structure_plan import StructurePlan
 
-__all__ = ["Plan", "StructurePlan", "one_of", "times_attempt"]
+__all__ = ["ExternalPlan", "Plan", "StructurePlan", "one_of", "times_attempt"]

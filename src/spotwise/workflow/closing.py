@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -31,6 +32,12 @@ def results_of(plan: Plan, configfiles: Iterable[str]) -> list[str]:
             else f"{results}/samples/*/qc.json"
         )
         lines.append(f"Warnings: {number} about the data of {len(warned)} of {len(plan.samples)} samples: {where}")
+    if plan.external and (results / "tables/external.csv").exists():
+        with (results / "tables/external.csv").open(encoding="utf-8", newline="") as file:
+            doubted = [row["predictor"] for row in csv.DictReader(file) if row["warning"]]
+        if doubted:
+            slides = f"{len(doubted)} slides predicted by {', '.join(dict.fromkeys(doubted))}"
+            lines.append(f"Warnings: about {slides}: {results}/tables/external.md")
     return lines
 
 

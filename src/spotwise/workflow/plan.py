@@ -58,7 +58,8 @@ class Plan:
     predictors
         Name -> :class:`spotwise.config.Predictor`, methods first.
     methods
-        Methods that predict, in the order of the configuration; last ``controls``, which count as one.
+        Methods that predict, in the order of the configuration, then tools whose predictions are imported; last
+        ``controls``, which count as one.
     gpus
         GPUs that a computing job asks for. A run configured for the CPU must not queue for any.
     """
@@ -79,6 +80,7 @@ class Plan:
         self.tested_in = configuration.folds_that_test(plans)
         self.predictors = {predictor.name: predictor for predictor in configuration.predictors(config)}
         self.methods = list(dict.fromkeys(self.method_of(name) for name in self.predictors))
+        self.external = list(config["external"])
         self.has_images = config["data"]["images"] != "none"
         self.gpus = 0 if config["training"]["device"] == "cpu" else 1
 
@@ -109,6 +111,22 @@ class Plan:
     def drawn_predictors(self) -> list[str]:
         """The first predictor of each method, for figures with a panel for each."""
         return [self.predictors_of(method)[0] for method in self.methods if method != CONTROLS]
+
+    def methods_in(self, cohort: str, protocol: str) -> list[str]:
+        """Return the methods with predictions of a cohort under a protocol, which another tool need not have."""
+        return [name for name in self.methods if configuration.stands(self.config, name, cohort, protocol)]
+
+    def section_methods(self, w: Wildcards) -> list[str]:
+        """Return the methods with predictions of the wildcards' cohort and protocol."""
+        return self.methods_in(w.cohort, w.protocol)
+
+    def drawn_methods(self, w: Wildcards) -> list[str]:
+        """Return those methods without the controls."""
+        return [name for name in self.section_methods(w) if name != CONTROLS]
+
+    def drawn_in_section(self, w: Wildcards) -> list[str]:
+        """Return the first predictor of each of `drawn_methods`."""
+        return [self.predictors_of(method)[0] for method in self.drawn_methods(w)]
 
     @cached_property
     def drawn_rivals(self) -> list[str]:
@@ -330,7 +348,7 @@ class Plan:
     def drawn_predictions(self, w: Wildcards) -> list[str]:
         """Return the prediction of a slide by each drawn predictor, first seed, in the folder of its method."""
         fold = self.tested_in[w.cohort, w.protocol, w.sample]
-        first = {name: self.seeds_of(self.predictors[name].method)[0] for name in self.drawn_predictors}
+        first = {name: self.seeds_of(self.predictors[name].method)[0] for name in self.drawn_in_section(w)}
         return [self.prediction(name, fold, seed, w.sample) for name, seed in first.items()]
 
     # --- Tables and figures -------------------------------------------------------------------------------------------
@@ -339,6 +357,11 @@ class Plan:
     def sections(self) -> list[str]:
         """Every ``cohort/protocol``, in the order of the configuration."""
         return ["/".join(section) for section in self.folds]
+
+    @cached_property
+    def scored(self) -> list[str]:
+        """Every ``cohort/protocol/method`` with scores."""
+        return [f"{'/'.join(section)}/{method}" for section in self.folds for method in self.methods_in(*section)]
 
     @cached_property
     def fold_names(self) -> list[str]:
@@ -351,7 +374,7 @@ class Plan:
         return {
             f"{'/'.join(section)}/{method}/fold{fold.fold}/seed{seed}": method
             for method in self.methods
-            if method != CONTROLS
+            if method in self.config["methods"]
             for section, folds in self.folds.items()
             for fold in folds
             for seed in self.seeds_of(method)
@@ -393,19 +416,23 @@ class Plan:
         """The table of samples, and tables of the scores where something is predicted."""
         averages = ("table1", "table2", "table3", "table4", "table5", "markers")
         names = [f"{name}.{kind}" for name in averages for kind in ("csv", "md", "tex")]
-        names += ["measures.csv", "measures.md", "comparisons.csv", "intervals.csv", "costs.csv"]
+        names += ["measures.csv", "measures.md", "comparisons.csv", "intervals.csv"]
+        names += ["costs.csv"] if self.models else []
+        names += ["external.csv", "external.md"] if self.external else []
         names += ["paper_vs_ours.csv", "paper_vs_ours.md", "paper_vs_ours.html", "leaks.csv", "leaks.md"]
         return ["samples.csv", "samples.md", *(names if self.predictors else [])]
 
     @cached_property
     def figures(self) -> list[str]:
         """Figures of the scores and predictions; none where nothing is predicted."""
-        names = ["costs", *(f"overview_{protocol}" for protocol in self.protocols)] if self.predictors else []
+        names = [f"overview_{protocol}" for protocol in self.protocols] if self.predictors else []
+        names += ["costs"] if self.models else []
         names += ["protocols"] if self.compares_protocols else []
         for cohort, protocol in self.folds:
             names += [f"{cohort}/{protocol}/{name}" for name in self.section_figures]
             kinds = ("correlation", "maps", "profiles", "genes")
-            names += [f"{cohort}/{protocol}/{kind}_{sample}" for sample in self.samples_of[cohort] for kind in kinds]
+            samples = self.samples_of[cohort] if self.methods_in(cohort, protocol) != [CONTROLS] else []
+            names += [f"{cohort}/{protocol}/{kind}_{sample}" for sample in samples for kind in kinds]
         return [f"figures/{name}.png" for name in names]
 
     @cached_property

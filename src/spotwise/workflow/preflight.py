@@ -33,6 +33,7 @@ from spotwise.models.pretrained_weights import PROBE_SECONDS, error_message
 from spotwise.models.sizes import Sizes
 from spotwise.models.stnet import WEIGHTS as STNET_WEIGHTS
 from spotwise.runtime.memory import free_host
+from spotwise.workflow.external_plan import ExternalPlan
 from spotwise.workflow.plan import Plan
 from spotwise.workflow.structure_plan import StructurePlan
 
@@ -74,6 +75,7 @@ def check(plan: Plan, structure: StructurePlan) -> list[Finding]:
     """Check everything that can be known before the first job."""
     estimate = Estimate(plan, structure)
     findings = [dataset_access(plan), *encoder_access(plan, structure), gpu(plan.config["training"]["device"])]
+    findings += other_tools(ExternalPlan(plan))
     return [*findings, *disk(plan, estimate), memory(estimate), hours(plan, estimate)]
 
 
@@ -177,6 +179,17 @@ def _location(name: str) -> tuple[str, str, str]:
         return name.partition(":")[2], "config.json", "model"
     config = timm_config(name)
     return (config.hf_hub_id if config and config.hf_hub_id else f"timm/{name}"), "model.safetensors", "model"
+
+
+def other_tools(external: ExternalPlan) -> Iterator[Finding]:
+    """Check that the predictions of other tools are there."""
+    for tool in external.settings:
+        files = [path for name, path in external.imported.items() if name.partition("/")[0] == tool]
+        missing = [path for path in files if not Path(path).is_file()]
+        text = f"all {len(files)} files are there"
+        if missing:
+            text = f"{len(missing)} of {len(files)} files missing, first {missing[0]}: `snakemake tasks` first"
+        yield Finding(f"external {tool}", PROBLEM if missing else OK, text)
 
 
 # --- Machine ----------------------------------------------------------------------------------------------------------
@@ -293,7 +306,8 @@ class Estimate:
         self.n_predictions = sum(
             len(fold.test) * len(plan.seeds_of(predictor.method))
             for predictor in plan.predictors.values()
-            for folds in plan.folds.values()
+            for section, folds in plan.folds.items()
+            if plan.method_of(predictor.name) in plan.methods_in(*section)
             for fold in folds
         )
         cut = (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from spotwise.constants import CONTROL, METHOD
+from spotwise.constants import CONTROL
 from spotwise.evaluation.averages import RUN_FACTS, SECTION
 from spotwise.reporting.tables import remarks
 from spotwise.reporting.tables.layout import (
@@ -58,7 +58,7 @@ def table3(genes: pd.DataFrame) -> pd.DataFrame:
     first = genes.drop_duplicates([*SECTION, "method"])[[*SECTION, "predictor"]]
     groups = genes.merge(first, on=[*SECTION, "predictor"]).groupby([*SECTION, "predictor"], sort=False)
     table = pd.concat([_best_genes(rows) for _, rows in groups], ignore_index=True)
-    methods = table[table["kind"].eq(METHOD)]
+    methods = table[table["kind"].ne(CONTROL)]
     sharing = methods[methods["gene"].ne("")].groupby([*SECTION, "gene"]).size().rename("n_methods")
     table = table.join(sharing, on=[*SECTION, "gene"])
     table = table.join(methods.groupby(SECTION)["method"].nunique().rename("of_methods"), on=SECTION)
