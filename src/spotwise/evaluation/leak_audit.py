@@ -49,7 +49,8 @@ def audit(
     slides: dict[str, tuple[str, str]] = {}  # sample -> cohort, patient
     of_folds: list[Finding] = []
     ranks = {section: leak_checks.read_ranks(paths, top) for section, paths in run.scores.items()}
-    external = {section: leak_checks.read_external_scores(paths) for section, paths in run.scores.items()}
+    read = run.scores if trained_on else {}
+    external = {section: leak_checks.read_external_scores(paths) for section, paths in read.items()}
     for path in run.folds:
         fold = read_fold(path)
         slides |= {sample: (fold.cohort, patient) for sample, patient in zip(fold.sample, fold.patient, strict=True)}
@@ -62,12 +63,12 @@ def audit(
             leak_checks.ranking_source(fold, ranks[fold.cohort, fold.protocol]),
             leak_checks.checkpoint_source(fold),
         ]
-        if len(scores := external[fold.cohort, fold.protocol]):
+        if len(scores := external.get((fold.cohort, fold.protocol), ())):
             of_folds.append(leak_checks.external_truth(fold, scores))
     of_twins = leak_checks.twin_findings(twins, run.fingerprints, slides)
     of_tissue = leak_checks.tissue_findings(run.fingerprints, run.qc, slides)
     of_tools = [
-        leak_checks.external_training(*section, scores["predictor"].unique(), trained_on or {})
+        leak_checks.external_training(*section, scores["predictor"].unique(), trained_on)
         for section, scores in external.items()
         if len(scores)
     ]

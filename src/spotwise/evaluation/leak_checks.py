@@ -269,12 +269,9 @@ def checkpoint_source(fold: Fold) -> Finding:
 
 def read_external_scores(scores: Iterable[str | os.PathLike]) -> pd.DataFrame:
     """Read the genes that other tools have scored: predictor, fold, sample, gene and pcc."""
-    columns = ["predictor", "kind", "fold", "sample", "gene", "pcc", "is_measured", "is_constant"]
-    parts = []
-    for path in scores:
-        table = pd.read_parquet(path, columns=columns)
-        parts.append(table[table["kind"].eq(EXTERNAL) & table["is_measured"] & ~table["is_constant"]])
-    return pd.concat(parts, ignore_index=True)[["predictor", "fold", "sample", "gene", "pcc"]]
+    columns = ["predictor", "fold", "sample", "gene", "pcc"]
+    filters = [("kind", "==", EXTERNAL), ("is_measured", "==", True), ("is_constant", "==", False)]
+    return pd.concat([pd.read_parquet(path, columns=columns, filters=filters) for path in scores], ignore_index=True)
 
 
 def external_truth(fold: Fold, scores: pd.DataFrame) -> Finding:
