@@ -231,7 +231,9 @@ def test_structure_without_a_predictor_needs_no_second_slide_and_has_no_folds(sm
 
 def test_counts_alone_are_enough_for_the_spaces_of_expression(small):
     del small["methods"]
-    assert "methods: found nothing, expected a method, predictions under external, or a section structure" in complaint(copy.deepcopy(small))
+    assert "methods: found nothing, expected a method, predictions under external, or a section structure" in complaint(
+        copy.deepcopy(small)
+    )
     at(small, "data.images", "none")
     at(small, "structure", {"spaces": ["Expression", "SmoothedExpression"], "domains": 3})
     prepare(copy.deepcopy(small))

@@ -21,7 +21,7 @@ LANGUAGES = {"sh", "text", "yaml", "python", "snakemake"}
 # What a command may need that a test does not have, as the title of its block says
 NEEDS = {
     *("HEST-1k", "a GPU", "a SLURM cluster", "the Hugging Face hub", "the her2st sections", "your data", "root"),
-    *("results/demo", "results/arena", "results/her2st", "two idle cores", "minutes"),
+    *("results/demo", "results/arena", "results/her2st", "two idle cores", "minutes", "the predictions"),
 }
 RUN_BY_CI = {"demo", "lint", "docs", "test", "test-slurm"}
 

@@ -29,6 +29,8 @@ from spotwise.evaluation.leak_checks import (
     BY_DESIGN,
     CHECKPOINT,
     CLEAN,
+    EXTERNAL_TRAINING,
+    EXTERNAL_TRUTH,
     LEAK,
     NO_TISSUE,
     NOT_CHECKED,
@@ -44,8 +46,11 @@ from spotwise.evaluation.leak_checks import (
     WARNING,
     Panels,
     checkpoint_source,
+    external_training,
+    external_truth,
     panel_source,
     ranking_source,
+    read_external_scores,
     shared_patients,
     shared_rows,
 )
@@ -148,7 +153,7 @@ class Run:
         path = next(path for path in self.folds if path.parts[-3:-1] == (protocol, str(number)))
         write_fold(path, change(read_fold(path)))
 
-    def audit(self):
+    def audit(self, trained_on=None):
         run = RunFiles(
             self.folds,
             {name: sample.path for name, sample in self.samples.items()},
@@ -156,7 +161,7 @@ class Run:
             {name: sample.fingerprint for name, sample in self.samples.items()},
             {name: sample.qc for name, sample in self.samples.items()},
         )
-        return audit(run, Panels(N_TOP, None), {"demo": MARKERS}, TOP)
+        return audit(run, Panels(N_TOP, None), {"demo": MARKERS}, TOP, trained_on)
 
 
 @pytest.fixture(scope="module")
@@ -571,6 +576,57 @@ def test_spots_off_the_tissue_are_counted_by_picture_and_by_mark(tmp_path, clean
     assert (by_mark["status"], by_mark["n"]) == (NOT_CHECKED, 1)
     assert by_mark["detail"].endswith("no column in_tissue: S3")
     assert set(alarms(findings)) == {(NO_TISSUE, "all", "all")}
+
+
+# --- predictions of other tools ---------------------------------------------------------------------------------------
+
+
+def tool_scores(path, **pcc):
+    """Write scores of genes on S1, which fold 0 tests, by predictor."""
+    rows = [
+        {"predictor": name, "kind": kind, "fold": 0, "sample": "S1", "gene": f"G{place}", "pcc": value}
+        for name, (kind, values) in pcc.items()
+        for place, value in enumerate(values)
+    ]
+    table = pd.DataFrame(rows)
+    table["is_measured"], table["is_constant"] = table["pcc"].notna(), table["pcc"].eq(0)
+    table.to_parquet(path, index=False)
+    return read_external_scores([path])
+
+
+def test_a_prediction_that_is_the_truth_is_a_leak_under_both_protocols(tmp_path, clean_run):
+    copied, real = [1, 0.99999, 0.9999, 0.2, np.nan], [1, 0.5, 0.3, 0.2, 0]
+    kinds = {"Oracle": ("control", copied), "Tool": ("external", copied), "Real": ("external", real)}
+    scores = tool_scores(tmp_path / "scores.parquet", **kinds)
+    assert sorted(scores["predictor"].unique()) == ["Real", "Tool"]
+    for path in clean_run.folds:
+        fold = read_fold(path)
+        found = external_truth(fold, scores)
+        assert (found.check, found.status) == (EXTERNAL_TRUTH, LEAK if fold.fold == 0 else CLEAN)
+        assert (found.n, found.detail) == ((3, "Tool on S1: 3 of 4 genes") if fold.fold == 0 else (0, ""))
+    assert external_truth(read_fold(clean_run.folds[0]), scores[scores["predictor"] == "Real"]).status == CLEAN
+
+
+def test_training_slides_of_other_tools_are_not_checked_and_what_is_stated_is_repeated():
+    found = external_training("demo", PATIENT, ["A", "B"], {"A": "TCGA", "B": ""})
+    assert (found.check, found.status, found.n, found.fold) == (EXTERNAL_TRAINING, NOT_CHECKED, 2, "all")
+    assert found.detail.endswith("A: TCGA; B: not stated")
+
+
+def test_a_run_with_other_tools_has_both_findings(clean_run, clean, tmp_path):
+    run = copy(clean_run)
+    run.scores = {}
+    for section, paths in clean_run.scores.items():
+        for number, path in enumerate(paths):
+            table = pd.read_parquet(path).assign(predictor="Tool", kind="external", pcc=0.3, is_constant=False)
+            target = tmp_path / f"{section[1]}{number}.parquet"
+            table.to_parquet(target, index=False)
+            run.scores.setdefault(section, []).append(target)
+    findings = run.audit({"Tool": "other slides"})
+    more = findings[findings["check"].isin([EXTERNAL_TRUTH, EXTERNAL_TRAINING])]
+    assert more["status"].value_counts().to_dict() == {CLEAN: len(run.folds), NOT_CHECKED: 2}
+    rest = findings.drop(more.index).reset_index(drop=True)
+    pd.testing.assert_frame_equal(rest, clean)
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

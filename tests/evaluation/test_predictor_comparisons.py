@@ -123,6 +123,34 @@ def test_all_cohorts_take_each_protocol_by_itself_and_no_set_that_one_lacks():
     ]
 
 
+def test_a_predictor_may_stand_in_some_cohorts_and_protocols_alone():
+    """As predictions of another tool may; the mean over cohorts is of the predictors that all of them have."""
+    rng = np.random.default_rng(5)
+    sections = [("READ", "paper"), ("PSC", "paper"), ("READ", "patient")]
+    everywhere = [
+        slide_rows("A", rng.uniform(0, 0.5, (3, 5)), cohort=cohort, protocol=protocol) for cohort, protocol in sections
+    ]
+    late = slide_rows("Tool", rng.uniform(0, 0.5, (3, 5)), cohort="READ", protocol="patient", kind="external")
+    here = slide_rows("Local", rng.uniform(0, 0.5, (3, 5)), cohort="PSC", protocol="paper", kind="external")
+    table = mean_intervals(*together(*everywhere, late, here), DRAWS)
+    found = table[["cohort", "protocol", "predictor"]].to_numpy().tolist()
+    assert found == [
+        ["READ", "paper", "A"],
+        ["PSC", "paper", "A"],
+        ["PSC", "paper", "Local"],
+        ["READ", "patient", "A"],
+        ["READ", "patient", "Tool"],
+        [ALL_COHORTS, "paper", "A"],
+    ]
+    alone = mean_intervals(*together(*everywhere), DRAWS)
+    pd.testing.assert_frame_equal(table[table["predictor"].eq("A")].reset_index(drop=True), alone)
+    pairs = compare_predictors(*together(*everywhere, late, here), DRAWS)
+    assert pairs[["cohort", "protocol", "first", "second"]].to_numpy().tolist() == [
+        ["PSC", "paper", "A", "Local"],
+        ["READ", "patient", "A", "Tool"],
+    ]
+
+
 def test_an_interval_does_not_depend_on_the_other_predictors():
     rng = np.random.default_rng(2)
     parts = [slide_rows(name, rng.uniform(0, 0.5, (4, 10))) for name in "ABC"]

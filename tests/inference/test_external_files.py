@@ -21,13 +21,13 @@ LOGS = Scale("log_normalised")
 
 @pytest.fixture
 def fold(fold):
-    """The shared fold with expression in the range of logarithms."""
+    """Scale the shared fold to the range of logarithms."""
     return replace(fold, expression=fold.expression / 10)
 
 
 @pytest.fixture
 def truth(fold):
-    """What slide C measured, as a tool would write it."""
+    """Take what slide C measured, as a tool would write it."""
     rows = fold.rows(TEST, sample="C")
     obs, var = pd.DataFrame(index=fold.barcode[rows]), pd.DataFrame(index=fold.genes)
     return anndata.AnnData(fold.expression[rows], obs=obs, var=var)
@@ -131,7 +131,7 @@ def test_genes_under_other_names_are_refused(fold, truth, tmp_path):
 
 @pytest.fixture
 def counts(truth):
-    """Counts of slide C for the panel and more genes."""
+    """Draw counts of slide C for the panel and more genes."""
     rng = np.random.default_rng(2)
     drawn = rng.poisson(rng.gamma(2, 3, size=(20, 15)) * rng.uniform(0.5, 2, size=(20, 1))).astype(np.float32)
     names = [*truth.var_names, "X1", "X2", "X3"]
@@ -177,6 +177,16 @@ def test_values_below_zero_that_stand_for_counts_are_set_to_zero_and_counted(fol
     np.testing.assert_array_equal(slide.expression, read(fold, counts, tmp_path, Scale("log_counts")).expression)
 
 
+@pytest.mark.parametrize("units", ["counts", "log_counts"])
+def test_normalised_values_are_no_counts(fold, counts, tmp_path, units):
+    normalised = counts.X / counts.X.sum(axis=1, keepdims=True) * 1e4
+    counts.X = normalised if units == "counts" else np.log1p(normalised)
+    told = refusal(fold, counts, tmp_path, Scale(units))
+    assert f"X: found 10000 in every spot with units: {units}, expected counts; units: log_normalised with" in told
+    counts.X = np.tile(counts.X.mean(axis=0), (20, 1))  # the mean everywhere is a prediction
+    assert (np.ptp(read(fold, counts, tmp_path, Scale(units)).expression, axis=0) == 0).all()
+
+
 def test_a_spot_without_counts_stays_zero(fold, counts, tmp_path):
     counts.X[3] = 0
     assert (read(fold, counts, tmp_path, Scale("counts")).expression[3] == 0).all()
@@ -211,7 +221,7 @@ def test_files_of_another_kind_are_refused(fold, truth, tmp_path):
     truth.write_h5ad(path)
     with h5py.File(path, "a") as file:
         del file["X"]
-    with pytest.raises(InputError, match="X: found nothing, expected an .h5ad of predictions"):
+    with pytest.raises(InputError, match=r"X: found nothing, expected an \.h5ad of predictions"):
         read_external(path, fold, "C", LOGS)
     with pytest.raises(InputError, match="file: found no such file"):
         read_external(tmp_path / "none.h5ad", fold, "C", LOGS)

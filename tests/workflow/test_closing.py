@@ -39,6 +39,19 @@ def test_tables_figures_report_and_warnings_are_where_the_run_says(plan):
     ]
 
 
+def test_doubted_predictions_of_other_tools_are_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = example("external", tmp_path)
+    plan = Plan(config, configuration.prepare(config))
+    path = closing.Path(plan.results) / "tables/external.csv"
+    path.parent.mkdir(parents=True)
+    path.write_text("predictor,sample,warning\nColours,A,\nColours,B,errors\nColours,C,errors\n")
+    said = "Warnings: about 2 slides predicted by Colours: results/external/tables/external.md"
+    assert closing.results_of(plan, []) == [said]
+    path.write_text("predictor,sample,warning\nColours,A,\n")
+    assert closing.results_of(plan, []) == []
+
+
 def test_random_weights_in_place_of_others_are_named_with_their_methods(plan):
     assert closing.random_weights(plan) == ""
     fell_back = {"BLEEP-ViT": None, "Ridge": "UNI", "KNNImage": "UNI"}

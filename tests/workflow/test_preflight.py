@@ -13,7 +13,7 @@ import fakehub
 from spotwise import config as configuration
 from spotwise.data.credentials import TOKEN_VARIABLE
 from spotwise.errors import InputError, SetupError
-from spotwise.workflow import Plan, StructurePlan, preflight
+from spotwise.workflow import ExternalPlan, Plan, StructurePlan, preflight
 from spotwise.workflow.preflight import OK, PROBLEM, WARNING
 
 Disk = namedtuple("Disk", "total used free")
@@ -152,6 +152,19 @@ def test_installed_weights_need_no_network(tmp_path, monkeypatch, pretrained, pr
 def test_encoders_of_trained_methods_are_found_by_their_options(tmp_path):
     wanted = {weights.name for weights in preflight.wanted_weights(*plans(tmp_path, "paper"))}
     assert wanted == {"ctranspath", "resnet50.tv_in1k", "resnet50", "densenet121.tv_in1k", "resnet18"}
+
+
+def test_predictions_of_other_tools_are_a_problem_while_they_are_missing(tmp_path):
+    plan, _ = plans(tmp_path, "external")
+    (found,) = preflight.other_tools(ExternalPlan(plan))
+    assert (found.name, found.status) == ("external Colours", PROBLEM)
+    assert "8 of 8 files missing, first predictions/colours/paper/DEMO1.h5ad: `snakemake tasks`" in found.text
+    for path in ExternalPlan(plan).imported.values():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    (found,) = preflight.other_tools(ExternalPlan(plan))
+    assert (found.status, found.text) == (OK, "all 8 files are there")
+    assert list(preflight.other_tools(ExternalPlan(plans(tmp_path)[0]))) == []
 
 
 # --- Machine

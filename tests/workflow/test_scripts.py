@@ -18,7 +18,7 @@ METHODS = {"get", "keys"}
 def rules():
     """Names of inputs, outputs and parameters of the rules of three configurations."""
     found = {}
-    for name in ("config.yaml", "configs/demo.yaml", "configs/structure.yaml"):
+    for name in ("config.yaml", "configs/demo.yaml", "configs/structure.yaml", "configs/external.yaml"):
         with SnakemakeApi(OutputSettings()) as api:
             config = ConfigSettings(configfiles=[ROOT / name])
             workflow = api.workflow(

@@ -185,7 +185,7 @@ def _check_external(config: Mapping, where: str) -> None:
                 raise InputError(where, f"{field}.cohorts", repr(cohort), one_of(config["cohorts"], cohort))
         if not any(stands(config, name, *section) for section in _sections(config)):
             run = ", ".join(f"{cohort} under {protocol}" for cohort, protocol in _sections(config))
-            found = f"{' or '.join(entry['protocols'])}, which no cohort of its own has"
+            found = f"{' or '.join(entry['protocols'])}, which none of its cohorts has"
             raise InputError(where, f"{field}.protocols", found, f"one that this run has: {run}")
 
 

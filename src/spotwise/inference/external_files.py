@@ -20,6 +20,7 @@ from spotwise.runtime.input_files import open_input
 
 EXPECTED = "an .h5ad of predictions, spots x genes"
 LOG_NORMALISED, LOG_COUNTS, COUNTS = "log_normalised", "log_counts", "counts"
+SAME_TOTAL = 1e-3  # relative difference of the totals of spots below which they were normalised
 LARGEST_LOG = 20.0  # log(1 + 5e8), which no spot reaches
 
 
@@ -176,6 +177,9 @@ def _log_normalised(
     totals = counts.sum(axis=1, keepdims=True)
     if not totals.any():
         raise InputError(path, "X", "no value above 0", "counts")
+    if np.ptp(totals) < SAME_TOTAL * totals.mean() and np.ptp(counts, axis=0).any():
+        expected = f"counts; units: log_normalised with target_sum: {totals.mean():g} for log(1 + x) of such values"
+        raise InputError(path, "X", f"{totals.mean():g} in every spot with units: {scale.units}", expected)
     target = depth_target(counts, scale.run_target_sum)
     normalised = np.divide(counts[:, columns], totals, out=np.zeros((len(counts), len(columns))), where=totals > 0)
     return np.log1p(normalised * target), n_negative
