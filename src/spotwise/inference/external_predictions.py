@@ -18,7 +18,7 @@ from spotwise.inference.prediction_files import evaluated_genes, write_predictio
 logger = logging.getLogger(__name__)
 
 FEWEST_SCORED = 0.5  # share of the scored genes that a file must have
-WILD_ERROR = 3.0  # RMSE, relative to that of the training mean, above which units are doubted
+WILD_ERROR = 5.0  # RMSE, relative to that of the training mean, above which units are doubted
 # counts of one file, and the number of scored genes
 COUNTS = ("n_spots", "n_other_spots", "n_genes", "n_missing_genes", "n_other_genes", "n_scored", "n_scored_missing")
 COUNTS += ("n_negative",)

@@ -12,10 +12,10 @@ from spotwise.reporting.tables.layout import Block, Cell, Column, Page, Row, plu
 
 LEGEND = (
     "What the files of other tools held, per test slide. Other spots and other genes, which are not tested, were left "
-    "out. Genes of the panel that a file lacks have their training mean as prediction, which is constant and scores 0; "
-    "so are those in the lists (the HEG and HVG of Table 1 and the measured markers), which lowers its means. Below 0: "
-    "values that stand for counts, set to 0. Error: RMSE relative to that of the training mean, median over genes; "
-    "about 1 or less in the right units. "
+    "out. Missing: genes of the panel that a file lacks; they are predicted as their training mean, which is constant "
+    "and scores 0. In the lists: those of them among the genes that Table 1 averages, which lower its means. Below 0: "
+    "values that stand for counts, set to 0. Error: RMSE relative to that of the training mean, median over genes; in "
+    "the right units it is near 1."
 )
 # column -> heading of numbers
 COLUMNS = {
