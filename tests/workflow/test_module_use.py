@@ -61,3 +61,25 @@ def test_a_module_takes_a_configuration_and_new_names(tmp_path):
     assert jobs["spotwise_train"] == 3 * (4 + 3)  # methods; slides and patients left out
     assert jobs["spotwise_audit"] == 1
     assert "all" not in jobs
+
+
+WITH_A_TOOL = f"""
+configfile: "external.yaml"
+
+module spotwise:
+    snakefile: "{REPOSITORY}/Snakefile"
+    config: config
+
+use rule * from spotwise
+
+rule predict_colours:
+    input: expand("results/external/tasks/demo/{{{{protocol}}}}/fold{{fold}}.h5ad", fold=range(3))
+    output: "predictions/colours/{{protocol}}/{{sample}}.h5ad"
+    shell: "touch {{output}}"
+"""
+
+
+def test_a_rule_of_another_workflow_may_make_the_predictions_of_a_tool(tmp_path):
+    shutil.copy(REPOSITORY / "configs/external.yaml", tmp_path)
+    jobs = planned(tmp_path, WITH_A_TOOL, "--", "results/external/tables/external.csv")
+    assert (jobs["export_task"], jobs["predict_colours"], jobs["import_predictions"]) == (3 + 3, 4 + 4, 2)
