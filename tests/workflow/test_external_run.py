@@ -102,7 +102,7 @@ def test_the_pages_predictions_stand_in_every_table_and_figure(run, table1):
 def test_nothing_is_trained(run):
     pipeline = run[0]
     assert not (pipeline.results / "models").exists()
-    assert pipeline.planned("paper").keys().isdisjoint({"train", "fit_frozen", "embed_patches", "costs"})
+    assert pipeline.planned().keys().isdisjoint({"train", "fit_frozen", "embed_patches", "costs"})
 
 
 def test_a_copy_of_a_predictor_scores_exactly_like_it(run, table1):
