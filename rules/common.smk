@@ -3,7 +3,7 @@
 from snakemake.logging import logger
 from snakemake.utils import update_config
 
-from spotwise.constants import COHORT, CONTROLS, PROTOCOLS
+from spotwise.constants import COHORT, CONTROLS, PROTOCOLS, SHUFFLED
 from spotwise.data import hest
 from spotwise.runtime.software import SLIDE_READERS, versions
 from spotwise.workflow import ExternalPlan, Plan, StructurePlan, closing, one_of, times_attempt

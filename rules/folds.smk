@@ -77,6 +77,32 @@ rule centre_fold:
         "../workflow_scripts/centre_fold.py"
 
 
+# For controls that train the reference method where there is nothing to learn from an image
+rule shuffle_fold:
+    input:
+        fold="<results>/folds/{cohort}/{protocol}/fold{fold}/{learnt}.h5",
+    output:
+        fold="<results>/folds/{cohort}/{protocol}/fold{fold}/{learnt}_shuffled_{over}.h5",
+    log:
+        "<results>/logs/shuffle_fold/{cohort}/{protocol}/fold{fold}/{learnt}_{over}.log",
+    benchmark:
+        "<results>/benchmarks/shuffle_fold/{cohort}/{protocol}/fold{fold}/{learnt}_{over}.tsv"
+    wildcard_constraints:
+        learnt="fold|fold_harmony|fold_centred",
+        over=one_of(SHUFFLED.values()),
+    priority: BEFORE_TRAINING
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=times_attempt(16000),
+    params:
+        code=plan.code("shuffle_fold"),
+    message:
+        "Shuffle the expression of fold {wildcards.fold} of {wildcards.cohort} ({wildcards.protocol}) over the spots of a {wildcards.over}"
+    script:
+        "../workflow_scripts/shuffle_fold.py"
+
+
 rule export_task:
     input:
         fold="<results>/folds/{cohort}/{protocol}/fold{fold}/fold.h5",

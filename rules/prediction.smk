@@ -42,6 +42,7 @@ rule predict:
         embedded=plan.embedded_samples,
         seeds=plan.seeds,
         predictors=plan.settings,
+        kind=plan.predictor_kind,
         device=config["training"]["device"],
         threads=config["training"]["threads"],
         code=plan.code("predict"),
@@ -83,7 +84,7 @@ rule predict_controls:
         mem_mb=times_attempt(16000),
     params:
         samples=plan.ceiling_samples,
-        seeds={name: plan.seeds_of(name) for name in config["controls"]},
+        seeds={name: plan.seeds_of(name) for name in plan.predictors_of(CONTROLS)},
         code=plan.code("predict_controls", "spotwise.models.controls"),
     message:
         "Predict all test slides of {wildcards.cohort} by the controls, {wildcards.protocol} protocol"

@@ -33,7 +33,7 @@ rule tables:
         extended=config["evaluation"]["extended"],
         markers=plan.markers,
         predictors=list(plan.predictors),
-        methods=config["methods"],
+        methods=plan.entries,
         encoders=config["encoders"],
         training=plan.decisive_training,
         code=plan.code("tables"),
@@ -161,7 +161,8 @@ rule costs:
         # Below <results>/benchmarks; no input, as a run of an older workflow may lack them
         benchmarks=plan.timed_models,
         embeddings=plan.timed_embeddings,
-        methods=list(config["methods"]),
+        methods=list(plan.entries),
+        controls=plan.trained_controls,
         code=plan.code("costs"),
     message:
         "Sum up and draw what training cost"
@@ -191,7 +192,7 @@ rule draw_section:
         ),
         sweeps=collect(
             "<results>/sweeps/{cohort}/{protocol}/{method}.parquet",
-            method=plan.methods_of_kind("retrieval"),
+            method=[name for name in plan.methods_of_kind("retrieval") if name in plan.entries],
             allow_missing=True,
         ),
     output:
@@ -212,7 +213,7 @@ rule draw_section:
         drawn=plan.drawn_rivals,
         predictors=plan.predictor_kinds,
         trainings=plan.trainings,
-        methods=list(config["methods"]),
+        methods=list(plan.entries),
         top_k=sorted({one.k for one in plan.predictors.values() if one.kind == "retrieval"}),
         code=plan.code("draw_section"),
     message:

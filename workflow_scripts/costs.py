@@ -15,5 +15,5 @@ with job(snakemake.log[0]):
     costs = collect_job_costs(params.models, snakemake.input.summaries, benchmarks, embeddings)
     write_costs(costs, output.jobs)
     write_costs(cost_table(costs), output.csv)
-    figure = draw_training_costs(costs, style.method_looks(params.methods))
+    figure = draw_training_costs(costs, style.method_looks(params.methods, params.controls))
     style.save(figure, output.costs_pdf, output.costs_png)

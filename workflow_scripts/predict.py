@@ -22,6 +22,7 @@ with job(snakemake.log[0]):
             embeddings=embeddings,
             predictors=params.predictors,
             method=snakemake.wildcards.method,
+            kind=params.kind,
             seed=seed,
             device=params.device,
             threads=params.threads,

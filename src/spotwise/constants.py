@@ -62,5 +62,8 @@ KMEANS, LEIDEN = "kmeans", "leiden"
 # training set of a clustering method: one slide, or all slides of the cohort
 SLIDE, COHORT = "slide", "cohort"
 
+# controls that train the reference method on expression shuffled against its images, and over which spots
+SHUFFLED = {"ShuffledTraining": SLIDE, "ShuffledAcross": COHORT}
+
 # value in a column `cohort` for the mean over all cohorts of the run
 ALL_COHORTS = "all cohorts"

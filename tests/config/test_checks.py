@@ -10,6 +10,7 @@ import pytest
 from configurations import EXAMPLES, at, complaint, content
 from spotwise import config as configuration
 from spotwise.config import fold_plans, predictors, prepare
+from spotwise.constants import SHUFFLED
 from spotwise.errors import InputError
 from spotwise.models.registry import REGISTRY, build, without_pretraining
 
@@ -98,6 +99,28 @@ def test_a_method_with_the_name_of_a_control_is_refused(small, settings):
     at(small, "encoders.mine.timm", "resnet18")
     told = complaint(at(small, "methods.TrainMean", settings))
     assert told == "my.yaml: methods.TrainMean: found 'TrainMean', expected another name, as a control has this one"
+
+
+@pytest.mark.parametrize("name", SHUFFLED)
+def test_a_method_with_the_name_of_a_trained_control_is_refused_whether_it_is_listed_or_not(small, name):
+    told = complaint(at(small, f"methods.{name}", {"model": "STNet"}))
+    assert told == f"my.yaml: methods.{name}: found '{name}', expected another name, as a control has this one"
+
+
+def test_a_trained_control_needs_a_method_as_its_reference(small):
+    small |= {"controls": ["TrainMean", "ShuffledAcross"], "evaluation": {"reference": "TrainMean"}}
+    assert complaint(small) == (
+        "my.yaml: evaluation.reference: found 'TrainMean', expected a method for the control ShuffledAcross to train: "
+        "one of CMRCNet-50"
+    )
+
+
+def test_a_trained_control_is_refused_where_no_method_predicts(tissue):
+    del tissue["methods"]["CMRCNet"]
+    tissue["structure"]["spaces"].remove("CMRCNet")
+    assert complaint(at(tissue, "controls", ["ShuffledTraining"])) == (
+        "my.yaml: controls: found 'ShuffledTraining', expected no control to train, as no method of the run predicts"
+    )
 
 
 def test_the_reference_of_comparisons_is_a_predictor_of_the_run(small):

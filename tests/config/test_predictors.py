@@ -1,8 +1,8 @@
 """Predictors, seeds and folds of the shipped configurations and of small ones."""
 
 from configurations import ROOT, at, content
-from spotwise.config import fold_plans, folds_that_test, plans_by_protocol, predictors, prepare, seeds
-from spotwise.constants import PAPER, PATIENT
+from spotwise.config import Predictor, fold_plans, folds_that_test, plans_by_protocol, predictors, prepare, seeds
+from spotwise.constants import PAPER, PATIENT, SHUFFLED
 from spotwise.data.sample_sheet import patients, read_samples
 from spotwise.models.registry import REGISTRY
 
@@ -84,6 +84,26 @@ def test_each_matching_of_an_entry_is_a_predictor_of_the_same_training(small):
     ]
 
 
+def test_shuffled_controls_are_the_reference_with_its_k_alone_and_one_seed(small):
+    at(
+        small,
+        "methods.CMRCNet",
+        {"neighbours": [1, 50], "matching": ["average", "weighted"], "options": {"reading": "paper"}},
+    )
+    small |= {"seeds": [3, 4], "controls": ["TrainMean", *SHUFFLED], "evaluation": {"reference": "CMRCNet-50-weighted"}}
+    prepare(small)
+    reference = small["methods"]["CMRCNet"]
+    for name, over in SHUFFLED.items():
+        changed = {"neighbours": [50], "matching": ["weighted"], "shuffled": over}
+        assert small["methods"][name] == reference | changed
+        assert seeds(small, name) == [3]
+    assert [one for one in predictors(small) if one.kind == "control"] == [
+        Predictor("TrainMean", "TrainMean", "control"),
+        *(Predictor(name, name, "control", 50, "weighted") for name in SHUFFLED),
+    ]
+    assert len(predictors(small)) == 3 + 3
+
+
 def test_folds_are_found_by_protocol_and_by_the_slide_they_test(paper):
     folds = fold_plans(paper, prepare(paper))
     by_protocol, tested_in = plans_by_protocol(folds), folds_that_test(folds)
@@ -114,19 +134,21 @@ def test_each_k_is_a_predictor_and_controls_come_last(paper):
     ]
     assert {"STNet", "HisToGene", "CTransPath", "NH2ST", "EGN", "Ridge", "KNNImage"} < set(names)
     assert names[-len(paper["controls"]) :] == paper["controls"]
-    assert all(REGISTRY[name].kind == "control" for name in paper["controls"])
+    assert all(one.kind == "control" for one in predictors(paper)[-len(paper["controls"]) :])
 
 
 def test_the_paper_runs_every_registered_method_and_control_that_predicts(paper):
     prepare(paper)
     predicting = {name for name, entry in REGISTRY.items() if entry.predicts}
-    assert {settings["model"] for settings in paper["methods"].values()} | set(paper["controls"]) == predicting
+    used = {settings["model"] for settings in paper["methods"].values()} | set(paper["controls"])
+    assert used == predicting | {"ShuffledTraining"}
 
 
 def test_the_arena_runs_every_registered_method_and_control():
     arena = content(ROOT / "configs/arena.yaml")
     prepare(arena)
-    assert {settings["model"] for settings in arena["methods"].values()} | set(arena["controls"]) == set(REGISTRY)
+    used = {settings["model"] for settings in arena["methods"].values()} | set(arena["controls"])
+    assert used == set(REGISTRY) | set(SHUFFLED)
 
 
 def test_what_holds_nothing_random_runs_once(paper):

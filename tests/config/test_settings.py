@@ -97,7 +97,7 @@ def test_a_mistyped_key_is_named_with_the_closest_known_one(small, path, meant):
             "controls",
             ["Trainmean"],
             "controls: found 'Trainmean', expected one of Coordinates, LibrarySize, NeighbourSlide, NoiseCeiling, "
-            "Oracle, RandomRetrieval, TrainMean",
+            "Oracle, RandomRetrieval, ShuffledAcross, ShuffledTraining, TrainMean",
         ),
         ("controls", ["CMRCNet"], "controls: found 'CMRCNet'"),
         ("cohorts", {"twoo": {}}, "cohorts.twoo: found no sample of it"),

@@ -140,6 +140,13 @@ def test_a_model_of_another_fold_is_refused_before_any_prediction(fold, retrieva
     assert not (tmp_path / "run/predicted").exists()
 
 
+def test_a_trained_control_is_scored_as_a_control(fold, retrieval, patch_files, tmp_path):
+    found = predict(retrieval[1], fold, tmp_path / "run", patch_files, kind="control", predictors=[
+        {"name": "ShuffledTraining", "k": 3, "matching": "average"}
+    ])  # fmt: skip
+    assert {content.uns["spotwise"]["kind"] for content in found.values()} == {"control"}
+
+
 # --- regression -------------------------------------------------------------------------------------------------------
 
 

@@ -55,6 +55,14 @@ def test_features_of_everyday_pictures_are_noted_unless_the_encoder_is_random(de
         assert description.model_copy(update={"encoder": encoder, "pretrained": pretrained}).note == note
 
 
+@pytest.mark.parametrize(("over", "spots"), [("slide", "each training slide"), ("cohort", "all training slides")])
+def test_a_model_trained_on_shuffled_expression_says_so(description, over, spots):
+    note = f"CMRCNet trained on expression shuffled over the spots of {spots}"
+    assert description.model_copy(update={"shuffled": over}).note == note
+    both = description.model_copy(update={"shuffled": over, "fell_back": True})
+    assert both.note == f"{note}; {FELL_BACK}"
+
+
 @pytest.mark.parametrize(
     ("method", "asked", "loaded", "noted"),
     [

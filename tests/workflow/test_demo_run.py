@@ -15,7 +15,9 @@ pytestmark = pytest.mark.skipif(not TABLE.exists(), reason="needs the results of
 
 
 @pytest.mark.parametrize("protocol", ["paper", "patient"])
-@pytest.mark.parametrize("control", ["TrainMean", "RandomRetrieval", "LibrarySize", "Coordinates", "NeighbourSlide"])
+@pytest.mark.parametrize(
+    "control", ["TrainMean", "RandomRetrieval", "LibrarySize", "Coordinates", "NeighbourSlide", "ShuffledTraining"]
+)
 def test_methods_learn_the_demos_link_beyond_every_control(protocol, control):
     hvg = pd.read_csv(TABLE).set_index(["protocol", "predictor"])["HVG_top50"][protocol]
     for method in ("CMRCNet-50", "STNet", "Ridge", "KNNImage"):

@@ -33,6 +33,8 @@ def table(tmp_path_factory):
         del config["methods"][method]
     config["methods"]["CMRCNet"]["neighbours"] = [50]
     config["controls"] = ["TrainMean", "RandomRetrieval", "LibrarySize", "Coordinates", "NeighbourSlide"]
+    config["controls"] += ["ShuffledTraining", "ShuffledAcross"]  # of CMRCNet
+    del config["evaluation"]
     return scored(folder, config)
 
 
@@ -52,7 +54,7 @@ def with_context(tmp_path_factory):
 @pytest.mark.parametrize("genes", ["HEG_top50", "HVG_top50"])
 def test_without_a_link_every_predictor_scores_zero(table, protocol, genes):
     scores = table.loc[protocol, genes]
-    assert {"CMRCNet-50", "STNet", "Ridge", "KNNImage", "Coordinates"} < set(scores.index)
+    assert {"CMRCNet-50", "STNet", "Ridge", "KNNImage", "Coordinates", "ShuffledTraining"} < set(scores.index)
     assert scores.abs().max() < 0.1, scores.to_string()
 
 

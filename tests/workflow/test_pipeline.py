@@ -22,7 +22,7 @@ pytestmark = pytest.mark.workflow
 PATIENT = {"DEMO1": "Patient 1", "DEMO2": "Patient 1", "DEMO3": "Patient 2"}
 FOLDS = 3 + 2  # a slide left out, a patient left out
 K = [10, 500]
-CONTROLS = ["TrainMean", "LibrarySize", "NoiseCeiling"]
+CONTROLS = ["TrainMean", "LibrarySize", "ShuffledTraining", "NoiseCeiling"]
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def tiny(tmp_path_factory):
     config["training"]["epochs"] = 1
     config["methods"]["CMRCNet"]["neighbours"] = K
     config["methods"] = {"CMRCNet": config["methods"]["CMRCNet"]}
-    del config["structure"]
+    del config["structure"], config["evaluation"]
     config["controls"] = CONTROLS
     pipeline = Pipeline(folder, config, copy_workflow(tmp_path_factory.mktemp("repository")))
     pipeline.run("paper")
@@ -112,6 +112,27 @@ def test_a_bank_smaller_than_k_is_used_whole_and_the_table_says_so(tiny):
     assert f"k_used={smallest}" in (tiny.results / "tables/table1.md").read_text()
 
 
+def test_shuffled_training_is_trained_on_shuffled_expression_and_stands_among_the_controls(tiny):
+    folder = tiny.results / "models/demo/patient/ShuffledTraining"
+    described = [json.loads(path.read_text()) for path in folder.glob("fold*/seed0/model.json")]
+    assert [(one["method"], one["shuffled"]) for one in described] == [("CMRCNet", "slide")] * 2
+    for fold in folds(tiny, "patient"):
+        shuffled = read_fold(tiny.results / f"folds/demo/patient/fold{fold.fold}/fold_shuffled_slide.h5")
+        moved = (shuffled.expression != fold.expression).any(axis=1)
+        assert not moved[fold.rows("test")].any()
+        assert moved[fold.bank].mean() > 0.9
+    table = pd.read_csv(tiny.results / "tables/table1.csv").set_index(["protocol", "predictor"])
+    for protocol in ("paper", "patient"):
+        row = table.loc[protocol, "ShuffledTraining"]
+        assert (row["kind"], row["k"]) == ("control", 10)  # K of the reference
+        assert "shuffled over the spots of each training slide" in row["note"]
+    compared = pd.read_csv(tiny.results / "tables/comparisons.csv")
+    assert set(compared.loc[compared["second"].eq("ShuffledTraining"), "first"]) == {"CMRCNet-10", "CMRCNet-500"}
+    assert "ShuffledTraining" not in set(
+        pd.read_csv(tiny.results / "tables/table5.csv").query("kind == 'method'")["method"]
+    )
+
+
 def test_a_second_run_does_nothing(tiny):
     assert "Nothing to be done" in tiny.run("paper")
 
@@ -160,7 +181,7 @@ def test_a_comment_in_a_script_reruns_nothing_under_the_default_profile(tiny):
         script.write_text(code + "# end\n", encoding="utf-8")
         assert tiny.planned(*profile) == {}
         script.write_text(code + "UNUSED = 1\n", encoding="utf-8")
-        assert tiny.planned(*profile)["train"] == FOLDS
+        assert tiny.planned(*profile)["train"] == 2 * FOLDS  # of the method and of ShuffledTraining
     finally:
         script.write_text(code, encoding="utf-8")
         os.utime(script, ns=(times.st_atime_ns, times.st_mtime_ns))  # Snakemake's own trigger goes by it
@@ -192,7 +213,7 @@ def test_a_changed_training_parameter_trains_again(tiny):
     tiny.config["methods"]["CMRCNet"]["training"] = {"learning_rate": 0.01}
     planned = tiny.planned()
     del tiny.config["methods"]["CMRCNet"]["training"]
-    assert planned["train"] == FOLDS
+    assert planned["train"] == 2 * FOLDS  # the method, and the control that is trained alike
     assert "assemble_fold" not in planned
 
 

@@ -3,6 +3,7 @@
 import pytest
 from planning import planned, wildcards
 
+from spotwise.constants import SHUFFLED
 from spotwise.workflow import one_of, times_attempt
 
 METHODS = {
@@ -82,6 +83,47 @@ def test_a_correction_for_slides_changes_what_a_method_learns_from(tmp_path):
         "targets": "slide_centred",
         "features": "slide_centred",
     }
+
+
+def test_a_shuffled_control_is_trained_on_its_own_fold_and_stands_among_the_controls(tmp_path):
+    plan = planned(tmp_path, methods=METHODS, controls=[*CONTROLS, *SHUFFLED], structure=None)
+    fold = {"cohort": "two", "protocol": "patient", "fold": 1}
+    assert [plan.training_fold_path(wildcards(method=method, **fold)) for method in SHUFFLED] == [
+        "results/r/folds/two/patient/fold1/fold_shuffled_slide.h5",
+        "results/r/folds/two/patient/fold1/fold_shuffled_cohort.h5",
+    ]
+    assert plan.methods == ["CMRCNet", "STNet", "Ridge", "controls", *SHUFFLED]
+    assert plan.predictors_of("controls") == CONTROLS
+    assert plan.methods_of_kind("retrieval") == ["CMRCNet", *SHUFFLED]  # what rules train and score
+    assert plan.settings(wildcards(method="ShuffledAcross")) == [
+        {"name": "ShuffledAcross", "k": 1, "matching": "average"}  # the reference is CMRCNet-1
+    ]
+    kinds = [plan.predictor_kind(wildcards(method=method)) for method in ("CMRCNet", *SHUFFLED)]
+    assert kinds == ["method", "control", "control"]
+    models = [name for name, method in plan.models.items() if method == "ShuffledAcross"]
+    assert len(models) == 3 + 2  # folds, with the first seed alone
+    assert plan.preparation(wildcards(method="ShuffledAcross"))["shuffled"] == "cohort"
+
+
+def test_a_shuffled_control_is_drawn_and_described_as_a_control(tmp_path):
+    plan = planned(tmp_path, methods=METHODS, controls=[*CONTROLS, *SHUFFLED], structure=None)
+    assert list(plan.entries) == plan.drawn_methods(wildcards(cohort="two", protocol="paper")) == list(METHODS)
+    assert plan.trained_controls == list(SHUFFLED)
+    assert plan.drawn_predictors == ["CMRCNet-1", "STNet", "Ridge"]
+    assert plan.drawn_rivals[-2:] == list(SHUFFLED)
+    assert {plan.predictor_kinds[name][1] for name in SHUFFLED} == {"control"}
+    drawn = plan.trainings(wildcards(cohort="two", protocol="patient"))
+    assert not [name for name in drawn if name.startswith("Shuffled")]
+
+
+def test_what_a_reference_corrects_is_shuffled_after_it(tmp_path):
+    methods = {"Ridge": {"encoder": "mine", "targets": "slide_centred", "features": "slide_centred"}}
+    plan = planned(tmp_path, methods=methods, controls=["ShuffledTraining"], structure=None)
+    assert plan.training_fold(wildcards(method="ShuffledTraining")) == "fold_centred_shuffled_slide.h5"
+    assert plan.methods == ["Ridge", "ShuffledTraining"]
+    assert plan.methods_of_kind("frozen") == ["Ridge", "ShuffledTraining"]
+    fold = wildcards(cohort="two", protocol="paper", fold="0", method="ShuffledTraining")
+    assert plan.embedded_samples(fold) == ["A2", "B1"]
 
 
 def test_figures_are_those_that_the_run_has_scores_for(plan, tmp_path):

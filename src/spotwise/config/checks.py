@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from spotwise.config.predictors import predictors, predicts, stands
+from spotwise.config.predictors import CONTROL_NAMES, add_shuffled, predictors, predicts, stands
 from spotwise.config.settings import Config
 from spotwise.constants import BASELINE_SPACES, COHORT, CONTROLS, EXPRESSION_SPACES, PATIENT, SLIDE, SLIDE_CENTRED
 from spotwise.data.sample_sheet import Sample, by_cohort, patients, read_samples
@@ -87,6 +87,7 @@ def prepare(config: dict, where: str = "config") -> list[Sample]:
     _check_external(config, where)
     if predicts(config):
         _check_predictors(config, where)
+    add_shuffled(config, where)
     if "structure" in config:
         _check_structure(config, [sample.sample for sample in chosen], where)
     return chosen
@@ -124,7 +125,7 @@ def _check_methods(config: Mapping, where: str) -> None:
         field = f"methods.{name}"
         if name == CONTROLS:
             raise InputError(where, field, repr(name), "another name, as this one stands for all controls in paths")
-        if name in REGISTRY and REGISTRY[name].kind == "control":
+        if name in CONTROL_NAMES:
             raise InputError(where, field, repr(name), "another name, as a control has this one")
         model = settings.setdefault("model", name)
         if model not in REGISTRY or REGISTRY[model].kind == "control":
@@ -164,9 +165,8 @@ def _check_methods(config: Mapping, where: str) -> None:
     for name, encoder in config["encoders"].items():
         _check_file(encoder["checkpoint"], where, f"encoders.{name}.checkpoint")
     for name in config["controls"]:
-        if name not in REGISTRY or REGISTRY[name].kind != "control":
-            known = sorted(key for key, entry in REGISTRY.items() if entry.kind == "control")
-            raise InputError(where, "controls", repr(name), one_of(known, name))
+        if name not in CONTROL_NAMES:
+            raise InputError(where, "controls", repr(name), one_of(CONTROL_NAMES, name))
 
 
 def _check_external(config: Mapping, where: str) -> None:
@@ -177,7 +177,7 @@ def _check_external(config: Mapping, where: str) -> None:
             raise InputError(
                 where, field, "predictions", "none where data.images is none: folds hold spots with images"
             )
-        if name == CONTROLS or name in config["methods"] or (name in REGISTRY and REGISTRY[name].kind == "control"):
+        if name == CONTROLS or name in config["methods"] or name in CONTROL_NAMES:
             raise InputError(where, field, repr(name), "another name, as methods or controls have this one")
         entry.setdefault("protocols", list(config["protocols"]))
         for cohort in entry.setdefault("cohorts", list(config["cohorts"])):

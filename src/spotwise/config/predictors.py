@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from spotwise.constants import CONTROL, EXTERNAL
+from spotwise.constants import CONTROL, EXTERNAL, SHUFFLED
 from spotwise.data.sample_sheet import FoldPlan, Sample, by_cohort, plan_folds
+from spotwise.errors import InputError, one_of
 from spotwise.models.registry import REGISTRY
+
+CONTROL_NAMES = sorted([*SHUFFLED, *(name for name, entry in REGISTRY.items() if entry.kind == "control")])
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class Predictor:
         Its entry under ``methods`` (or ``external`` or ``controls``) in the configuration.
     kind
         Kind of its class in the registry: ``retrieval``, ``regression``, ``frozen`` or ``control``; ``external`` for
-        predictions of another tool.
+        predictions of another tool. A control that trains the reference method is a ``control``, too.
     k
         Number of retrieved spots, 0 for other methods.
     matching
@@ -51,7 +55,7 @@ def predictors(config: Mapping) -> list[Predictor]:
     for name, settings in config["methods"].items():
         registered = REGISTRY[settings["model"]]
         kind = registered.kind
-        if not registered.predicts:
+        if not registered.predicts or "shuffled" in settings:
             continue
         if kind == "retrieval":
             for matching, suffix in (("average", ""), ("weighted", "-weighted")):
@@ -62,7 +66,7 @@ def predictors(config: Mapping) -> list[Predictor]:
         else:
             found.append(Predictor(name, name, kind))
     found += [Predictor(name, name, EXTERNAL) for name in config["external"]]
-    return found + [Predictor(name, name, CONTROL) for name in config["controls"]]
+    return found + [_control(name, config["methods"].get(name, {})) for name in config["controls"]]
 
 
 def stands(config: Mapping, method: str, cohort: str, protocol: str) -> bool:
@@ -71,12 +75,47 @@ def stands(config: Mapping, method: str, cohort: str, protocol: str) -> bool:
     return limits is None or (cohort in limits["cohorts"] and protocol in limits["protocols"])
 
 
+def _control(name: str, entry: Mapping) -> Predictor:
+    """Return the predictor of a control, which is the only one of its entry under ``methods`` if it is trained."""
+    if entry.get("neighbours"):
+        return Predictor(name, name, CONTROL, entry["neighbours"][0], entry["matching"][0])
+    return Predictor(name, name, CONTROL)
+
+
+def add_shuffled(config: dict, where: str) -> None:
+    """Add an entry under ``methods`` for each control that trains the reference method on shuffled expression.
+
+    It is that of the reference, with its K and matching alone and the key ``shuffled``: ``slide`` or ``cohort``.
+
+    Raises
+    ------
+    InputError
+        The reference is not a method of the run, so that nothing can be trained.
+    """
+    wanted = [name for name in config["controls"] if name in SHUFFLED]
+    if not wanted:
+        return
+    known = {one.name: one for one in predictors(config) if one.method in config["methods"]}
+    if not known:
+        raise InputError(where, "controls", repr(wanted[0]), "no control to train, as no method of the run predicts")
+    if (name := config["evaluation"]["reference"]) not in known:
+        expected = f"a method for the control {wanted[0]} to train: {one_of(known, name)}"
+        raise InputError(where, "evaluation.reference", repr(name), expected)
+    reference = known[name]
+    entry = copy.deepcopy(config["methods"][reference.method])
+    if reference.kind == "retrieval":
+        entry |= {"neighbours": [reference.k], "matching": [reference.matching]}
+    config["methods"] = {**config["methods"], **{name: {**entry, "shuffled": SHUFFLED[name]} for name in wanted}}
+
+
 def seeds(config: Mapping, method: str) -> list[int]:
-    """Return the seeds of a method: all of them, or the first if nothing in it is random or another tool ran it."""
-    if method in config["external"]:
-        return list(config["seeds"][:1])
-    model = config["methods"][method]["model"] if method in config["methods"] else method
-    return list(config["seeds"]) if REGISTRY[model].seeded else list(config["seeds"][:1])
+    """Return the seeds of a method: all of them, or the first if it needs no more.
+
+    Those are methods with nothing random, predictions of another tool, and controls that are trained.
+    """
+    entry = config["methods"].get(method, {"model": method})
+    once = method in config["external"] or "shuffled" in entry or not REGISTRY[entry["model"]].seeded
+    return list(config["seeds"][:1] if once else config["seeds"])
 
 
 def fold_plans(config: Mapping, samples: list[Sample]) -> dict[tuple[str, str, int], FoldPlan]:

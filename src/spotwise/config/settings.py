@@ -210,7 +210,8 @@ class Evaluation(Settings):
         [LongerList(top=150, k=250), LongerList(top=250, k=500)], description="longer gene lists of Table 2"
     )
     reference: str = optional(
-        "predictor that the box plots compare all others with; the first one of `methods` by default"
+        "predictor that the box plots compare all others with, and that ShuffledTraining trains; the first one of "
+        "`methods` by default"
     )
     bootstrap: Annotated[int, Field(ge=100)] = Field(
         2000, description="draws of slides and genes behind every confidence interval"
@@ -271,7 +272,8 @@ class Config(Settings):
     )
     controls: Unique[str] = Field(
         ["TrainMean", "RandomRetrieval", "LibrarySize", "Coordinates", "NeighbourSlide", "NoiseCeiling", "Oracle"],
-        description="predictors without an image and bounds on what can be predicted, in every table",
+        description="predictors without an image, bounds on what can be predicted, and ShuffledTraining and "
+        "ShuffledAcross, which train the reference once more a fold; in every table",
     )
     evaluation: Evaluation = Field(default_factory=Evaluation, description="scores and figures")
     structure: Structure = optional(

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from spotwise.constants import TEST
+from spotwise.constants import CONTROL, METHOD, TEST
 from spotwise.data.features import features_of
 from spotwise.data.folds import Fold, read_fold
 from spotwise.inference.prediction_files import write_prediction
@@ -39,6 +39,7 @@ def predict_test_slides(
     output: Path,
     bank: Path | None = None,
     queries: Path | None = None,
+    kind: str = METHOD,
 ) -> None:
     """Predict every test slide of a fold by every predictor of a trained model.
 
@@ -59,6 +60,8 @@ def predict_test_slides(
         Configuration entry and seed to note in the predictions.
     output, bank, queries
         Folder for ``{predictor}/{sample}.h5ad``, and files for the embeddings of a retrieval method, ``.safetensors``.
+    kind
+        ``method``, or ``control`` for a control that is trained.
 
     Raises
     ------
@@ -78,7 +81,7 @@ def predict_test_slides(
     else:
         predictions = _by_retrieval(model, training, patches, predictors, device, threads, bank, queries)
     for predictor, sample, predicted, top_k, used in predictions:
-        made = {"predictor": predictor, "method": method, "kind": "method", "k": top_k, "k_used": used}
+        made = {"predictor": predictor, "method": method, "kind": kind, "k": top_k, "k_used": used}
         made |= {"seed": seed, "note": description.note}
         write_prediction(output / predictor / f"{sample}.h5ad", truth, sample, predicted, made)
 
@@ -97,7 +100,7 @@ def predict_by_controls(
         for name in controls:
             control = load(name)()
             predicted = control.predict(content, sample, seed, ceiling)
-            made = {"predictor": name, "method": name, "kind": "control", "k": 0, "k_used": 0}
+            made = {"predictor": name, "method": name, "kind": CONTROL, "k": 0, "k_used": 0}
             made |= {"seed": seed, "note": control.note(content, sample)}
             write_prediction(output / name / f"{sample}.h5ad", content, sample, predicted, made)
 

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from spotwise import __version__
-from spotwise.constants import FELL_BACK, IMAGENET_FEATURES
+from spotwise.constants import FELL_BACK, IMAGENET_FEATURES, SLIDE
 from spotwise.data.folds import Fold
 from spotwise.errors import InputError, one_of
 from spotwise.models.encoder_names import is_imagenet_small
@@ -46,6 +46,9 @@ class ModelDescription(BaseModel):
         The fold, its training slides, and the seed of the training, ``None`` for a method without randomness.
     harmony, targets, features
         How expression and features were prepared for training, as in the configuration entry.
+    shuffled
+        ``slide`` or ``cohort`` where the expression was shuffled over the training spots of each or all slides, for a
+        control.
     fitted
         What a frozen method reports of its fit.
     spotwise
@@ -73,17 +76,24 @@ class ModelDescription(BaseModel):
     harmony: bool = False
     targets: Literal["log", "slide_centred"] = "log"
     features: Literal["raw", "slide_centred"] = "raw"
+    shuffled: Literal["slide", "cohort"] | None = None
     fitted: dict[str, object] = {}
     spotwise: str
 
     @property
     def note(self) -> str:
         """Remark that tables print beside scores of the model."""
+        notes = []
+        if self.shuffled:
+            where = "each training slide" if self.shuffled == SLIDE else "all training slides"
+            notes.append(f"{self.method} trained on expression shuffled over the spots of {where}")
         if self.fell_back:
-            return FELL_BACK
-        if self.pretrained is False:
-            return "encoder without pretrained weights"
-        return IMAGENET_FEATURES if is_imagenet_small(self.encoder or "") else ""
+            notes.append(FELL_BACK)
+        elif self.pretrained is False:
+            notes.append("encoder without pretrained weights")
+        elif is_imagenet_small(self.encoder or ""):
+            notes.append(IMAGENET_FEATURES)
+        return "; ".join(notes)
 
     def check_panel(self, fold: Fold, path: str | Path) -> None:
         """Check that a fold has the genes of the model in the same order."""

@@ -44,6 +44,8 @@ def count(config: Mapping, genes: int = GENES) -> list[Count]:
     """Count the parameters of every configured method for a panel of ``genes``."""
     found = []
     for name, settings in config["methods"].items():
+        if "shuffled" in settings:  # a control, which is as large as the reference
+            continue
         entry = REGISTRY[settings["model"]]
         with torch.device("meta"):
             encoder = _encoder(config, settings)

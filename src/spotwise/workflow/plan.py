@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from spotwise import config as configuration
-from spotwise.constants import BOUNDS, CONTROLS, PROTOCOLS, SLIDE_CENTRED
+from spotwise.constants import BOUNDS, CONTROL, CONTROLS, METHOD, PROTOCOLS, SLIDE_CENTRED
 from spotwise.data import hest, manifest
 from spotwise.data.sample_sheet import FoldPlan, Sample, by_cohort
 from spotwise.models.registry import REGISTRY, Entry
@@ -58,8 +58,10 @@ class Plan:
     predictors
         Name -> :class:`spotwise.config.Predictor`, methods first.
     methods
-        Methods that predict, in the order of the configuration, then tools whose predictions are imported; last
-        ``controls``, which count as one.
+        Methods that predict, in the order of the configuration, then tools whose predictions are imported; last the
+        controls, of which those that learn nothing count as one, ``controls``.
+    entries
+        Entry of each method as configured, without those of the controls that are trained.
     gpus
         GPUs that a computing job asks for. A run configured for the CPU must not queue for any.
     """
@@ -80,6 +82,7 @@ class Plan:
         self.tested_in = configuration.folds_that_test(plans)
         self.predictors = {predictor.name: predictor for predictor in configuration.predictors(config)}
         self.methods = list(dict.fromkeys(self.method_of(name) for name in self.predictors))
+        self.entries = {name: entry for name, entry in config["methods"].items() if "shuffled" not in entry}
         self.external = list(config["external"])
         self.has_images = config["data"]["images"] != "none"
         self.gpus = 0 if config["training"]["device"] == "cpu" else 1
@@ -95,9 +98,10 @@ class Plan:
         return [name for name in self.config["methods"] if self.registered(name).kind in kinds]
 
     def method_of(self, predictor: str) -> str:
-        """Return the method behind a predictor, ``controls`` for every control."""
+        """Return the method behind a predictor, ``controls`` for every control that learns nothing."""
         known = self.predictors[predictor]
-        return CONTROLS if known.kind == "control" else known.method
+        learns_nothing = known.kind == CONTROL and known.method not in self.config["methods"]
+        return CONTROLS if learns_nothing else known.method
 
     def predictors_of(self, method: str) -> list[str]:
         """Return the predictors of a method."""
@@ -108,9 +112,15 @@ class Plan:
         return configuration.seeds(self.config, method)
 
     @cached_property
+    def trained_controls(self) -> list[str]:
+        """Controls that are trained as the reference method is."""
+        return [method for method in self.config["methods"] if method not in self.entries]
+
+    @cached_property
     def drawn_predictors(self) -> list[str]:
         """The first predictor of each method, for figures with a panel for each."""
-        return [self.predictors_of(method)[0] for method in self.methods if method != CONTROLS]
+        controls = (CONTROLS, *self.trained_controls)
+        return [self.predictors_of(method)[0] for method in self.methods if method not in controls]
 
     def methods_in(self, cohort: str, protocol: str) -> list[str]:
         """Return the methods with predictions of a cohort under a protocol, which another tool need not have."""
@@ -122,7 +132,7 @@ class Plan:
 
     def drawn_methods(self, w: Wildcards) -> list[str]:
         """Return those methods without the controls."""
-        return [name for name in self.section_methods(w) if name != CONTROLS]
+        return [name for name in self.section_methods(w) if name not in (CONTROLS, *self.trained_controls)]
 
     def drawn_in_section(self, w: Wildcards) -> list[str]:
         """Return the first predictor of each of `drawn_methods`."""
@@ -278,11 +288,10 @@ class Plan:
         return self.config["methods"][w.method].get("encoder", "")
 
     def training_fold(self, w: Wildcards) -> str:
-        """Return the name of the fold a method learns from, whose expression may be corrected for slides."""
+        """Return the name of the fold a method learns from, whose expression may be corrected or shuffled."""
         entry = self.config["methods"][w.method]
-        if entry["harmony"]:
-            return "fold_harmony.h5"
-        return "fold_centred.h5" if entry["targets"] == SLIDE_CENTRED else "fold.h5"
+        name = "fold_harmony" if entry["harmony"] else "fold_centred" if entry["targets"] == SLIDE_CENTRED else "fold"
+        return f"{name}_shuffled_{entry['shuffled']}.h5" if "shuffled" in entry else f"{name}.h5"
 
     def training_fold_path(self, w: Wildcards) -> str:
         """Return the fold a method learns from."""
@@ -290,7 +299,8 @@ class Plan:
 
     def preparation(self, w: Wildcards) -> dict[str, object]:
         """Return how expression and features of a method are prepared, for the description of its models."""
-        return {key: self.config["methods"][w.method][key] for key in ("harmony", "targets", "features")}
+        entry = self.config["methods"][w.method]
+        return {key: entry[key] for key in ("harmony", "targets", "features", "shuffled") if key in entry}
 
     def seeds(self, w: Wildcards) -> list[int]:
         """Return the seeds of a method."""
@@ -312,10 +322,11 @@ class Plan:
         return self.config["methods"][w.method]["options"].get("checkpoint") or []
 
     def trainings(self, w: Wildcards) -> list[str]:
-        """Return the trainings of a cohort and protocol as ``method/fold0/seed0``."""
+        """Return the trainings of a cohort and protocol to draw, without controls, as ``method/fold0/seed0``."""
         return [
             f"{method}/fold{fold}/seed{seed}"
             for method in self.methods_of_kind("retrieval", "regression")
+            if method in self.entries
             for fold in self.fold_numbers(w)
             for seed in self.seeds_of(method)
         ]
@@ -326,6 +337,10 @@ class Plan:
         """Return name, K and matching of each predictor of a method."""
         chosen = (self.predictors[name] for name in self.predictors_of(w.method))
         return [{"name": one.name, "k": one.k, "matching": one.matching} for one in chosen]
+
+    def predictor_kind(self, w: Wildcards) -> str:
+        """Return whether scores of a method are those of a ``method`` or of a ``control``."""
+        return METHOD if w.method in self.entries else CONTROL
 
     def ceiling_samples(self, w: Wildcards) -> list[str]:
         """Return the slides of a cohort whose noise ceiling a control shows."""
