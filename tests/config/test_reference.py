@@ -21,7 +21,7 @@ def rows(heading):
 def keys(config, path=""):
     """Yield the dotted keys of a configuration as the page writes them, values of options left out."""
     for key, value in config.items():
-        name = "<name>" if path in ("cohorts", "encoders", "methods") else key
+        name = "<name>" if path in ("cohorts", "encoders", "methods", "external") else key
         place = f"{path}.{name}".lstrip(".")
         if isinstance(value, dict) and not place.endswith(".options"):
             yield from keys(value, place)
