@@ -64,6 +64,11 @@ if structure.slides:
     include: "rules/structure.smk"
 
 
+if bench.tasks:
+
+    include: "rules/hest_bench.smk"
+
+
 # --- Targets ----------------------------------------------------------------------------------------------------------
 
 
@@ -71,7 +76,7 @@ if structure.slides:
 rule paper:
     input:
         collect("<results>/tables/{name}", name=plan.tables),
-        collect("<results>/{name}", name=[*plan.figures, *structure.outputs]),
+        collect("<results>/{name}", name=[*plan.figures, *structure.outputs, *bench.outputs]),
         "<results>/provenance.json" if plan.has_images else [],
     localrule: True
 
@@ -90,6 +95,13 @@ rule tasks:
     localrule: True
 
 
+# The HEST benchmark's tasks under its own protocol, for a configuration with a section `hest_bench`.
+rule hest_bench:
+    input:
+        collect("<results>/{name}", name=bench.outputs),
+    localrule: True
+
+
 rule all:
     default_target: True
     input:
@@ -101,6 +113,7 @@ onstart:
     if not checks_only():
         with run.refusals():
             plan.require_downloads()
+            bench.require_tasks()
             for folder in plan.locked_folders:
                 run.lock(folder)
     run.remind_on_terminate()

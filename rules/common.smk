@@ -6,7 +6,7 @@ from snakemake.utils import update_config
 from spotwise.constants import COHORT, CONTROLS, PROTOCOLS, SHUFFLED
 from spotwise.data import hest
 from spotwise.runtime.software import SLIDE_READERS, versions
-from spotwise.workflow import ExternalPlan, Plan, StructurePlan, closing, one_of, times_attempt
+from spotwise.workflow import BenchPlan, ExternalPlan, Plan, StructurePlan, closing, one_of, times_attempt
 
 CONFIGFILES = ", ".join(map(os.path.relpath, workflow.configfiles)) or "config"
 
@@ -23,6 +23,9 @@ with run.refusals():
     plan = Plan(config, configuration.prepare(config, CONFIGFILES))
     structure = StructurePlan(plan)
     external = ExternalPlan(plan)
+    bench = BenchPlan(plan)
+    if not bench.downloads:
+        bench.require_tasks()
     if config["data"]["source"] == "local":
         hest.require_local(plan.data, plan.samples, config["data"]["images"])
     configuration.require_labels(config, CONFIGFILES)

@@ -318,13 +318,14 @@ rule draw_overview:
 rule provenance:
     input:
         tables=collect("<results>/tables/{name}", name=plan.tables),
-        figures=collect("<results>/{name}", name=[*plan.figures, *structure.outputs]),
+        figures=collect("<results>/{name}", name=[*plan.figures, *structure.outputs, *bench.outputs]),
         fingerprints=collect("<results>/samples/{sample}/fingerprint.json", sample=plan.samples),
         downloads=plan.downloaded(plan.samples),
         summaries=collect("<results>/models/{model}/summary.json", model=plan.models)
         + collect("<results>/structure/{training}/summary.json", training=structure.trainings),
         labels=list(structure.label_files.values()),
         external=list(external.imported.values()),
+        bench_downloads=list(bench.manifests.values()),
     output:
         record=report(
             "<results>/provenance.json",
@@ -342,6 +343,7 @@ rule provenance:
         samples=plan.samples,
         labelled=list(structure.label_files),
         imported=list(external.imported),
+        bench_tasks=[f"hest_bench/{task}" for task in bench.manifests],
         snakemake=versions("snakemake")["snakemake"],
         code=plan.code("provenance"),
     message:

@@ -1,13 +1,15 @@
 """A stand-in for the Hugging Face hub: one gated dataset, one commit, served from memory on 127.0.0.1.
 
 It answers the requests for named files (HEAD and GET of ``/datasets/<repo>/resolve/<commit>/<path>``) with
-the headers of the real one, keeps account of every request and byte, and misbehaves on request.
+the headers of the real one, and those for the list of a folder's files. It keeps account of every request and
+byte, and misbehaves on request.
 """
 
 from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 import re
 import socket
 import threading
@@ -18,7 +20,7 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REPO = "MahmoodLab/hest"
@@ -73,6 +75,8 @@ class FakeHub:
         Redirect only who gets the contents, not who asks about the file.
     ranges
         Whether a part of a file can be asked for.
+    listed_at_once
+        Files on a page of the list of a folder.
     xet
         Whether Xet transfer is offered, as by the real hub.
     requests
@@ -95,6 +99,7 @@ class FakeHub:
         self.storage: FakeHub | None = None
         self.late_redirect = False
         self.ranges = self.xet = True
+        self.listed_at_once = 5
         self.requests: list[Request] = []
         self.served: Counter[str] = Counter()
         self.sending = self.at_once = 0
@@ -170,6 +175,8 @@ class _Handler(BaseHTTPRequestHandler):
         url_path = unquote(urlsplit(self.path).path)
         authorization = self.headers.get("Authorization")
         hub.requests.append(Request(self.command, url_path, authorization, self.headers.get("Range")))
+        if listed := re.fullmatch(rf"/api/datasets/{re.escape(hub.repo)}/tree/([^/]+)/(.+)", url_path):
+            return self.list_folder(*listed.groups(), authorization)
         asked = re.fullmatch(rf"/datasets/{re.escape(hub.repo)}/resolve/([^/]+)/(.+)", url_path)
         if asked is None:
             return self.refuse(404, "RepoNotFound")
@@ -198,6 +205,28 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == CIRCLE or (fault == CIRCLE_BYTES and self.command == "GET"):
             return self.answer(302, {"Location": self.path})
         return self.serve(path, fault)
+
+    def list_folder(self, commit: str, folder: str, authorization: str | None) -> None:
+        """List the files below a folder, a few on each page, as the real hub does for a thousand."""
+        hub = self.hub
+        if hub.token is not None and authorization != f"Bearer {hub.token}":
+            return self.refuse_access(authorization)
+        if commit != hub.commit:
+            return self.refuse(404, "RevisionNotFound")
+        paths = sorted(path for path in hub.files if path.startswith(f"{folder}/"))
+        if not paths:
+            return self.refuse(404, "EntryNotFound")
+        query = parse_qs(urlsplit(self.path).query)
+        first = int(query.get("cursor", ["0"])[0])
+        entries = [{"type": "directory", "path": f"{folder}/patches", "oid": "0" * 40, "size": 0}]
+        for path in paths[first : first + hub.listed_at_once]:
+            entries.append({"type": "file", "path": path, "size": len(hub.files[path]), "oid": "0" * 40})
+        headers = {"Content-Type": "application/json"}
+        if first + hub.listed_at_once < len(paths):
+            rest = f"{hub.url}{urlsplit(self.path).path}?recursive=true&cursor={first + hub.listed_at_once}"
+            headers["Link"] = f'<{rest}>; rel="next"'
+        body = json.dumps(entries).encode()
+        return self.answer(200, headers | {"Content-Length": str(len(body))}, body)
 
     def refuse_access(self, authorization: str | None) -> None:
         if authorization is None:

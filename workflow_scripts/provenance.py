@@ -15,7 +15,7 @@ def by_sample(paths):
 
 with job(snakemake.log[0]):
     samples = snakemake.params.samples
-    sheet = read_samples(snakemake.config["samples"])
+    sheet = read_samples(snakemake.config["samples"]) if samples else []
     results = Path(snakemake.output.record).parent
     files = RunFiles(
         results=results,
@@ -24,7 +24,8 @@ with job(snakemake.log[0]):
         ],
         summaries=snakemake.input.summaries,
         fingerprints=by_sample(snakemake.input.fingerprints),
-        downloads=by_sample(snakemake.input.downloads),
+        downloads=by_sample(snakemake.input.downloads)
+        | dict(zip(snakemake.params.bench_tasks, snakemake.input.bench_downloads, strict=True)),
         labels=dict(zip(snakemake.params.labelled, snakemake.input.labels, strict=True)),
         external=dict(zip(snakemake.params.imported, snakemake.input.external, strict=True)),
     )

@@ -22,6 +22,7 @@ LANGUAGES = {"sh", "text", "yaml", "python", "snakemake"}
 NEEDS = {
     *("HEST-1k", "a GPU", "a SLURM cluster", "the Hugging Face hub", "the her2st sections", "your data", "root"),
     *("results/demo", "results/arena", "results/her2st", "two idle cores", "minutes", "the predictions"),
+    "HEST-Benchmark",
 }
 RUN_BY_CI = {"demo", "lint", "docs", "test", "test-slurm"}
 

@@ -70,8 +70,9 @@ def example(name: str, folder: Path) -> dict:
     """Read an example configuration, with an absolute sample sheet and its data under ``folder``."""
     path = REPOSITORY / ("config.yaml" if name == "paper" else f"configs/{name}.yaml")
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    config["samples"] = str(REPOSITORY / config["samples"])
-    config["data"]["root"] = str(folder / "data")
+    if "samples" in config:
+        config["samples"] = str(REPOSITORY / config["samples"])
+        config["data"]["root"] = str(folder / "data")
     return config
 
 

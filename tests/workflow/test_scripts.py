@@ -16,11 +16,13 @@ METHODS = {"get", "keys"}
 
 @pytest.fixture(scope="module")
 def rules():
-    """Names of inputs, outputs and parameters of the rules of three configurations."""
+    """Names of inputs, outputs and parameters of the rules of five configurations."""
     found = {}
-    for name in ("config.yaml", "configs/demo.yaml", "configs/structure.yaml", "configs/external.yaml"):
+    downloaded = {"configs/hest_bench.yaml": {"hest_bench": {"revision": "a" * 40}}}
+    examples = ("config.yaml", "configs/demo.yaml", "configs/structure.yaml", "configs/external.yaml")
+    for name in (*examples, *downloaded):
         with SnakemakeApi(OutputSettings()) as api:
-            config = ConfigSettings(configfiles=[ROOT / name])
+            config = ConfigSettings(configfiles=[ROOT / name], config=downloaded.get(name, {}))
             workflow = api.workflow(
                 ResourceSettings(), config_settings=config, snakefile=ROOT / "Snakefile", workdir=ROOT
             )

@@ -33,6 +33,8 @@ WEIGHTS = "a file with an encoder's weights"
 def prepare(config: dict, where: str = "config") -> list[Sample]:
     """Check the whole configuration, add its defaults in place, and read its samples.
 
+    A run of the HEST benchmark alone has no samples.
+
     Parameters
     ----------
     config
@@ -52,6 +54,10 @@ def prepare(config: dict, where: str = "config") -> list[Sample]:
     """
     fill(config, validated(Config, config, where))
     _refuse_markup(config, where)
+    if "hest_bench" in config:
+        _check_hest_bench(config, where)
+    if not config["cohorts"]:
+        return []
     sheet = read_samples(config["samples"])
     chosen = [sample for sample in sheet if sample.cohort in config["cohorts"]]
     data = config["data"]
@@ -117,8 +123,9 @@ def _check_spaces(config: Mapping, where: str) -> None:
 
 
 def _check_methods(config: Mapping, where: str) -> None:
-    if not config["methods"] and not config["external"] and "structure" not in config:
-        raise InputError(where, "methods", "nothing", "a method, predictions under external, or a section structure")
+    if not config["methods"] and not config["external"] and not {"structure", "hest_bench"} & set(config):
+        expected = "a method, predictions under external, or a section structure or hest_bench"
+        raise InputError(where, "methods", "nothing", expected)
     if config["methods"] and config["data"]["images"] == "none":
         raise InputError(where, "methods", next(iter(config["methods"])), "no method where data.images is none")
     for name, settings in config["methods"].items():
@@ -162,8 +169,7 @@ def _check_methods(config: Mapping, where: str) -> None:
             raise InputError(where, f"{field}.encoder", repr(settings["encoder"]), f"none: {model} has its own encoder")
         settings["options"] = options(model, settings["options"], where, f"{field}.options").model_dump()
         _check_file(settings["options"].get("checkpoint"), where, f"{field}.options.checkpoint")
-    for name, encoder in config["encoders"].items():
-        _check_file(encoder["checkpoint"], where, f"encoders.{name}.checkpoint")
+    _check_checkpoints(config, where)
     for name in config["controls"]:
         if name not in CONTROL_NAMES:
             raise InputError(where, "controls", repr(name), one_of(CONTROL_NAMES, name))
@@ -207,6 +213,19 @@ def _check_predictors(config: Mapping, where: str) -> None:
     reference = config["evaluation"].setdefault("reference", everywhere[0])
     if reference not in everywhere:
         raise InputError(where, "evaluation.reference", repr(reference), one_of(everywhere, reference))
+
+
+def _check_checkpoints(config: Mapping, where: str) -> None:
+    for name, encoder in config["encoders"].items():
+        _check_file(encoder["checkpoint"], where, f"encoders.{name}.checkpoint")
+
+
+def _check_hest_bench(config: Mapping, where: str) -> None:
+    _check_checkpoints(config, where)
+    for name in config["hest_bench"]["encoders"]:
+        if name not in config["encoders"]:
+            expected = f"a key of encoders: {one_of(config['encoders'], name)}"
+            raise InputError(where, "hest_bench.encoders", repr(name), expected)
 
 
 def _check_structure(config: Mapping, samples: list[str], where: str) -> None:

@@ -9,7 +9,7 @@ import yaml
 from pydantic.fields import FieldInfo
 
 from spotwise.config.settings import Config
-from spotwise.models.encoder_names import CTRANSPATH, REPOSITORIES
+from spotwise.models.encoder_names import CTRANSPATH, REPOSITORIES, RESNET50, RESNET50_STAGE3
 from spotwise.models.registry import REGISTRY, options_class
 from spotwise.runtime.validation import UNSET, Settings, plain, words_of
 
@@ -36,6 +36,7 @@ def render() -> str:
     parts.append("## Pathology encoders\n\nNames for `encoders.<name>.timm` beside those of timm models.\n")
     rows = [f"| `{name}` | `{repository}` |" for name, repository in REPOSITORIES.items()]
     rows.append(f"| `{CTRANSPATH}` | `MahmoodLab/hest-bench` (dataset) |")
+    rows.append(f"| `{RESNET50_STAGE3}` (of ImageNet, as in the HEST benchmark) | `timm/{RESNET50}` |")
     parts.append("\n".join(["| name | weights on the Hugging Face hub |", "|---|---|", *rows, ""]))
     return "\n".join(parts)
 

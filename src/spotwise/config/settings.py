@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from spotwise.constants import PAPER, PATIENT
 from spotwise.models.encoder_names import is_imagenet_small, is_pathology_encoder
@@ -18,6 +18,14 @@ from spotwise.runtime.configured_paths import FilePath, FolderPath, PredictionFi
 from spotwise.runtime.validation import UNSET, Form, PositiveNumber, Settings, Size, Unique, fault, optional
 from spotwise.training.training_options import TrainingOptions, TrainingOverrides
 
+# Keys without which no cohort can run, and what they hold
+REQUIRED_OF_COHORTS = {
+    "samples": "a path (the sample sheet)",
+    "data": "keys with values (source of slides and counts)",
+    "cohorts": "cohorts to run, by their names in the sample sheet",
+}
+HEST_BENCH_TASKS = ("IDC", "PRAD", "PAAD", "SKCM", "COAD", "READ", "CCRCC", "LUNG", "LYMPH_IDC")
+
 Name = Annotated[
     str,
     Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$(?!\n)"),
@@ -25,6 +33,12 @@ Name = Annotated[
 ]
 Gene = Annotated[str, Field(pattern=r"^\S+$(?!\n)"), Form("a gene symbol without blanks")]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Repository = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*$(?!\n)"),
+    Form("<owner>/<name>"),
+]
+Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$(?!\n)"), Form("40 hex digits")]
 Protocol = Literal["paper", "patient"]
 Matching = Literal["average", "weighted"]
 Units = Literal["log_normalised", "log_counts", "counts"]
@@ -55,14 +69,8 @@ class Data(Settings):
         description="HEST's own patches, or patches cut from the slide; `auto` takes patches if the source has them; "
         "`none` for a folder of counts without images, which only structure needs",
     )
-    repo: Annotated[
-        str,
-        Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*$(?!\n)"),
-        Form("<owner>/<name>"),
-    ] = Field("MahmoodLab/hest", description="dataset repository on the hub (source `huggingface`)")
-    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$(?!\n)"), Form("40 hex digits")] = optional(
-        "commit of the dataset repository; required by source `huggingface`"
-    )
+    repo: Repository = Field("MahmoodLab/hest", description="dataset repository on the hub (source `huggingface`)")
+    revision: Commit = optional("commit of the dataset repository; required by source `huggingface`")
     generated: Generated = Field(default_factory=Generated, description="settings of the generated cohorts")
 
     @model_validator(mode="after")
@@ -247,13 +255,40 @@ class Structure(Settings):
     genes: Unique[str] = Field([], description="genes to draw in the UMAP; the markers of the cohort by default")
 
 
+class HestBench(Settings):
+    """Tasks of the HEST benchmark, run under its own protocol."""
+
+    root: FolderPath = Field(description="folder with the tasks: <task>/{adata,patches,splits}/, var_50genes.json")
+    repo: Repository = Field("MahmoodLab/hest-bench", description="dataset repository on the hub")
+    revision: Commit = optional("commit of the repository to download; without it, the tasks are in `root` already")
+    tasks: Unique[Name] = Field(
+        list(HEST_BENCH_TASKS), min_length=1, description="tasks to run, by the names of their folders"
+    )
+    encoders: Unique[str] = Field(min_length=1, description="keys of `encoders`, each a block of the table")
+
+
 class Config(Settings):
     """Configuration of a spotwise run."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                {"required": ["samples", "data", "cohorts"], "properties": {"cohorts": {"minProperties": 1}}},
+                {"required": ["hest_bench"]},
+            ]
+        }
+    )
+
     run: Name = Field(description="name of the run; results are written to results/<run>/")
-    samples: FilePath = Field(description="the sample sheet")
-    data: Data = Field(description="source of slides and counts")
-    cohorts: dict[str, Cohort] = Field(min_length=1, description="cohorts to run, by their names in the sample sheet")
+    samples: FilePath = Field("", description="the sample sheet; required unless the run is `hest_bench` alone")
+    data: Data = Field(
+        default_factory=lambda: Data(source="local", root="data"),
+        description="source of slides and counts; required unless the run is `hest_bench` alone",
+    )
+    cohorts: dict[str, Cohort] = Field(
+        {},
+        description="cohorts to run, by their names in the sample sheet; required unless the run is `hest_bench` alone",
+    )
     protocols: Unique[Protocol] = Field(
         [PAPER, PATIENT], min_length=1, description="how folds, panels and evaluation genes are made"
     )
@@ -279,3 +314,20 @@ class Config(Settings):
     structure: Structure = optional(
         "domains, variable genes and organisation of slides; nothing of it without this key"
     )
+    hest_bench: HestBench = optional(
+        "tasks of the HEST benchmark under its own protocol; nothing of it without this key"
+    )
+
+    @model_validator(mode="after")
+    def _require_cohorts(self) -> Config:
+        if self.hest_bench is not UNSET and not self.samples and not self.cohorts:
+            for name in ("methods", "external", "structure"):
+                if getattr(self, name) not in (UNSET, {}):
+                    raise fault(name, "settings without cohorts", "samples, data and cohorts beside them")
+            return self
+        for name, expected in REQUIRED_OF_COHORTS.items():
+            if name not in self.model_fields_set:
+                raise fault(name, "nothing", expected)
+        if not self.cohorts:
+            raise fault("cohorts", "{}", REQUIRED_OF_COHORTS["cohorts"])
+        return self

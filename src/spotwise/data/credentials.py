@@ -24,3 +24,8 @@ def token_from_environment() -> str:
     if not re.fullmatch(r"[!-~]+", token):
         raise SetupError(f"{TOKEN_VARIABLE} holds blanks or characters that no token has: copy the token again")
     return token
+
+
+def optional_token() -> str:
+    """Return the token in ``HF_TOKEN``, ``""`` where it is not set, for datasets that may be open to all."""
+    return token_from_environment() if os.environ.get(TOKEN_VARIABLE, "").strip() else ""

@@ -28,7 +28,8 @@ from urllib.parse import urlsplit
 
 import tenacity
 from filelock import FileLock
-from huggingface_hub import constants, errors, get_hf_file_metadata, hf_hub_download, hf_hub_url
+from huggingface_hub import HfApi, constants, errors, get_hf_file_metadata, hf_hub_download, hf_hub_url
+from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import logging as library_logging
 from huggingface_hub.utils import parse_ratelimit_headers
 
@@ -139,6 +140,39 @@ def fetch_sample(
     return result
 
 
+def fetch_folder(
+    repo: str,
+    revision: str,
+    folder: str,
+    wanted: re.Pattern[str],
+    root: str | Path,
+    token: str | None = None,
+    endpoint: str | None = None,
+    policy: RetryPolicy = RetryPolicy(),
+) -> list[dict]:
+    """Download the files below a folder of a dataset as `fetch_sample` does, with a manifest named as the folder.
+
+    ``wanted`` matches the paths below the folder. The hub is asked for their list unless every file of the folder's
+    manifest is unchanged.
+
+    Raises
+    ------
+    InputError, SetupError
+        As `fetch_sample`, and if the folder holds no such file.
+    """
+    manifest = manifest_path(root, revision, folder)
+    records = _known_records(Path(root), manifest)
+    if records and len(records) == len(read_manifest(manifest)):
+        return list(records.values())
+    hub = Hub(repo, revision, token_from_environment() if token is None else token, endpoint, policy)
+    listed = hub.files_below(folder)
+    files = [path for path in listed if wanted.fullmatch(path.removeprefix(f"{folder}/"))]
+    if not files:
+        expected = f"the files of {folder}, among {len(listed)} files of {hub.page(folder)}"
+        raise InputError(f"{repo} at {revision}", folder, "none of the files that are needed", expected)
+    return fetch_sample(repo, revision, folder, files, root, hub.token, endpoint, policy)
+
+
 def _known_records(root: Path, manifest: Path) -> dict[str, dict]:
     try:
         records = read_manifest(manifest) if manifest.exists() else []
@@ -214,6 +248,21 @@ class Hub:
         if answer.size > constants.MAX_HTTP_DOWNLOAD_SIZE:
             raise SetupError(f"{about}: {answer.size / 1e9:.0f} GB are too much for one request: download it by hand")
         return RemoteFile(path, answer.etag, answer.size)
+
+    def files_below(self, folder: str) -> list[str]:
+        """List the paths of all files below a folder."""
+        api = HfApi(endpoint=self.endpoint)
+        where = {"repo_type": "dataset", "revision": self.revision, "token": self.token or False}
+
+        def listed() -> list[str]:
+            entries = api.list_repo_tree(self.repo, folder, recursive=True, **where)
+            return [entry.path for entry in entries if isinstance(entry, RepoFile)]
+
+        return self._retry(folder, listed)
+
+    def page(self, folder: str) -> str:
+        """Return the address of a folder's page."""
+        return f"{self._address}/datasets/{self.repo}/tree/{self.revision}/{folder}"
 
     def download(self, file: RemoteFile, folder: Path) -> None:
         """Download a file to its path below a folder and verify it."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 CTRANSPATH = "ctranspath"
+# ResNet50 without its last stage, 1,024 features, as the HEST benchmark runs it; and the timm model that it is cut from
+RESNET50_STAGE3, RESNET50 = "resnet50-stage3", "resnet50.tv_in1k"
 IMAGENET_SMALL = "imagenet-small"  # of everyday pictures, with weights in a package
 
 # Repository on the Hugging Face hub by short name
@@ -32,6 +34,12 @@ def is_pathology_encoder(name: str) -> bool:
     """Tell whether a name of an encoder is that of a foundation model of pathology."""
     named = any(is_named(name, short, repository) for short, repository in REPOSITORIES.items())
     return named or name.lower() == CTRANSPATH
+
+
+def repository_of(name: str) -> str:
+    """Return the repository of an encoder by its short name or ``hf-hub:<repository>``, ``""`` for none."""
+    known = (repository for short, repository in REPOSITORIES.items() if is_named(name, short, repository))
+    return next(known, name.partition(":")[2])
 
 
 def is_imagenet_small(name: str) -> bool:

@@ -10,7 +10,7 @@ from torch import nn
 
 from spotwise.errors import InputError, SetupError
 from spotwise.models.ctranspath import ctranspath_encoder
-from spotwise.models.encoder_names import CTRANSPATH, IMAGENET_SMALL, is_imagenet_small
+from spotwise.models.encoder_names import CTRANSPATH, IMAGENET_SMALL, RESNET50, RESNET50_STAGE3, is_imagenet_small
 from spotwise.models.imagenet_small import ARCHITECTURE, imagenet_small
 from spotwise.models.pathology import PATHOLOGY, published
 from spotwise.models.pretrained_weights import (
@@ -89,8 +89,10 @@ def _source(name: str) -> tuple[str, Callable[..., nn.Module]]:
         return known.repository, partial(from_hub, known.build, known.repository, file=known.file)
     if ":" in name:
         return name.partition(":")[2], partial(_hub_model, name)
+    if name.lower() == RESNET50_STAGE3:
+        return "", _resnet50_stage3
     if timm_config(name) is None:
-        names = ", ".join([IMAGENET_SMALL, *PATHOLOGY, CTRANSPATH])
+        names = ", ".join([IMAGENET_SMALL, *PATHOLOGY, CTRANSPATH, RESNET50_STAGE3])
         expected = f"{names}, the name of a timm model, or hf-hub:<owner>/<name>"
         raise InputError("encoder", "timm", repr(name), expected)
     return "", partial(_timm_model, name)
@@ -98,6 +100,14 @@ def _source(name: str) -> tuple[str, Callable[..., nn.Module]]:
 
 def _timm_model(name: str, pretrained: bool, **pooling: str) -> nn.Module:
     return timm.create_model(name, pretrained=pretrained, num_classes=0, **pooling)
+
+
+def _resnet50_stage3(pretrained: bool) -> nn.Module:
+    """Create ResNet50 up to its third stage, with features (B, 1024) averaged over the image."""
+    model = _timm_model(RESNET50, pretrained)
+    model.layer4 = nn.Identity()
+    model.num_features = model.head_hidden_size = model.layer3[-1].conv3.out_channels
+    return model
 
 
 def _hub_model(name: str, pretrained: bool) -> nn.Module:

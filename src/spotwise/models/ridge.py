@@ -7,9 +7,17 @@ import scipy  # imports subpackages on first use
 
 from spotwise.models.ridge_options import RidgeOptions
 
-# Penalty of the HEST benchmark: 100 / (components x genes), with its 256 components and 50 genes
-HEST_ALPHA = 100 / (256 * 50)
+# The HEST benchmark's components, and its penalty for them and its 50 genes
+HEST_COMPONENTS = 256
 HEST_ITERATIONS = 1000
+
+
+def hest_alpha(components: int, genes: int) -> float:
+    """Return the penalty of the HEST benchmark."""
+    return 100 / (components * genes)
+
+
+HEST_ALPHA = hest_alpha(HEST_COMPONENTS, 50)
 
 
 class Ridge:
@@ -59,7 +67,9 @@ class Ridge:
         regression = _Regression(features, expression, self.options.components)
         if self.options.protocol == "hest":
             report = {"alpha": HEST_ALPHA}
-            weights, bias = regression.on_features(_hest_slopes(regression.scores, expression), intercept=0.0)
+            weights, bias = regression.on_features(
+                hest_slopes(regression.scores, expression, HEST_ALPHA), intercept=0.0
+            )
         else:
             report = self._choose(features, expression, self._groups(sample, spatial))
             weights, bias = regression.on_features(regression.slopes(report["alpha"]), intercept=regression.mean)
@@ -122,8 +132,9 @@ class _Regression:
         return weights, intercept - self.pca.mean_ @ self.pca.components_.T @ slopes - self.scaler.mean_ @ weights
 
 
-def _hest_slopes(scores: np.ndarray, expression: np.ndarray) -> np.ndarray:
+def hest_slopes(scores: np.ndarray, expression: np.ndarray, alpha: float) -> np.ndarray:
+    """Return the coefficients (C, G) of scores (N, C) for expression (N, G), as the HEST benchmark fits them."""
     from sklearn.linear_model import Ridge as LinearRidge
 
-    regression = LinearRidge(HEST_ALPHA, solver="lsqr", fit_intercept=False, max_iter=HEST_ITERATIONS)
+    regression = LinearRidge(alpha, solver="lsqr", fit_intercept=False, max_iter=HEST_ITERATIONS)
     return regression.fit(scores, expression).coef_.T

@@ -1,7 +1,8 @@
 """The plan of a run, which the rules ask for everything that depends on the configuration."""
 
+from spotwise.workflow.bench_plan import BenchPlan
 from spotwise.workflow.external_plan import ExternalPlan
 from spotwise.workflow.plan import Plan, one_of, times_attempt
 from spotwise.workflow.structure_plan import StructurePlan
 
-__all__ = ["ExternalPlan", "Plan", "StructurePlan", "one_of", "times_attempt"]
+__all__ = ["BenchPlan", "ExternalPlan", "Plan", "StructurePlan", "one_of", "times_attempt"]

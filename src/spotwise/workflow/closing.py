@@ -18,6 +18,8 @@ def results_of(plan: Plan, configfiles: Iterable[str]) -> list[str]:
     results, lines = Path(plan.results), []
     if plan.tables and (results / "tables/table1.md").exists():
         lines.append(f"Tables:   {results}/tables/ (table1.md first, then leaks.md)")
+    if "hest_bench" in plan.config and (results / "tables/hest_bench.md").exists():
+        lines.append(f"HEST benchmark: {results}/tables/hest_bench.md")
     if (results / "figures").is_dir():
         lines.append(f"Figures:  {results}/figures/")
     if lines:

@@ -428,14 +428,14 @@ class Plan:
 
     @cached_property
     def tables(self) -> list[str]:
-        """The table of samples, and tables of the scores where something is predicted."""
+        """The table of samples, where there are any, and tables of the scores where something is predicted."""
         averages = ("table1", "table2", "table3", "table4", "table5", "markers")
         names = [f"{name}.{kind}" for name in averages for kind in ("csv", "md", "tex")]
         names += ["measures.csv", "measures.md", "comparisons.csv", "intervals.csv"]
         names += ["costs.csv"] if self.models else []
         names += ["external.csv", "external.md"] if self.external else []
         names += ["paper_vs_ours.csv", "paper_vs_ours.md", "paper_vs_ours.html", "leaks.csv", "leaks.md"]
-        return ["samples.csv", "samples.md", *(names if self.predictors else [])]
+        return [*(["samples.csv", "samples.md"] if self.samples else []), *(names if self.predictors else [])]
 
     @cached_property
     def figures(self) -> list[str]:

@@ -18,14 +18,14 @@ import huggingface_hub
 import torch
 
 from spotwise.data import hest
-from spotwise.data.credentials import TOKEN_VARIABLE, token_from_environment
+from spotwise.data.credentials import TOKEN_VARIABLE, optional_token, token_from_environment
 from spotwise.data.hub import Hub, RetryPolicy
 from spotwise.errors import InputError, SetupError, one_line
 from spotwise.evaluation.training_costs import benchmark_seconds
 from spotwise.models import registry
 from spotwise.models.ctranspath import FILE as CTRANSPATH_FILE
 from spotwise.models.ctranspath import REPO as CTRANSPATH_REPO
-from spotwise.models.encoder_names import CTRANSPATH, is_imagenet_small
+from spotwise.models.encoder_names import CTRANSPATH, RESNET50, RESNET50_STAGE3, is_imagenet_small
 from spotwise.models.encoders import timm_config
 from spotwise.models.imagenet_small import PACKAGE, weights_file
 from spotwise.models.pathology import published
@@ -33,6 +33,7 @@ from spotwise.models.pretrained_weights import PROBE_SECONDS, error_message
 from spotwise.models.sizes import Sizes
 from spotwise.models.stnet import WEIGHTS as STNET_WEIGHTS
 from spotwise.runtime.memory import free_host
+from spotwise.workflow.bench_plan import BenchPlan
 from spotwise.workflow.external_plan import ExternalPlan
 from spotwise.workflow.plan import Plan
 from spotwise.workflow.structure_plan import StructurePlan
@@ -41,6 +42,7 @@ OK, WARNING, PROBLEM = "ok", "warning", "problem"
 
 GENES, SPOTS = 3500, 3000  # of a panel and of a slide, assumed where the data are not there yet
 SAMPLE_BYTES = {True: 0.8e9, False: 3.4e9}  # a sample of HEST with patches, with its slide, by HEST's index
+BENCH_TASK_BYTES = 4.5e9  # a task of the HEST benchmark, 40 GB in all
 PREDICTION_BYTES = 28e6 / 5000  # per spot: 28 MB on average for 5,000 spots
 PATCH_BYTES = 224 * 224 * 3
 FEATURES = 2048
@@ -73,8 +75,13 @@ class Weights:
 
 def check(plan: Plan, structure: StructurePlan) -> list[Finding]:
     """Check everything that can be known before the first job."""
+    bench = BenchPlan(plan)
+    findings = [dataset_access(plan)] if plan.samples else []
+    findings += [benchmark_access(bench)] if bench.tasks else []
+    findings += [*encoder_access(plan, structure), gpu(plan.config["training"]["device"])]
+    if not plan.samples:
+        return findings
     estimate = Estimate(plan, structure)
-    findings = [dataset_access(plan), *encoder_access(plan, structure), gpu(plan.config["training"]["device"])]
     findings += other_tools(ExternalPlan(plan))
     return [*findings, *disk(plan, estimate), memory(estimate), hours(plan, estimate)]
 
@@ -106,6 +113,24 @@ def dataset_access(plan: Plan) -> Finding:
     return Finding(name, OK, f"{TOKEN_VARIABLE} gives access to {data['repo']}, {len(missing)} samples to download")
 
 
+def benchmark_access(bench: BenchPlan) -> Finding:
+    """Check that the tasks of the HEST benchmark are there, or that the hub gives access to them."""
+    name = "HEST benchmark"
+    missing = [task for task, path in bench.manifests.items() if not Path(path).exists()]
+    if not missing:
+        return Finding(name, OK, f"all {len(bench.tasks)} tasks are in {bench.root}")
+    needed, free = len(missing) * BENCH_TASK_BYTES, shutil.disk_usage(_existing(Path(bench.root))).free
+    to_come = f"{len(missing)} tasks to download, about {needed / 1e9:.0f} GB, {free / 1e9:.0f} GB free"
+    try:
+        repo, revision = bench.settings["repo"], bench.settings["revision"]
+        Hub(repo, revision, optional_token(), None, RetryPolicy(attempts=1)).files_below(missing[0])
+    except (InputError, SetupError) as error:
+        return Finding(name, PROBLEM, str(error))
+    if needed > free:
+        return Finding(name, PROBLEM, f"{to_come}: make room, or put hest_bench.root on a larger disk")
+    return Finding(name, OK, f"access to {repo}; {to_come}")
+
+
 def encoder_access(plan: Plan, structure: StructurePlan) -> Iterator[Finding]:
     """Check that the published weights of each encoder are there or can be downloaded."""
     for weights in dict.fromkeys(wanted_weights(plan, structure)):
@@ -121,9 +146,10 @@ def encoder_access(plan: Plan, structure: StructurePlan) -> Iterator[Finding]:
 
 
 def wanted_weights(plan: Plan, structure: StructurePlan) -> Iterator[Weights]:
-    """Yield what each method, and the section `structure`, starts from."""
+    """Yield what each method, and the sections `structure` and `hest_bench`, start from."""
     encoders = plan.config["encoders"]
     used = [entry["encoder"] for entry in plan.config["methods"].values() if "encoder" in entry]
+    used += plan.config.get("hest_bench", {}).get("encoders", [])
     used += [structure.settings["encoder"]] if structure.slides and structure.needs_embedding else []
     for key in used:
         yield Weights(encoders[key]["timm"], encoders[key]["pretrained"], encoders[key]["checkpoint"])
@@ -177,6 +203,7 @@ def _location(name: str) -> tuple[str, str, str]:
         return known.repository, known.file, "model"
     if ":" in name:
         return name.partition(":")[2], "config.json", "model"
+    name = RESNET50 if name.lower() == RESNET50_STAGE3 else name
     config = timm_config(name)
     return (config.hf_hub_id if config and config.hf_hub_id else f"timm/{name}"), "model.safetensors", "model"
 
