@@ -57,3 +57,42 @@ rule embed_patches:
         "Embed the patches of {wildcards.sample} with {wildcards.encoder}"
     script:
         "../workflow_scripts/embed_patches.py"
+
+
+rule embed_context:
+    input:
+        patches=plan.sample_patches,
+        slide=plan.context_slide,
+        counts="<results>/samples/{sample}/counts.h5ad",
+        qc="<results>/samples/{sample}/qc.json",
+        encoder_weights=plan.encoder_weights,
+    output:
+        context="<results>/context/{encoder}/{fields}/{sample}.h5",
+    log:
+        "<results>/logs/embed_context/{encoder}/{fields}/{sample}.log",
+    benchmark:
+        "<results>/benchmarks/embed_context/{encoder}/{fields}/{sample}.tsv"
+    wildcard_constraints:
+        encoder=one_of(config["encoders"]),
+        fields=one_of(plan.fields),
+    priority: BEFORE_TRAINING
+    conda:
+        "../envs/torch.yaml"
+    threads: config["training"]["threads"]
+    resources:
+        mem_mb=times_attempt(16000),
+        runtime=times_attempt(480),
+        gpu=plan.gpus,
+    params:
+        encoder=lookup("encoders/{encoder}/timm", within=config),
+        pretrained=lookup("encoders/{encoder}/pretrained", within=config),
+        checkpoint=lookup("encoders/{encoder}/checkpoint", within=config),
+        views=lookup("encoders/{encoder}/views", within=config),
+        device=config["training"]["device"],
+        threads=config["training"]["threads"],
+        readers=versions(*SLIDE_READERS),  # another version may decode or resize differently
+        code=plan.code("embed_context"),
+    message:
+        "Describe squares of {wildcards.fields} um around the spots of {wildcards.sample} with {wildcards.encoder}"
+    script:
+        "../workflow_scripts/embed_context.py"

@@ -19,9 +19,7 @@ rule predict:
             allow_missing=True,
         ),
         patches=plan.cohort_patches,
-        embeddings=collect(
-            "<results>/embeddings/{encoder}/{sample}.h5", encoder=plan.encoder, sample=plan.embedded_samples
-        ),
+        embeddings=collect("<results>/{features}/{sample}.h5", features=plan.features, sample=plan.embedded_samples),
     output:
         predictions=directory(f"{PREDICTIONS}/{{method}}"),
     log:

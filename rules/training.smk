@@ -7,9 +7,7 @@ rule train:
     input:
         fold=plan.training_fold_path,
         patches=plan.training_patches,
-        embeddings=collect(
-            "<results>/embeddings/{encoder}/{sample}.h5", encoder=plan.encoder, sample=plan.embedded_samples
-        ),
+        embeddings=collect("<results>/{features}/{sample}.h5", features=plan.features, sample=plan.embedded_samples),
         encoder_weights=plan.encoder_weights,
     output:
         weights=f"{MODEL}/weights.safetensors",
@@ -48,9 +46,7 @@ rule train:
 rule fit_frozen:
     input:
         fold=plan.training_fold_path,
-        embeddings=collect(
-            "<results>/embeddings/{encoder}/{sample}.h5", encoder=plan.encoder, sample=plan.embedded_samples
-        ),
+        embeddings=collect("<results>/{features}/{sample}.h5", features=plan.features, sample=plan.embedded_samples),
     output:
         weights=f"{MODEL}/weights.safetensors",
         model=f"{MODEL}/model.json",

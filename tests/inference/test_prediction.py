@@ -12,7 +12,7 @@ import torch
 import savedmodel
 from savedmodel import RETRIEVAL
 from spotwise.constants import TEST
-from spotwise.data.features import features_of
+from spotwise.data.features import embedded_spots
 from spotwise.data.folds import write_fold
 from spotwise.errors import InputError, SetupError
 from spotwise.evaluation.top_k_sweep import retrieve_each
@@ -201,13 +201,11 @@ def test_a_frozen_method_predicts_each_tested_slide_in_the_folds_order(fold, emb
     fold = shuffled(fold)
     bank = fold.bank
     method = load(name)(options(name, FROZEN[name]))
-    weights, report = method.fit(
-        features_of(fold, bank, embedded), fold.expression[bank], fold.sample[bank], fold.spatial[bank]
-    )
+    weights, report = method.fit(embedded_spots(fold, bank, embedded), fold.expression[bank])
     tested = {slide: embedded[slide] for slide in "CD"}
     found = predict(fitted(fold, embedded, tmp_path / "fit", name), fold, tmp_path / "run", embeddings=tested)
     for sample in "CD":
-        features = features_of(fold, fold.rows(TEST, sample=sample), embedded)
+        features = embedded_spots(fold, fold.rows(TEST, sample=sample), embedded)
         content = found["P", sample]
         np.testing.assert_allclose(content.X, method.predict(weights, features, fold.expression[bank]), rtol=1e-6)
         used = {key: content.uns["spotwise"][key] for key in ("k", "k_used")}
@@ -229,7 +227,9 @@ def shifted(path, change):
 
 
 @pytest.mark.parametrize("name", FROZEN)
-def test_what_features_of_a_slide_have_in_common_changes_nothing_where_they_are_centred(fold, embedded, tmp_path, name):
+def test_what_embedded_spots_a_slide_have_in_common_changes_nothing_where_they_are_centred(
+    fold, embedded, tmp_path, name
+):
     models = {how: fitted(fold, embedded, tmp_path / how, name, features=how) for how in ("raw", "slide_centred")}
     assert {how: read_description(model).features for how, model in models.items()} == {how: how for how in models}
     before = {how: predict(model, fold, tmp_path / f"{how} 1", embeddings=embedded) for how, model in models.items()}

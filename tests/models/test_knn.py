@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from spotwise.data.features import EmbeddedSpots
 from spotwise.errors import InputError
 from spotwise.models import registry
 from spotwise.models.knn import KNNImage, KNNImageOptions
@@ -23,8 +24,9 @@ def world():
 
 def predicted(features, expression, queries, k=K):
     method = KNNImage(KNNImageOptions(k=k))
-    weights, report = method.fit(features, expression, np.full(len(features), "A"), np.zeros((len(features), 2)))
-    return method.predict(weights, queries, expression), weights, report
+    slide = np.full(len(features), "A")
+    weights, report = method.fit(EmbeddedSpots(features, slide, slide, np.zeros((len(features), 2)), slide), expression)
+    return method.predict(weights, EmbeddedSpots(queries, None, None, None, None), expression), weights, report
 
 
 def test_a_prediction_equals_brute_force(world):

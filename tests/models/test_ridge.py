@@ -8,8 +8,10 @@ from sklearn.model_selection import GridSearchCV, LeaveOneGroupOut
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from spotwise.data.features import EmbeddedSpots
 from spotwise.errors import InputError
 from spotwise.models import registry
+from spotwise.models.inner_folds import inner_groups
 from spotwise.models.ridge import Ridge, RidgeOptions
 
 N, D, G = 120, 15, 6
@@ -30,9 +32,13 @@ def world():
     return features, expression.astype(np.float32), slide, rng.uniform(0, 1e4, size=(N, 2))
 
 
+def fitted(options, features, expression, slide, spatial):
+    return Ridge(options).fit(EmbeddedSpots(features, slide, slide, spatial, np.ones(len(features))), expression)
+
+
 def predicted(options, weights, features):
-    """Predict without the training spots' expression, which a regression does not need."""
-    return Ridge(options).predict(weights, features, None)
+    """Predict from features alone, without the training spots' expression."""
+    return Ridge(options).predict(weights, EmbeddedSpots(features, None, None, None, None), None)
 
 
 @pytest.mark.parametrize("components", [0, 3, 4, 256])
@@ -46,7 +52,7 @@ def test_a_fit_equals_sklearns_search_over_the_whole_pipeline(world, components)
         scoring="neg_mean_squared_error",
     ).fit(features.astype(np.float64), expression, groups=slide)
     options = OPTIONS.model_copy(update={"components": components})
-    weights, report = Ridge(options).fit(*world)
+    weights, report = fitted(options, *world)
     np.testing.assert_allclose(report["inner_mse"], -search.cv_results_["mean_test_score"], rtol=1e-6)
     assert report["alpha"] == pytest.approx(search.best_params_["ridge__alpha"])
     assert report["components"] == (components if 0 < components < D else D)
@@ -59,7 +65,7 @@ def test_a_fit_equals_sklearns_search_over_the_whole_pipeline(world, components)
 def test_there_are_never_more_components_than_spots(world):
     few = np.arange(0, N, 13)
     options = RidgeOptions(components=256)
-    weights, report = Ridge(options).fit(*(array[few] for array in world))
+    weights, report = fitted(options, *(array[few] for array in world))
     assert report["components"] == len(few) < D
     pipeline = make_pipeline(StandardScaler(), Regression(report["alpha"]))
     expected = pipeline.fit(world[0][few].astype(np.float64), world[1][few]).predict(world[0])
@@ -69,7 +75,7 @@ def test_there_are_never_more_components_than_spots(world):
 def test_the_hest_protocol_equals_the_benchmarks_steps(world):
     features, expression, *_ = world
     options = RidgeOptions(protocol="hest", components=4)
-    weights, report = Ridge(options).fit(*world)
+    weights, report = fitted(options, *world)
     assert report["alpha"] == 100 / 12800
     assert report["ridge_protocol"] == "hest"
     assert "inner_mse" not in report
@@ -87,9 +93,9 @@ def test_predictions_of_the_hest_protocol_lack_the_mean_and_correlate_nonetheles
     features, expression, slide, spatial = world
     raised = expression + np.float32(100)
     hest = predicted(
-        RidgeOptions(), Ridge(RidgeOptions(protocol="hest")).fit(features, raised, slide, spatial)[0], features
+        RidgeOptions(), fitted(RidgeOptions(protocol="hest"), features, raised, slide, spatial)[0], features
     )
-    honest = predicted(RidgeOptions(), Ridge(RidgeOptions()).fit(features, raised, slide, spatial)[0], features)
+    honest = predicted(RidgeOptions(), fitted(RidgeOptions(), features, raised, slide, spatial)[0], features)
     np.testing.assert_allclose(hest.mean(axis=0), 0, atol=1e-3)
     np.testing.assert_allclose(honest.mean(axis=0), raised.mean(axis=0), rtol=1e-5)
     assert min(np.corrcoef(hest[:, gene], raised[:, gene])[0, 1] for gene in range(G)) > 0.5
@@ -108,7 +114,7 @@ def test_the_penalty_is_that_of_the_lowest_error_on_slides_left_out(world):
             slope = np.linalg.solve(x.T @ x + alpha * np.eye(D), x.T @ y)  # the normal equations
             missed = expression[held] - (expression[~held].mean(axis=0, dtype=np.float64) + unseen @ slope)
             errors[number] += np.mean(missed**2) / 3
-    _, report = Ridge(OPTIONS).fit(*world)
+    _, report = fitted(OPTIONS, *world)
     np.testing.assert_allclose(report["alphas"], alphas)
     np.testing.assert_allclose(report["inner_mse"], errors, rtol=1e-6)
     assert report["alpha"] == pytest.approx(alphas[errors.argmin()])
@@ -119,7 +125,7 @@ def test_a_planted_signal_is_recovered():
     features, planted = rng.normal(size=(600, D)), rng.normal(size=(D, G))
     slide = np.repeat(np.array(["A", "B", "C"], dtype=object), 200)
     expression = features @ planted + 5 + 0.01 * rng.normal(size=(600, G))
-    weights, report = Ridge(RidgeOptions()).fit(features, expression, slide, np.zeros((600, 2)))
+    weights, report = fitted(RidgeOptions(), features, expression, slide, np.zeros((600, 2)))
     assert report["alpha"] == 1.0
     np.testing.assert_allclose(weights["weights"], planted, atol=0.02)
     np.testing.assert_allclose(weights["bias"], 5, atol=0.02)
@@ -129,7 +135,7 @@ def test_noise_is_met_with_the_largest_penalties():
     rng = np.random.default_rng(2)
     slide = np.repeat(np.array(["A", "B", "C"], dtype=object), 100)
     features, expression = rng.normal(size=(300, 40)), rng.normal(size=(300, G))
-    weights, report = Ridge(RidgeOptions()).fit(features, expression, slide, np.zeros((300, 2)))
+    weights, report = fitted(RidgeOptions(), features, expression, slide, np.zeros((300, 2)))
     assert report["alpha"] >= 1000
     assert np.std(predicted(RidgeOptions(), weights, features), axis=0).max() < 0.05
 
@@ -137,9 +143,9 @@ def test_noise_is_met_with_the_largest_penalties():
 @pytest.mark.parametrize("value", [0.0, 0.1, 1234.567])
 def test_a_feature_constant_in_training_says_nothing_in_the_test(world, value):
     features, *rest = world
-    weights, _ = Ridge(OPTIONS).fit(features, *rest)
+    weights, _ = fitted(OPTIONS, features, *rest)
     with_constant = np.column_stack([features, np.full(N, value, dtype=np.float32)])
-    wider, _ = Ridge(OPTIONS).fit(with_constant, *rest)
+    wider, _ = fitted(OPTIONS, with_constant, *rest)
     unseen = with_constant.copy()
     unseen[:, -1] = np.random.default_rng(3).normal(size=N) * 100
     np.testing.assert_allclose(predicted(OPTIONS, wider, unseen), predicted(OPTIONS, weights, features), atol=1e-5)
@@ -147,8 +153,8 @@ def test_a_feature_constant_in_training_says_nothing_in_the_test(world, value):
 
 def test_the_scale_of_a_feature_does_not_matter(world):
     features, *rest = world
-    weights, _ = Ridge(OPTIONS).fit(features, *rest)
-    rescaled, _ = Ridge(OPTIONS).fit(features * 256, *rest)
+    weights, _ = fitted(OPTIONS, features, *rest)
+    rescaled, _ = fitted(OPTIONS, features * 256, *rest)
     found, expected = predicted(OPTIONS, rescaled, features * 256), predicted(OPTIONS, weights, features)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
@@ -162,19 +168,19 @@ def test_the_only_training_slide_is_judged_by_blocks_of_it():
     features = np.eye(4)[region] + 0.01 * rng.normal(size=(400, 4))
     expression = rng.normal(size=(4, G))[region] + 0.01 * rng.normal(size=(400, G))
     one = np.full(400, "A", dtype=object)
-    by_blocks = Ridge(RidgeOptions()).fit(features, expression, one, spatial)[1]
-    by_chance = Ridge(RidgeOptions()).fit(features, expression, rng.integers(0, 4, 400).astype(str), spatial)[1]
+    by_blocks = fitted(RidgeOptions(), features, expression, one, spatial)[1]
+    by_chance = fitted(RidgeOptions(), features, expression, rng.integers(0, 4, 400).astype(str), spatial)[1]
     assert by_chance["alpha"] == 1.0
     assert min(by_chance["inner_mse"]) < 0.01
     assert min(by_blocks["inner_mse"]) > 0.3
-    assert Ridge(RidgeOptions()).fit(features, expression, one, spatial)[1] == by_blocks
+    assert fitted(RidgeOptions(), features, expression, one, spatial)[1] == by_blocks
 
 
 def test_penalties_and_blocks_are_those_of_the_options(world):
     _features, _expression, slide, spatial = world
     options = RidgeOptions(smallest_alpha=0.1, largest_alpha=1000.0, n_alphas=5, n_blocks=3)
-    assert Ridge(options).fit(*world)[1]["alphas"] == pytest.approx([0.1, 1, 10, 100, 1000])
-    blocks = Ridge(options)._groups(np.full(N, "A"), spatial)
+    assert fitted(options, *world)[1]["alphas"] == pytest.approx([0.1, 1, 10, 100, 1000])
+    blocks = inner_groups(np.full(N, "A"), spatial, options.n_blocks)
     assert set(blocks) == {0, 1, 2}
     assert Ridge(options)._groups(slide, spatial) is slide
 

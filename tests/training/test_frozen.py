@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from spotwise.constants import TEST
-from spotwise.data.features import features_of, pretrained
+from spotwise.data.features import embedded_spots, pretrained
 from spotwise.data.folds import write_fold
 from spotwise.errors import SetupError
 from spotwise.models.description import read_description
@@ -21,7 +21,7 @@ METHODS = {"Ridge": {"n_alphas": 5}, "KNNImage": {"k": 4}}
 
 def test_features_are_those_of_each_spots_patch(fold, embedded):
     rows = np.random.default_rng(0).permutation(len(fold.barcode))
-    joined = features_of(fold, rows, embedded)
+    joined = embedded_spots(fold, rows, embedded)
     for at, row in enumerate(rows):
         with h5py.File(embedded[fold.sample[row]]) as file:
             np.testing.assert_array_equal(joined[at], file["embedding"][fold.patch[row]])
@@ -44,7 +44,7 @@ def test_a_fit_on_a_fold_is_that_of_its_training_spots(fold, embedded, tmp_path,
     model = run(fold, embedded, tmp_path / "run", name)
     summary, description, bank = summary_of(model), read_description(model), fold.bank
     fitted, report = load(name)(options(name, METHODS[name])).fit(
-        features_of(fold, bank, embedded), fold.expression[bank], fold.sample[bank], fold.spatial[bank]
+        embedded_spots(fold, bank, embedded), fold.expression[bank]
     )
     assert {key: summary[key] for key in report} == description.fitted == report
     assert (summary["spots"], summary["genes"], summary["protocol"]) == (len(bank), len(fold.genes), fold.protocol)
@@ -75,7 +75,7 @@ def test_features_say_whether_their_encoder_was_pretrained(embedded):
     assert pretrained({"A": embedded["A"]}) is False
 
 
-def test_features_of_different_encoder_weights_are_not_mixed(fold, embedded, tmp_path):
+def test_embedded_spots_different_encoder_weights_are_not_mixed(fold, embedded, tmp_path):
     without_weights(embedded["B"])
     with pytest.raises(SetupError, match=r"B-embedded\.h5: embedded without pretrained weights"):
         run(fold, embedded, tmp_path / "mixed")

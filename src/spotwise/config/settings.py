@@ -125,6 +125,11 @@ class Encoder(Settings):
     checkpoint: FilePath = Field(
         "", description="local file of the weights (safetensors or torch), for machines without network"
     )
+    views: Literal[1, 2, 4, 8] = Field(
+        8,
+        description="symmetries of the square over which the features for `ContextRidge` are averaged; 1 takes an "
+        "eighth of the time",
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -26,6 +26,7 @@ from spotwise.runtime.software import SLIDE_READERS, versions
 Region = Callable[[tuple[int, int], int], np.ndarray]
 
 PATCH_UM_PER_PX = 0.5  # 224 px cover 112 um
+PATCH_UM = PATCH_PX * PATCH_UM_PER_PX
 # HEST's filter on its Pillow path. Its usual path (cv2, bilinear) aliases, and its pixels therefore differ slightly.
 RESAMPLING = Image.Resampling.BICUBIC
 _KERNEL_RADIUS = 2  # of the bicubic kernel, in pixels of the coarser of source and target
@@ -103,9 +104,41 @@ def extract_patches(
     return {"n_patches": len(corners), "dropped_outside_slide": barcodes[~inside].tolist(), **attrs, **cut_from}
 
 
-def patch_corners(centres: np.ndarray, um_per_px: float) -> tuple[np.ndarray, int]:
-    """Return corners (N, 2) int64 and side of the patches around spot centres, in level-0 pixels."""
-    source_px = round(PATCH_PX * PATCH_UM_PER_PX / um_per_px)
+@contextmanager
+def field_reader(
+    slide: Path, centres: np.ndarray, um_per_px: float, field_um: float
+) -> Iterator[Callable[[Sequence[int]], np.ndarray]]:
+    """Open a slide to read squares of any size around spots, as `extract_patches` reads patches.
+
+    Parameters
+    ----------
+    slide, centres, um_per_px
+        As in `extract_patches`.
+    field_um
+        Side of a square in micrometres.
+
+    Yields
+    ------
+    callable
+        Rows of ``centres``, each read once, to RGB (n, PATCH_PX, PATCH_PX, 3) uint8, white beyond the slide.
+
+    Raises
+    ------
+    InputError
+        The slide cannot be read.
+    """
+    corners, source_px = patch_corners(centres, um_per_px, field_um)
+    with open_slide(slide) as opened:
+        level = opened.get_best_level_for_downsample(source_px / PATCH_PX * _LEVEL_TOLERANCE)
+        opened.set_cache(openslide.OpenSlideCache(TILE_CACHE_BYTES))
+        squares = _squares(corners, source_px, opened.level_downsamples[level])
+        with _regions(slide, opened, level, squares) as region:
+            yield lambda rows: np.stack([_read_patch(region, squares[row]) for row in rows])
+
+
+def patch_corners(centres: np.ndarray, um_per_px: float, field_um: float = PATCH_UM) -> tuple[np.ndarray, int]:
+    """Return corners (N, 2) int64 and side of squares of ``field_um`` around spot centres, in level-0 pixels."""
+    source_px = round(field_um / um_per_px)
     return np.floor(np.asarray(centres, dtype=float) - source_px / 2 + 0.5).astype(np.int64), source_px
 
 

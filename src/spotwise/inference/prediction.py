@@ -11,7 +11,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from spotwise.constants import CONTROL, METHOD, TEST
-from spotwise.data.features import features_of
+from spotwise.data.features import embedded_spots
 from spotwise.data.folds import Fold, read_fold
 from spotwise.inference.prediction_files import write_prediction
 from spotwise.inference.retrieval import retrieve, write_embeddings
@@ -168,8 +168,8 @@ def _by_frozen(
     for sample in _tested(fold):
         of_slide = {sample: embeddings[sample]}
         loaded.check_encoder(of_slide)
-        features = features_of(fold, fold.rows(TEST, sample=sample), of_slide, loaded.description.features)
+        spots = embedded_spots(fold, fold.rows(TEST, sample=sample), of_slide, loaded.description.features)
         with threadpool_limits(threads):
-            predicted = loaded.method.predict(loaded.weights, features, fold.expression[fold.bank])
+            predicted = loaded.method.predict(loaded.weights, spots, fold.expression[fold.bank])
         for predictor in predictors:
             yield predictor["name"], sample, predicted, fitted.get("k", 0), fitted.get("k_used", 0)

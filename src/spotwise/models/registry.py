@@ -54,12 +54,16 @@ class Entry:
         Whether anything in the method is random; the others run once, whatever the seeds.
     features
         Whether a trained method uses the embeddings of a frozen encoder, too.
+    has_context
+        Whether a frozen method fits on blocks of context features instead of one embedding per patch. Its options then
+        have ``fields``, the sizes of the squares to describe.
     """
 
     kind: str
     module: str
     seeded: bool = True
     features: bool = False
+    has_context: bool = False
 
     @property
     def trained(self) -> bool:
@@ -87,6 +91,7 @@ REGISTRY: Mapping[str, Entry] = {
     "EGN": Entry("regression", "egn", features=True),
     "MicNet": Entry("clustering", "micnet"),
     "Ridge": Entry("frozen", "ridge", seeded=False),
+    "ContextRidge": Entry("frozen", "context_ridge", seeded=False, has_context=True),
     "KNNImage": Entry("frozen", "knn", seeded=False),
     "TrainMean": Entry("control", "controls", seeded=False),
     "RandomRetrieval": Entry("control", "controls"),

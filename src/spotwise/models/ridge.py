@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy  # imports subpackages on first use
 
+from spotwise.data.features import EmbeddedSpots
+from spotwise.models.inner_folds import inner_groups
 from spotwise.models.ridge_options import RidgeOptions
 
 # The HEST benchmark's components, and its penalty for them and its 50 genes
@@ -38,24 +39,19 @@ class Ridge:
     def __init__(self, options: RidgeOptions):
         self.options = options
 
-    @staticmethod
-    def n_parameters(features: int, genes: int) -> int:
+    def n_parameters(self, features: int, genes: int) -> int:
         """Return the number of parameters, with scaler and components multiplied in."""
         return (features + 1) * genes
 
-    def fit(
-        self, features: np.ndarray, expression: np.ndarray, sample: np.ndarray, spatial: np.ndarray
-    ) -> tuple[dict[str, np.ndarray], dict[str, object]]:
+    def fit(self, spots: EmbeddedSpots, expression: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, object]]:
         """Fit on training spots.
 
         Parameters
         ----------
-        features, expression
-            (N, D), and (N, G) log-normalised.
-        sample
-            (N,) slide (or patient) of each spot, the groups of the inner folds.
-        spatial
-            (N, 2) spot centres, for blocks within a single slide.
+        spots
+            N spots with features (N, D).
+        expression
+            (N, G) log-normalised.
 
         Returns
         -------
@@ -63,7 +59,7 @@ class Ridge:
             ``weights`` (D, G) and ``bias`` (G,) for raw features, float32; and ``ridge_protocol``, the number of
             ``components``, ``alpha`` and, where it was chosen, the penalties with their inner mean squared errors.
         """
-        features = features.astype(np.float64)  # small penalties vanish in float32
+        features = spots.features.astype(np.float64)  # small penalties vanish in float32
         regression = _Regression(features, expression, self.options.components)
         if self.options.protocol == "hest":
             report = {"alpha": HEST_ALPHA}
@@ -71,14 +67,14 @@ class Ridge:
                 hest_slopes(regression.scores, expression, HEST_ALPHA), intercept=0.0
             )
         else:
-            report = self._choose(features, expression, self._groups(sample, spatial))
+            report = self._choose(features, expression, inner_groups(spots.group, spots.spatial, self.options.n_blocks))
             weights, bias = regression.on_features(regression.slopes(report["alpha"]), intercept=regression.mean)
         report |= {"ridge_protocol": self.options.protocol, "components": regression.scores.shape[1]}
         return {"weights": weights.astype(np.float32), "bias": bias.astype(np.float32)}, report
 
-    def predict(self, weights: dict[str, np.ndarray], features: np.ndarray, expression: np.ndarray) -> np.ndarray:
+    def predict(self, weights: dict[str, np.ndarray], spots: EmbeddedSpots, expression: np.ndarray) -> np.ndarray:
         """Predict expression (n, G) float32 from features (n, D) alone."""
-        return (features @ weights["weights"] + weights["bias"]).astype(np.float32)
+        return (spots.features @ weights["weights"] + weights["bias"]).astype(np.float32)
 
     def _choose(self, features: np.ndarray, expression: np.ndarray, groups: np.ndarray) -> dict[str, object]:
         """Choose the penalty with the lowest error on groups left out in turn."""
@@ -92,11 +88,6 @@ class Ridge:
             errors.append([np.mean((residual - scores @ regression.slopes(alpha)) ** 2) for alpha in alphas])
         errors = np.mean(errors, axis=0)
         return {"alpha": float(alphas[errors.argmin()]), "alphas": alphas.tolist(), "inner_mse": errors.tolist()}
-
-    def _groups(self, sample: np.ndarray, spatial: np.ndarray) -> np.ndarray:
-        if len(set(sample)) > 1:
-            return sample
-        return scipy.cluster.vq.kmeans2(spatial, self.options.n_blocks, minit="++", rng=0)[1]
 
 
 class _Regression:

@@ -17,7 +17,7 @@ from torch import nn
 from spotwise.config import prepare, read_config
 from spotwise.errors import InputError, SetupError
 from spotwise.models.encoders import frozen_encoder
-from spotwise.models.registry import REGISTRY, build, load, without_pretraining
+from spotwise.models.registry import REGISTRY, build, load, options, without_pretraining
 from spotwise.models.sizes import Sizes
 
 GENES = 1000
@@ -58,7 +58,8 @@ def count(config: Mapping, genes: int = GENES) -> list[Count]:
                 unused = sum(_parameters(part) for part in model.training_only())
                 inference = trained - unused if entry.predicts else 0
             else:
-                trained = inference = load(settings["model"]).n_parameters(features, genes)
+                method = load(settings["model"])(options(settings["model"], settings["options"]))
+                trained = inference = method.n_parameters(features, genes)
         found.append(Count(name, entry.kind, trained, inference, frozen))
     return found
 

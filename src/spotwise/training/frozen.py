@@ -9,7 +9,7 @@ import numpy as np
 from safetensors.numpy import save_file
 from threadpoolctl import threadpool_limits
 
-from spotwise.data.features import encoder_name, features_of, fell_back, pretrained
+from spotwise.data.features import embedded_spots, encoder_name, fell_back, pretrained
 from spotwise.data.folds import read_fold
 from spotwise.models.description import WEIGHTS, describe, write_description
 from spotwise.models.registry import load, options
@@ -30,9 +30,9 @@ def fit(
 
     Nothing is chosen on the validation spots, as a frozen method chooses inside the training slides.
 
-    ``embeddings`` are the embedded patches of the training slides by sample, ``preparation`` the attributes of
-    :class:`spotwise.models.description.ModelDescription` of that kind. ``weights.safetensors``, ``model.json``
-    and ``summary.json`` go into the folder ``model``. The last bits depend on the number of ``threads``.
+    ``embeddings`` are the embedded patches, or context features, of the training slides by sample, ``preparation`` the
+    attributes of :class:`spotwise.models.description.ModelDescription` of that kind. ``weights.safetensors``,
+    ``model.json`` and ``summary.json`` go into the folder ``model``. The last bits depend on the number of ``threads``.
     """
     fold = read_fold(fold_path)
     rows = fold.bank
@@ -40,10 +40,7 @@ def fit(
     loaded = pretrained(embeddings)
     with threadpool_limits(threads):
         fitted, report = load(method)(options(method, method_options)).fit(
-            features_of(fold, rows, embeddings, preparation.get("features", "raw")),
-            fold.expression[rows],
-            fold.owner()[rows],
-            fold.spatial[rows],
+            embedded_spots(fold, rows, embeddings, preparation.get("features", "raw")), fold.expression[rows]
         )
     with atomic(model / WEIGHTS) as temporary:
         save_file({name: np.ascontiguousarray(value) for name, value in fitted.items()}, temporary)

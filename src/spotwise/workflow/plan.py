@@ -17,10 +17,12 @@ from spotwise import config as configuration
 from spotwise.constants import BOUNDS, CONTROL, CONTROLS, METHOD, PROTOCOLS, SLIDE_CENTRED
 from spotwise.data import hest, manifest
 from spotwise.data.sample_sheet import FoldPlan, Sample, by_cohort
+from spotwise.errors import InputError
 from spotwise.models.registry import REGISTRY, Entry
 from spotwise.runtime.code_version import code_version
 
 Wildcards = Any
+PATCH_FIELD = "112"  # `fields` of a method that describes patches alone
 # Settings of a training that do not change its result: a job reads them by itself, so that changing one trains nothing
 INDECISIVE = ("memory", "save_every_minutes")
 
@@ -85,7 +87,22 @@ class Plan:
         self.entries = {name: entry for name, entry in config["methods"].items() if "shuffled" not in entry}
         self.external = list(config["external"])
         self.has_images = config["data"]["images"] != "none"
+        self._require_slides()
         self.gpus = 0 if config["training"]["device"] == "cpu" else 1
+
+    def _require_slides(self) -> None:
+        """Raise `InputError` if squares other than patches are wanted of a sample that has no slide."""
+        wide = [name for name in self.config["methods"] if self.registered(name).has_context]
+        wide = [name for name in wide if self.config["methods"][name]["options"]["fields"] != PATCH_FIELD]
+        local = self.config["data"]["source"] == "local"
+        for sample in self.samples if wide else ():
+            if self.has_patches(sample) and not (local and hest.sample_files(self.data, sample).slide.exists()):
+                field = f"methods.{wide[0]}.options.fields"
+                found = self.config["methods"][wide[0]]["options"]["fields"]
+                expected = (
+                    f"{PATCH_FIELD}, as {sample} comes with patches of that size and no slide, or data.images: slides"
+                )
+                raise InputError("config", field, repr(found), expected)
 
     # --- Methods and predictors ---------------------------------------------------------------------------------------
 
@@ -283,9 +300,19 @@ class Plan:
             return []
         return self.training_samples(w) if w.get("fold") else self.samples_of[w.cohort]
 
-    def encoder(self, w: Wildcards) -> str:
-        """Return the frozen encoder of a method."""
-        return self.config["methods"][w.method].get("encoder", "")
+    def features(self, w: Wildcards) -> str:
+        """Return the folder of the frozen features of a method."""
+        settings = self.config["methods"][w.method]
+        context = self.registered(w.method).has_context
+        return (
+            f"context/{settings['encoder']}/{settings['options']['fields']}"
+            if context
+            else (f"embeddings/{settings.get('encoder', '')}")
+        )
+
+    def context_slide(self, w: Wildcards) -> str | list:
+        """Return the slide of a sample where squares other than patches are described."""
+        return [] if w.fields == PATCH_FIELD else self.slide(w)
 
     def training_fold(self, w: Wildcards) -> str:
         """Return the name of the fold a method learns from, whose expression may be corrected or shuffled."""
@@ -457,7 +484,19 @@ class Plan:
         return [f"{'fit_frozen' if method in frozen else 'train'}/{model}.tsv" for model, method in self.models.items()]
 
     @cached_property
+    def fields(self) -> list[str]:
+        """Sizes of squares that methods of context describe."""
+        methods = [settings for name, settings in self.config["methods"].items() if self.registered(name).has_context]
+        return list(dict.fromkeys(settings["options"]["fields"] for settings in methods))
+
+    @cached_property
     def timed_embeddings(self) -> dict[str, list[str]]:
-        """Encoder -> where Snakemake notes the time of embedding each sample, below ``benchmarks/``."""
-        used = dict.fromkeys(entry["encoder"] for entry in self.config["methods"].values() if "encoder" in entry)
-        return {encoder: [f"embed_patches/{encoder}/{sample}.tsv" for sample in self.samples] for encoder in used}
+        """Frozen features -> where Snakemake notes the time of each sample, below ``benchmarks/``."""
+        found = {}
+        for name, settings in self.config["methods"].items():
+            if self.registered(name).has_context:
+                fields = settings["options"]["fields"]
+                found[f"{settings['encoder']}, {fields} um"] = f"embed_context/{settings['encoder']}/{fields}"
+            elif "encoder" in settings:
+                found[settings["encoder"]] = f"embed_patches/{settings['encoder']}"
+        return {name: [f"{folder}/{sample}.tsv" for sample in self.samples] for name, folder in found.items()}
