@@ -182,7 +182,7 @@ def test_penalties_and_blocks_are_those_of_the_options(world):
     assert fitted(options, *world)[1]["alphas"] == pytest.approx([0.1, 1, 10, 100, 1000])
     blocks = inner_groups(np.full(N, "A"), spatial, options.n_blocks)
     assert set(blocks) == {0, 1, 2}
-    assert Ridge(options)._groups(slide, spatial) is slide
+    assert inner_groups(slide, spatial, options.n_blocks) is slide
 
 
 @pytest.mark.parametrize(

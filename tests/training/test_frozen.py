@@ -24,7 +24,7 @@ def test_features_are_those_of_each_spots_patch(fold, embedded):
     joined = embedded_spots(fold, rows, embedded)
     for at, row in enumerate(rows):
         with h5py.File(embedded[fold.sample[row]]) as file:
-            np.testing.assert_array_equal(joined[at], file["embedding"][fold.patch[row]])
+            np.testing.assert_array_equal(joined.features[at], file["embedding"][fold.patch[row]])
 
 
 def run(fold, embedded, folder, method="Ridge"):
