@@ -4,6 +4,7 @@ import pytest
 from planning import planned, wildcards
 
 from spotwise.constants import SHUFFLED
+from spotwise.errors import InputError
 from spotwise.workflow import one_of, times_attempt
 
 METHODS = {
@@ -62,6 +63,30 @@ def test_frozen_features_are_asked_for_by_methods_that_use_them(plan):
     assert plan.embedded_samples(wildcards(**fold, method="Ridge")) == ["A2", "B1"]
     assert plan.embedded_samples(wildcards(cohort="two", protocol="paper", method="Ridge")) == ["A1", "A2", "B1"]
     assert plan.embedded_samples(wildcards(**fold, method="CMRCNet")) == []
+
+
+def test_features_of_the_context_lie_apart_by_the_sizes_of_their_squares(tmp_path):
+    methods = {
+        "Ridge": {"encoder": "mine"},
+        "ContextRidge": {"encoder": "mine"},
+        "Wide": {"model": "ContextRidge", "encoder": "mine", "options": {"fields": "112-224"}},
+    }
+    plan = planned(tmp_path, methods=methods, structure=None)
+    folders = [plan.features(wildcards(method=method)) for method in methods]
+    assert folders == ["embeddings/mine", "context/mine/112", "context/mine/112-224"]
+    assert plan.fields == ["112", "112-224"]
+    slides = [plan.context_slide(wildcards(sample="A1", fields=fields)) for fields in plan.fields]
+    assert slides == [[], "data/wsis/A1.tif"]
+    assert list(plan.timed_embeddings) == ["mine", "mine, 112 um", "mine, 112-224 um"]
+    assert plan.timed_embeddings["mine, 112-224 um"][0] == "embed_context/mine/112-224/A1.tsv"
+
+
+def test_squares_beyond_the_patch_need_slides(tmp_path):
+    methods = {"ContextRidge": {"encoder": "mine", "options": {"fields": "112-224"}}}
+    hub = {"source": "huggingface", "root": "data", "revision": 40 * "0"}
+    with pytest.raises(InputError, match=r"methods\.ContextRidge\.options\.fields.*A1 comes with patches"):
+        planned(tmp_path, methods=methods, structure=None, data=hub)
+    planned(tmp_path, methods=methods, structure=None, data=hub | {"images": "slides"})
 
 
 def test_a_correction_for_slides_changes_what_a_method_learns_from(tmp_path):
