@@ -67,14 +67,13 @@ rule embed_context:
         qc="<results>/samples/{sample}/qc.json",
         encoder_weights=plan.encoder_weights,
     output:
-        context="<results>/context/{encoder}/{fields}/{sample}.h5",
+        context="<results>/context/{encoder}/{sample}.h5",
     log:
-        "<results>/logs/embed_context/{encoder}/{fields}/{sample}.log",
+        "<results>/logs/embed_context/{encoder}/{sample}.log",
     benchmark:
-        "<results>/benchmarks/embed_context/{encoder}/{fields}/{sample}.tsv"
+        "<results>/benchmarks/embed_context/{encoder}/{sample}.tsv"
     wildcard_constraints:
         encoder=one_of(config["encoders"]),
-        fields=one_of(plan.fields),
     priority: BEFORE_TRAINING
     conda:
         "../envs/torch.yaml"
@@ -87,12 +86,13 @@ rule embed_context:
         encoder=lookup("encoders/{encoder}/timm", within=config),
         pretrained=lookup("encoders/{encoder}/pretrained", within=config),
         checkpoint=lookup("encoders/{encoder}/checkpoint", within=config),
+        fields=plan.context_fields,
         views=lookup("encoders/{encoder}/views", within=config),
         device=config["training"]["device"],
         threads=config["training"]["threads"],
         readers=versions(*SLIDE_READERS),  # another version may decode or resize differently
         code=plan.code("embed_context"),
     message:
-        "Describe squares of {wildcards.fields} um around the spots of {wildcards.sample} with {wildcards.encoder}"
+        "Describe the tissue around the spots of {wildcards.sample} with {wildcards.encoder}"
     script:
         "../workflow_scripts/embed_context.py"

@@ -13,7 +13,7 @@ with job(snakemake.log[0]):
         slide=Path(files.slide) if files.slide else None,
         counts=Path(files.counts),
         um_per_px=json.loads(Path(files.qc).read_text(encoding="utf-8"))["um_per_px"],
-        fields_um=[int(field) for field in snakemake.wildcards.fields.split("-")],
+        fields_um=params.fields,
         encoder=params.encoder,
         pretrained=params.pretrained,
         views=params.views,

@@ -5,6 +5,7 @@ IMAGES = "img"
 COORDS = "coords"
 BARCODES = "barcode"
 PATCH_PX = 224
+PATCH_UM = 112
 
 # AnnData.obsm: spot centres (x, y) in pixels of the slide's level 0
 SPATIAL = "spatial"

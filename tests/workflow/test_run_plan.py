@@ -65,20 +65,22 @@ def test_frozen_features_are_asked_for_by_methods_that_use_them(plan):
     assert plan.embedded_samples(wildcards(**fold, method="CMRCNet")) == []
 
 
-def test_features_of_the_context_lie_apart_by_the_sizes_of_their_squares(tmp_path):
+def test_an_encoder_describes_the_squares_of_all_its_methods(tmp_path):
     methods = {
         "Ridge": {"encoder": "mine"},
-        "ContextRidge": {"encoder": "mine"},
+        "ContextRidge": {"encoder": "mine", "options": {"fields": "112-448"}},
         "Wide": {"model": "ContextRidge", "encoder": "mine", "options": {"fields": "112-224"}},
+        "Patch": {"model": "ContextRidge", "encoder": "other"},
     }
-    plan = planned(tmp_path, methods=methods, structure=None)
+    encoders = {name: {"timm": "resnet18"} for name in ("mine", "other")}
+    plan = planned(tmp_path, methods=methods, encoders=encoders, structure=None)
     folders = [plan.features(wildcards(method=method)) for method in methods]
-    assert folders == ["embeddings/mine", "context/mine/112", "context/mine/112-224"]
-    assert plan.fields == ["112", "112-224"]
-    slides = [plan.context_slide(wildcards(sample="A1", fields=fields)) for fields in plan.fields]
-    assert slides == [[], "data/wsis/A1.tif"]
-    assert list(plan.timed_embeddings) == ["mine", "mine, 112 um", "mine, 112-224 um"]
-    assert plan.timed_embeddings["mine, 112-224 um"][0] == "embed_context/mine/112-224/A1.tsv"
+    assert folders == ["embeddings/mine", "context/mine", "context/mine", "context/other"]
+    encoders = [wildcards(sample="A1", encoder=encoder) for encoder in ("mine", "other")]
+    assert [plan.context_fields(encoder) for encoder in encoders] == [[112, 224, 448], [112]]
+    assert [plan.context_slide(encoder) for encoder in encoders] == ["data/wsis/A1.tif", []]
+    assert list(plan.timed_embeddings) == ["mine", "mine, context", "other, context"]
+    assert plan.timed_embeddings["mine, context"][0] == "embed_context/mine/A1.tsv"
 
 
 def test_squares_beyond_the_patch_need_slides(tmp_path):

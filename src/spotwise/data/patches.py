@@ -14,7 +14,7 @@ import numpy as np
 import openslide
 from PIL import Image
 
-from spotwise.constants import BARCODES, COORDS, IMAGES, PATCH_PX
+from spotwise.constants import BARCODES, COORDS, IMAGES, PATCH_PX, PATCH_UM
 from spotwise.data.slide_format import n_missing_tiles
 from spotwise.data.slides import colour_warnings, on_white, open_slide
 from spotwise.data.tiles import TILE_CACHE_BYTES, TiffTiles
@@ -25,8 +25,7 @@ from spotwise.runtime.software import SLIDE_READERS, versions
 # Reads from a corner (x, y) in level-0 pixels a square of n pixels of the level that is read: RGB (n, n, 3)
 Region = Callable[[tuple[int, int], int], np.ndarray]
 
-PATCH_UM_PER_PX = 0.5  # 224 px cover 112 um
-PATCH_UM = PATCH_PX * PATCH_UM_PER_PX
+PATCH_UM_PER_PX = PATCH_UM / PATCH_PX
 # HEST's filter on its Pillow path. Its usual path (cv2, bilinear) aliases, and its pixels therefore differ slightly.
 RESAMPLING = Image.Resampling.BICUBIC
 _KERNEL_RADIUS = 2  # of the bicubic kernel, in pixels of the coarser of source and target

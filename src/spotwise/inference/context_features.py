@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from spotwise.constants import IMAGES, SPATIAL
+from spotwise.constants import IMAGES, PATCH_UM, SPATIAL
 from spotwise.data.counts_reader import read_counts
 from spotwise.data.features import write_context
 from spotwise.data.patch_files import read_patches_index
-from spotwise.data.patches import PATCH_UM, field_reader
+from spotwise.data.patches import field_reader
 from spotwise.data.stain_statistics import stain_statistics
 from spotwise.errors import SetupError
 from spotwise.models.encoders import frozen_encoder

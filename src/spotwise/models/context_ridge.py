@@ -98,8 +98,9 @@ class ContextRidge:
 
     def _names(self, features: Mapping[str, np.ndarray]) -> list[str]:
         """Select the blocks that the options ask for, in a fixed order."""
-        wanted = {LEVEL: self.options.levels, POOLED: self.options.pooled, STAIN: self.options.stain}
-        return [name for name in sorted(features) if wanted[name.split("_")[0]]]
+        kinds = {LEVEL: self.options.levels, POOLED: self.options.pooled, STAIN: self.options.stain}
+        parts = {name: name.split("_") for name in sorted(features)}
+        return [name for name, (kind, side, *_) in parts.items() if kinds[kind] and int(side) in self.options.fields_um]
 
     def _project(self, spots: EmbeddedSpots) -> dict[str, np.ndarray]:
         """Find the principal components of each block, and the scale that gives all blocks and rings their weight."""

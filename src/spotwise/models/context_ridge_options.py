@@ -28,7 +28,7 @@ class ContextRidgeOptions(Options):
         2000.0, description="counts of a spot with half of the largest weight in the fit; 0 weighs all spots alike"
     )
     largest_rank: Annotated[int, Field(ge=0)] = Field(
-        32,
+        16,
         description="components of the expression that may be predicted; this, half and a quarter of it are tried; 0 "
         "predicts each gene by itself",
     )

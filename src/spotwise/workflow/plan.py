@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from spotwise import config as configuration
-from spotwise.constants import BOUNDS, CONTROL, CONTROLS, METHOD, PROTOCOLS, SLIDE_CENTRED
+from spotwise.constants import BOUNDS, CONTROL, CONTROLS, METHOD, PATCH_UM, PROTOCOLS, SLIDE_CENTRED
 from spotwise.data import hest, manifest
 from spotwise.data.sample_sheet import FoldPlan, Sample, by_cohort
 from spotwise.errors import InputError
+from spotwise.models.options import stages
 from spotwise.models.registry import REGISTRY, Entry
 from spotwise.runtime.code_version import code_version
 
 Wildcards = Any
-PATCH_FIELD = "112"  # `fields` of a method that describes patches alone
 # Settings of a training that do not change its result: a job reads them by itself, so that changing one trains nothing
 INDECISIVE = ("memory", "save_every_minutes")
 
@@ -93,14 +93,14 @@ class Plan:
     def _require_slides(self) -> None:
         """Raise `InputError` if squares other than patches are wanted of a sample that has no slide."""
         wide = [name for name in self.config["methods"] if self.registered(name).has_context]
-        wide = [name for name in wide if self.config["methods"][name]["options"]["fields"] != PATCH_FIELD]
+        wide = [name for name in wide if self.config["methods"][name]["options"]["fields"] != str(PATCH_UM)]
         local = self.config["data"]["source"] == "local"
         for sample in self.samples if wide else ():
             if self.has_patches(sample) and not (local and hest.sample_files(self.data, sample).slide.exists()):
                 field = f"methods.{wide[0]}.options.fields"
                 found = self.config["methods"][wide[0]]["options"]["fields"]
                 expected = (
-                    f"{PATCH_FIELD}, as {sample} comes with patches of that size and no slide, or data.images: slides"
+                    f"{PATCH_UM}, as {sample} comes with patches of that size and no slide, or data.images: slides"
                 )
                 raise InputError("config", field, repr(found), expected)
 
@@ -303,16 +303,18 @@ class Plan:
     def features(self, w: Wildcards) -> str:
         """Return the folder of the frozen features of a method."""
         settings = self.config["methods"][w.method]
-        context = self.registered(w.method).has_context
-        return (
-            f"context/{settings['encoder']}/{settings['options']['fields']}"
-            if context
-            else (f"embeddings/{settings.get('encoder', '')}")
-        )
+        kind = "context" if self.registered(w.method).has_context else "embeddings"
+        return f"{kind}/{settings.get('encoder', '')}"
+
+    def context_fields(self, w: Wildcards) -> list[int]:
+        """Return the sizes in micrometres of the squares that methods describe by an encoder."""
+        methods = [entry for name, entry in self.config["methods"].items() if self.registered(name).has_context]
+        wanted = [entry["options"]["fields"] for entry in methods if entry["encoder"] == w.encoder]
+        return sorted({size for fields in wanted for size in stages(fields)})
 
     def context_slide(self, w: Wildcards) -> str | list:
         """Return the slide of a sample where squares other than patches are described."""
-        return [] if w.fields == PATCH_FIELD else self.slide(w)
+        return self.slide(w) if set(self.context_fields(w)) - {PATCH_UM} else []
 
     def training_fold(self, w: Wildcards) -> str:
         """Return the name of the fold a method learns from, whose expression may be corrected or shuffled."""
@@ -484,19 +486,12 @@ class Plan:
         return [f"{'fit_frozen' if method in frozen else 'train'}/{model}.tsv" for model, method in self.models.items()]
 
     @cached_property
-    def fields(self) -> list[str]:
-        """Sizes of squares that methods of context describe."""
-        methods = [settings for name, settings in self.config["methods"].items() if self.registered(name).has_context]
-        return list(dict.fromkeys(settings["options"]["fields"] for settings in methods))
-
-    @cached_property
     def timed_embeddings(self) -> dict[str, list[str]]:
         """Frozen features -> where Snakemake notes the time of each sample, below ``benchmarks/``."""
         found = {}
         for name, settings in self.config["methods"].items():
             if self.registered(name).has_context:
-                fields = settings["options"]["fields"]
-                found[f"{settings['encoder']}, {fields} um"] = f"embed_context/{settings['encoder']}/{fields}"
+                found[f"{settings['encoder']}, context"] = f"embed_context/{settings['encoder']}"
             elif "encoder" in settings:
                 found[settings["encoder"]] = f"embed_patches/{settings['encoder']}"
         return {name: [f"{folder}/{sample}.tsv" for sample in self.samples] for name, folder in found.items()}
