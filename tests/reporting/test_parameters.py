@@ -86,8 +86,8 @@ def run(*arguments, folder):
         ([], "| `BLEEP` | retrieval | 24,421,440 | 24,421,440 | – |"),
         (
             [str(ROOT / "configs" / "arena.yaml")],
-            f"| `KNNImage` | frozen | – | – | {11_689_512 - 513_000:,} |",
-        ),  # ResNet-18
+            f"| `KNNImage` | frozen | – | – | {4_652_008 - 1_281_000:,} |",
+        ),  # EfficientNet-Lite0
     ],
 )
 def test_the_command_works_from_any_folder(tmp_path, arguments, row):
