@@ -68,6 +68,18 @@ def test_a_regression_has_no_features_to_centre_and_is_told_why(small):
     )
 
 
+@pytest.mark.parametrize("key", ["targets", "features"])
+def test_a_method_that_centres_by_itself_is_not_given_centred_slides(small, key):
+    small["encoders"] = {"mine": {"timm": "resnet18"}}
+    small["methods"]["ContextRidge"] = {"encoder": "mine"}
+    prepare(copy.deepcopy(small))
+    small["methods"]["ContextRidge"][key] = "slide_centred"
+    assert complaint(small) == (
+        f"my.yaml: methods.ContextRidge.{key}: found slide_centred, expected none: ContextRidge centres slides by its "
+        "own options"
+    )
+
+
 def test_targets_and_features_are_as_they_are_by_default(small):
     prepare(small)
     assert [small["methods"]["CMRCNet"][key] for key in ("targets", "features")] == ["log", "raw"]

@@ -25,6 +25,7 @@ UNCENTRED = {
     "regression": "has no features to centre, and a constant per slide in its output changes no correlation on a slide",
     "clustering": "embeds slides as they are",
 }
+CENTRES_ITSELF = "centres slides by its own options"
 # Settings that change what a method embeds, with the values that change nothing
 CORRECTIONS = {"harmony": False, "targets": "log", "features": "raw"}
 WEIGHTS = "a file with an encoder's weights"
@@ -151,8 +152,9 @@ def _check_methods(config: Mapping, where: str) -> None:
             ("neighbours", [], None if registered.kind == "retrieval" else "retrieves no spots"),
             ("matching", ["average"], None if registered.kind == "retrieval" else "retrieves no spots"),
             ("harmony", False, None if registered.kind in CORRECTABLE else "is fitted on uncorrected expression"),
+            ("targets", "log", CENTRES_ITSELF if registered.has_context else None),
             ("targets", "log", None if registered.predicts else "is trained on uncorrected expression"),
-            ("features", "raw", UNCENTRED.get(registered.kind)),
+            ("features", "raw", CENTRES_ITSELF if registered.has_context else UNCENTRED.get(registered.kind)),
             ("training", {}, None if registered.trained else "is fitted, not trained"),
         ):
             if why and settings[key] != idle:
