@@ -11,6 +11,7 @@ import torch
 import savedmodel
 import spotwise
 from savedmodel import RETRIEVAL
+from spotwise.data.features import EmbeddedSpots
 from spotwise.data.folds import write_fold
 from spotwise.errors import InputError, SetupError
 from spotwise.inference.trained_models import load_model
@@ -70,7 +71,8 @@ def test_a_frozen_method_is_loaded_with_its_weights(fold, embedded, tmp_path):
     loaded = load_model(tmp_path / "model")
     features = np.random.default_rng(0).normal(size=(5, 8)).astype(np.float32)
     by_hand = features @ loaded.weights["weights"] + loaded.weights["bias"]
-    np.testing.assert_allclose(loaded.method.predict(loaded.weights, features, None), by_hand, rtol=1e-6)
+    spots = EmbeddedSpots(features, None, None, None, None)
+    np.testing.assert_allclose(loaded.method.predict(loaded.weights, spots, None), by_hand, rtol=1e-6)
     assert loaded.description.kind == "frozen"
     assert loaded.description.encoder == "made up"
     assert loaded.method.options.n_alphas == 5
