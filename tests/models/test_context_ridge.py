@@ -161,12 +161,12 @@ def test_genes_come_with_their_correlation_on_slides_left_out():
     assert low[5] < 0 < high[5]
 
 
-def test_one_standard_error_takes_a_stronger_penalty_never_a_weaker():
-    spots, expression = world(noise=3.0)
-    strict = fit(spots, expression, one_standard_error=True)[2]
-    best = fit(spots, expression)[2]
-    assert strict["alpha"] >= best["alpha"]
-    assert strict["rank"] == best["rank"]
+def test_the_pooled_output_stands_in_for_levels_that_an_encoder_lacks():
+    spots, expression = world()
+    assert fit(spots, expression)[2]["blocks"] == ["level_112_0", "stain_112"]
+    without = {name: block for name, block in spots.features.items() if not name.startswith("level")}
+    assert fit(spots._replace(features=without), expression)[2]["blocks"] == ["pooled_112", "stain_112"]
+    assert fit(spots, expression, pooled=True)[2]["blocks"] == ["level_112_0", "pooled_112", "stain_112"]
 
 
 def test_a_single_slide_is_judged_by_blocks():

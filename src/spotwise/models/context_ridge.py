@@ -21,8 +21,8 @@ CONFIDENCE = 0.95
 class ContextRidge:
     """Ridge regression of a slide's expression pattern on the tissue around each spot.
 
-    Features are blocks: levels of a frozen encoder, its pooled output, and statistics of the stain, for squares of one
-    or several sizes around a spot. They are standardised on each slide, which needs the slide's image alone, and
+    Features are blocks: levels of a frozen encoder, or its pooled output, and statistics of the stain, for squares of
+    one or several sizes around a spot. They are standardised on each slide, which needs the slide's image alone, and
     reduced to principal components. To those of the spot come their means over rings of neighbouring spots. Targets are
     centred on each slide and gene, so that nothing can be gained from telling slides apart, and reduced to their
     principal components. A prediction is the training mean plus what the tissue adds to it.
@@ -98,9 +98,12 @@ class ContextRidge:
 
     def _names(self, features: Mapping[str, np.ndarray]) -> list[str]:
         """Select the blocks that the options ask for, in a fixed order."""
-        kinds = {LEVEL: self.options.levels, POOLED: self.options.pooled, STAIN: self.options.stain}
         parts = {name: name.split("_") for name in sorted(features)}
-        return [name for name, (kind, side, *_) in parts.items() if kinds[kind] and int(side) in self.options.fields_um]
+        parts = {name: part for name, part in parts.items() if int(part[1]) in self.options.fields_um}
+        has_levels = any(part[0] == LEVEL for part in parts.values())
+        pooled = self.options.pooled or (self.options.levels and not has_levels)
+        wanted = {LEVEL: self.options.levels, POOLED: pooled, STAIN: self.options.stain}
+        return [name for name, part in parts.items() if wanted[part[0]]]
 
     def _project(self, spots: EmbeddedSpots) -> dict[str, np.ndarray]:
         """Find the principal components of each block, and the scale that gives all blocks and rings their weight."""
@@ -180,18 +183,9 @@ class ContextRidge:
         scores = np.array(
             [[[fold.correlation(alpha, rank, judged).mean() for alpha in alphas] for rank in ranks] for fold in folds]
         )  # (folds, ranks, alphas)
-        rank, alpha = self._best(scores)
+        rank, alpha = np.unravel_index(scores.mean(axis=0).argmax(), scores.shape[1:])
         of_gene = np.stack([fold.correlation(alphas[alpha], ranks[rank], slice(None)) for fold in folds])
         return Choice(float(alphas[alpha]), ranks[rank], alphas, ranks, scores, of_gene)
-
-    def _best(self, scores: np.ndarray) -> tuple[int, int]:
-        """Return rank and penalty of the highest mean score, or the strongest penalty not clearly worse than it."""
-        rank, alpha = np.unravel_index(scores.mean(axis=0).argmax(), scores.shape[1:])
-        if self.options.one_standard_error:
-            worse = scores[:, rank, alpha, None] - scores[:, rank]  # (folds, alphas), paired
-            error = worse.std(axis=0, ddof=1) / np.sqrt(len(worse))
-            alpha = np.flatnonzero(worse.mean(axis=0) <= error).max()
-        return int(rank), int(alpha)
 
 
 class Choice(NamedTuple):

@@ -19,7 +19,9 @@ class ContextRidgeOptions(Options):
         "others need the slide",
     )
     levels: bool = Field(True, description="describe a square by three depths of the encoder")
-    pooled: bool = Field(True, description="describe it by the encoder's pooled output")
+    pooled: bool = Field(
+        False, description="describe it by the encoder's pooled output, too, which stands in for levels that it lacks"
+    )
     stain: bool = Field(True, description="describe it by statistics of its stain and texture")
     rings: Annotated[int, Field(ge=0)] = Field(3, description="rings of neighbouring spots whose mean is described")
     own_weight: PositiveNumber = Field(2.0, description="weight of the spot itself, where a ring has 1")
@@ -39,9 +41,6 @@ class ContextRidgeOptions(Options):
     smallest_alpha: PositiveNumber = Field(0.1, description="smallest penalty tried")
     largest_alpha: PositiveNumber = Field(1000.0, description="largest penalty tried")
     n_alphas: Size = Field(17, description="penalties tried, evenly spaced on a log scale")
-    one_standard_error: bool = Field(
-        False, description="choose the strongest penalty within one standard error of the best, not the best"
-    )
     judged_genes: Size = Field(
         200, description="genes of the largest variance within the training slides by which settings are chosen"
     )
