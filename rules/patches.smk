@@ -74,7 +74,6 @@ rule embed_context:
         "<results>/benchmarks/embed_context/{encoder}/{sample}.tsv"
     wildcard_constraints:
         encoder=one_of(config["encoders"]),
-    priority: BEFORE_TRAINING
     conda:
         "../envs/torch.yaml"
     threads: config["training"]["threads"]

@@ -7,7 +7,7 @@ import pytest
 
 from spotwise.constants import PAPER, PATIENT, TEST
 from spotwise.data.centring import centre_slides, centred, standardised
-from spotwise.data.features import features_of
+from spotwise.data.features import embedded_spots
 from spotwise.data.folds import content_hash, read_fold, write_fold
 from spotwise.models.ridge import Ridge
 from spotwise.models.ridge_options import RidgeOptions
@@ -68,7 +68,7 @@ def slopes(fold, embedded):
     """Weights of a ridge regression on raw features."""
     rows = fold.bank
     fitted, _ = Ridge(RidgeOptions(smallest_alpha=3, largest_alpha=3, n_alphas=1)).fit(
-        features_of(fold, rows, embedded), fold.expression[rows], fold.sample[rows], fold.spatial[rows]
+        embedded_spots(fold, rows, embedded), fold.expression[rows]
     )
     return fitted["weights"]
 

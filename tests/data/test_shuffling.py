@@ -7,7 +7,7 @@ import pytest
 
 from spotwise.constants import COHORT, PAPER, PATIENT, SLIDE, TEST, VAL
 from spotwise.data.centring import centre_slides
-from spotwise.data.features import features_of
+from spotwise.data.features import embedded_spots
 from spotwise.data.folds import content_hash
 from spotwise.data.shuffling import shuffle_training
 from spotwise.models.ridge import Ridge
@@ -76,10 +76,10 @@ def test_validation_spots_are_shuffled_with_the_others(fold, over):
 def learnt_gap(fold, embedded):
     """Difference between a fitted ridge's mean predictions of the two training slides."""
     rows = fold.bank
-    features, sample = features_of(fold, rows, embedded), fold.sample[rows]
+    spots, sample = embedded_spots(fold, rows, embedded), fold.sample[rows]
     method = Ridge(RidgeOptions(smallest_alpha=1, largest_alpha=1, n_alphas=1))
-    weights, _ = method.fit(features, fold.expression[rows], sample, fold.spatial[rows])
-    predicted = method.predict(weights, features, fold.expression[rows])[:, 0]
+    weights, _ = method.fit(spots, fold.expression[rows])
+    predicted = method.predict(weights, spots, fold.expression[rows])[:, 0]
     return predicted[sample == "B"].mean() - predicted[sample == "A"].mean()
 
 

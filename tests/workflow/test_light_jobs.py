@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-NETWORKS = {"train", "embed_patches", "embed_joint"}
+EMBEDDING = {"embed_patches", "embed_bench_patches", "embed_context", "embed_joint"}
+NETWORKS = {"train"} | EMBEDDING
 FIGURES = {"costs"} | {f"draw_{what}" for what in ("cohort_umap", "overview", "section", "slide", "structure")}
 # Scripts that may import a library when they start; what only part of their work needs is imported there
 ALLOWED = {
     "torch": NETWORKS | {"check"},
-    "timm": {"embed_patches", "embed_joint", "check"},  # elsewhere with the method built from it
+    "timm": EMBEDDING | {"check"},  # elsewhere with the method built from it
     "matplotlib": FIGURES | {"structure_page"},
     "scanpy": set(),
     "umap": set(),

@@ -129,7 +129,7 @@ def test_shuffled_training_is_trained_on_shuffled_expression_and_stands_among_th
     compared = pd.read_csv(tiny.results / "tables/comparisons.csv")
     assert set(compared.loc[compared["second"].eq("ShuffledTraining"), "first"]) == {"CMRCNet-10", "CMRCNet-500"}
     assert "ShuffledTraining" not in set(
-        pd.read_csv(tiny.results / "tables/table5.csv").query("kind == 'method'")["method"]
+        pd.read_csv(tiny.results / "tables/table5.csv").query("kind == 'method'")["predictor"]
     )
 
 

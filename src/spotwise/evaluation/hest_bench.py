@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from spotwise.data.bench_targets import BenchTargets
-from spotwise.data.features import spot_features
+from spotwise.data.features import EmbeddedSpots, spot_features
 from spotwise.evaluation.gene_metrics import pearson_per_gene
 from spotwise.models.ridge import HEST_COMPONENTS, Ridge, hest_alpha, hest_slopes
 from spotwise.models.ridge_options import RidgeOptions
@@ -105,8 +105,10 @@ def cross_validated_probe(
     training ``slides`` (N,), or on blocks of the only one by the spots' centres ``spatial`` (N, 2).
     """
     ridge = Ridge(RidgeOptions(components=HEST_COMPONENTS))
-    weights, report = ridge.fit(train, observed, inner_groups(slides), spatial)
-    return ridge.predict(weights, test, observed), report["alpha"], report["components"]
+    spots = EmbeddedSpots(train, slides, inner_groups(slides), spatial, np.ones(len(train)))
+    weights, report = ridge.fit(spots, observed)
+    tested = EmbeddedSpots(test, None, None, None, None)
+    return ridge.predict(weights, tested, observed), report["alpha"], report["components"]
 
 
 def inner_groups(slides: np.ndarray) -> np.ndarray:

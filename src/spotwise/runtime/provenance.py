@@ -17,7 +17,15 @@ from spotwise.runtime.files import sha256
 from spotwise.runtime.software import checkout, locked_packages
 
 # Rules that compute on `training.device`
-DEVICE_RULES = ("embed_patches", "train", "predict", "train_structure", "embed_joint", "embed_bench_patches")
+DEVICE_RULES = (
+    "embed_patches",
+    "train",
+    "predict",
+    "train_structure",
+    "embed_joint",
+    "embed_bench_patches",
+    "embed_context",
+)
 CPU = "cpu"
 REDACTED_PATH = "<path outside the working folder>"
 # Absolute paths, paths from a home or a drive, and paths through a parent folder: at the start of a text or a word, or
