@@ -203,7 +203,7 @@ def test_the_estimate_of_the_paper_is_what_was_counted_for_it(tmp_path):
     assert estimate.results == pytest.approx(
         525e9 + 64.5e9 + 37 * 253e6, rel=0.01
     )  # 4.73 GB of weights a fold and seed; predictions; weights of the shuffled control
-    assert estimate.work == pytest.approx(preflight.PAPER_WORK, rel=0.01)
+    assert estimate.work == pytest.approx(1.02 * preflight.PAPER_WORK, rel=0.01)  # 2 % are of the shuffled control
 
 
 def test_finished_trainings_replace_the_assumption(tmp_path):
