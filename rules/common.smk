@@ -6,7 +6,7 @@ from snakemake.utils import update_config
 from spotwise.constants import COHORT, CONTROLS, PROTOCOLS, SHUFFLED
 from spotwise.data import hest
 from spotwise.runtime.software import SLIDE_READERS, versions
-from spotwise.workflow import BenchPlan, ExternalPlan, Plan, StructurePlan, closing, one_of, times_attempt
+from spotwise.workflow import BenchPlan, ContextPlan, ExternalPlan, Plan, StructurePlan, closing, one_of, times_attempt
 
 CONFIGFILES = ", ".join(map(os.path.relpath, workflow.configfiles)) or "config"
 
@@ -22,6 +22,8 @@ with run.refusals():
     configuration.type_overrides(config, from_files)
     plan = Plan(config, configuration.prepare(config, CONFIGFILES))
     structure = StructurePlan(plan)
+    context = ContextPlan(plan)
+    context.require_slides(CONFIGFILES)
     external = ExternalPlan(plan)
     bench = BenchPlan(plan)
     if not bench.downloads:

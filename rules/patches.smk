@@ -62,7 +62,7 @@ rule embed_patches:
 rule embed_context:
     input:
         patches=plan.sample_patches,
-        slide=plan.context_slide,
+        slide=context.slide,
         counts="<results>/samples/{sample}/counts.h5ad",
         qc="<results>/samples/{sample}/qc.json",
         encoder_weights=plan.encoder_weights,
@@ -85,7 +85,7 @@ rule embed_context:
         encoder=lookup("encoders/{encoder}/timm", within=config),
         pretrained=lookup("encoders/{encoder}/pretrained", within=config),
         checkpoint=lookup("encoders/{encoder}/checkpoint", within=config),
-        fields=plan.context_fields,
+        fields=context.fields_of_encoder,
         views=lookup("encoders/{encoder}/views", within=config),
         device=config["training"]["device"],
         threads=config["training"]["threads"],

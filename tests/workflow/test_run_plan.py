@@ -4,7 +4,6 @@ import pytest
 from planning import planned, wildcards
 
 from spotwise.constants import SHUFFLED
-from spotwise.errors import InputError
 from spotwise.workflow import one_of, times_attempt
 
 METHODS = {
@@ -63,32 +62,6 @@ def test_frozen_features_are_asked_for_by_methods_that_use_them(plan):
     assert plan.embedded_samples(wildcards(**fold, method="Ridge")) == ["A2", "B1"]
     assert plan.embedded_samples(wildcards(cohort="two", protocol="paper", method="Ridge")) == ["A1", "A2", "B1"]
     assert plan.embedded_samples(wildcards(**fold, method="CMRCNet")) == []
-
-
-def test_an_encoder_describes_the_squares_of_all_its_methods(tmp_path):
-    methods = {
-        "Ridge": {"encoder": "mine"},
-        "ContextRidge": {"encoder": "mine", "options": {"fields": "112-448"}},
-        "Wide": {"model": "ContextRidge", "encoder": "mine", "options": {"fields": "112-224"}},
-        "Patch": {"model": "ContextRidge", "encoder": "other"},
-    }
-    encoders = {name: {"timm": "resnet18"} for name in ("mine", "other")}
-    plan = planned(tmp_path, methods=methods, encoders=encoders, structure=None)
-    folders = [plan.features(wildcards(method=method)) for method in methods]
-    assert folders == ["embeddings/mine", "context/mine", "context/mine", "context/other"]
-    encoders = [wildcards(sample="A1", encoder=encoder) for encoder in ("mine", "other")]
-    assert [plan.context_fields(encoder) for encoder in encoders] == [[112, 224, 448], [112]]
-    assert [plan.context_slide(encoder) for encoder in encoders] == ["data/wsis/A1.tif", []]
-    assert list(plan.timed_embeddings) == ["mine", "mine, context", "other, context"]
-    assert plan.timed_embeddings["mine, context"][0] == "embed_context/mine/A1.tsv"
-
-
-def test_squares_beyond_the_patch_need_slides(tmp_path):
-    methods = {"ContextRidge": {"encoder": "mine", "options": {"fields": "112-224"}}}
-    hub = {"source": "huggingface", "root": "data", "revision": 40 * "0"}
-    with pytest.raises(InputError, match=r"methods\.ContextRidge\.options\.fields.*A1 comes with patches"):
-        planned(tmp_path, methods=methods, structure=None, data=hub)
-    planned(tmp_path, methods=methods, structure=None, data=hub | {"images": "slides"})
 
 
 def test_a_correction_for_slides_changes_what_a_method_learns_from(tmp_path):

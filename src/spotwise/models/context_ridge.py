@@ -76,8 +76,7 @@ class ContextRidge:
             (sum of block widths) scale features where that is not done per slide. The report holds ``alpha``, ``rank``,
             and the correlation of every choice.
         """
-        weights = self._project(spots)
-        inputs = self._inputs(weights, spots)
+        weights, inputs = self._project(spots)
         weight = self._spot_weights(spots.total_counts)
         mean, targets = self._targets(spots.slide, expression)
         found = self._choose(inputs, targets, weight, spots)
@@ -105,10 +104,13 @@ class ContextRidge:
         wanted = {LEVEL: self.options.levels, POOLED: pooled, STAIN: self.options.stain}
         return [name for name, part in parts.items() if wanted[part[0]]]
 
-    def _project(self, spots: EmbeddedSpots) -> dict[str, np.ndarray]:
-        """Find the principal components of each block, and the scale that gives all blocks and rings their weight."""
-        names = self._names(spots.features)
-        loadings, scales, centres, spreads, widths = [], [], [], [], []
+    def _project(self, spots: EmbeddedSpots) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Find the principal components of each block, and the scale that gives all blocks and rings their weight.
+
+        Returned with the inputs of the training spots, as :meth:`_inputs` computes them from these weights.
+        """
+        names, neighbours = self._names(spots.features), self._neighbours(spots)
+        loadings, scales, centres, spreads, widths, inputs = [], [], [], [], [], []
         own = np.array([self.options.own_weight, *np.ones(self.options.rings)])
         share = np.sqrt(own / own.sum() / len(names))
         for name in names:
@@ -118,27 +120,30 @@ class ContextRidge:
             block = self._standardise(block, spots.slide, centres[-1], spreads[-1])
             axes = principal_axes(block, self.options.components)
             padded = np.pad(axes, ((0, 0), (0, self.options.components - axes.shape[1])))
-            size = [np.sqrt(np.mean(np.sum(part**2, axis=1))) for part in self._with_rings(block @ padded, spots)]
+            around = self._with_rings(block @ padded, neighbours)
+            size = [np.sqrt(np.mean(np.sum(part**2, axis=1))) for part in around]
             scales.append([one / two if two else 0.0 for one, two in zip(share, size, strict=True)])
+            inputs += [part * factor for part, factor in zip(around, scales[-1], strict=True)]
             loadings.append(padded)
             widths.append(len(axes))
-        return {
+        weights = {
             "block_widths": np.array(widths),
             "loadings": np.concatenate(loadings),
             "scale": np.array(scales),
             "centre": np.concatenate(centres),
             "spread": np.concatenate(spreads),
         }
+        return weights, np.concatenate(inputs, axis=1)
 
     def _inputs(self, weights: dict[str, np.ndarray], spots: EmbeddedSpots) -> np.ndarray:
         """Compute the inputs (N, blocks x (rings + 1) x C) of the regression, whose mean square over spots is 1."""
-        names = self._names(spots.features)
+        names, neighbours = self._names(spots.features), self._neighbours(spots)
         ends = np.cumsum(weights["block_widths"].astype(int))[:-1]
         of_block = (np.split(weights[key], ends) for key in ("loadings", "centre", "spread"))
         parts = []
         for name, loadings, centre, spread, scale in zip(names, *of_block, weights["scale"], strict=True):
             block = self._standardise(spots.features[name], spots.slide, centre, spread)
-            around = self._with_rings(block @ loadings, spots)
+            around = self._with_rings(block @ loadings, neighbours)
             parts += [part * factor for part, factor in zip(around, scale, strict=True)]
         return np.concatenate(parts, axis=1)
 
@@ -147,12 +152,18 @@ class ContextRidge:
         block = block.astype(np.float64)
         return standardised(block, slide) if self.options.centre_features else (block - centre) / spread
 
-    def _with_rings(self, values: np.ndarray, spots: EmbeddedSpots) -> list[np.ndarray]:
+    def _neighbours(self, spots: EmbeddedSpots) -> list[tuple[np.ndarray, list[scipy.sparse.csr_array]]]:
+        """Return the rows of each slide, and the matrices that average over the rings around its spots."""
+        slides = [np.flatnonzero(spots.slide == slide) for slide in dict.fromkeys(spots.slide)]
+        return [(rows, ring_matrices(spots.spatial[rows], self.options.rings)) for rows in slides]
+
+    def _with_rings(
+        self, values: np.ndarray, neighbours: list[tuple[np.ndarray, list[scipy.sparse.csr_array]]]
+    ) -> list[np.ndarray]:
         """Return values (N, C) of the spots, and their means over each ring of neighbours on the slide."""
         found = [values, *(np.zeros_like(values) for _ in range(self.options.rings))]
-        for slide in dict.fromkeys(spots.slide):
-            rows = np.flatnonzero(spots.slide == slide)
-            for ring, matrix in enumerate(ring_matrices(spots.spatial[rows], self.options.rings), start=1):
+        for rows, matrices in neighbours:
+            for ring, matrix in enumerate(matrices, start=1):
                 found[ring][rows] = matrix @ values[rows]
         return found
 

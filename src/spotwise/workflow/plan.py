@@ -14,11 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from spotwise import config as configuration
-from spotwise.constants import BOUNDS, CONTROL, CONTROLS, METHOD, PATCH_UM, PROTOCOLS, SLIDE_CENTRED
+from spotwise.constants import BOUNDS, CONTROL, CONTROLS, METHOD, PROTOCOLS, SLIDE_CENTRED
 from spotwise.data import hest, manifest
 from spotwise.data.sample_sheet import FoldPlan, Sample, by_cohort
-from spotwise.errors import InputError
-from spotwise.models.options import stages
 from spotwise.models.registry import REGISTRY, Entry
 from spotwise.runtime.code_version import code_version
 
@@ -87,22 +85,7 @@ class Plan:
         self.entries = {name: entry for name, entry in config["methods"].items() if "shuffled" not in entry}
         self.external = list(config["external"])
         self.has_images = config["data"]["images"] != "none"
-        self._require_slides()
         self.gpus = 0 if config["training"]["device"] == "cpu" else 1
-
-    def _require_slides(self) -> None:
-        """Raise `InputError` if squares other than patches are wanted of a sample that has no slide."""
-        wide = [name for name in self.config["methods"] if self.registered(name).has_context]
-        wide = [name for name in wide if self.config["methods"][name]["options"]["fields"] != str(PATCH_UM)]
-        local = self.config["data"]["source"] == "local"
-        for sample in self.samples if wide else ():
-            if self.has_patches(sample) and not (local and hest.sample_files(self.data, sample).slide.exists()):
-                field = f"methods.{wide[0]}.options.fields"
-                found = self.config["methods"][wide[0]]["options"]["fields"]
-                expected = (
-                    f"{PATCH_UM}, as {sample} comes with patches of that size and no slide, or data.images: slides"
-                )
-                raise InputError("config", field, repr(found), expected)
 
     # --- Methods and predictors ---------------------------------------------------------------------------------------
 
@@ -305,16 +288,6 @@ class Plan:
         settings = self.config["methods"][w.method]
         kind = "context" if self.registered(w.method).has_context else "embeddings"
         return f"{kind}/{settings.get('encoder', '')}"
-
-    def context_fields(self, w: Wildcards) -> list[int]:
-        """Return the sizes in micrometres of the squares that methods describe by an encoder."""
-        methods = [entry for name, entry in self.config["methods"].items() if self.registered(name).has_context]
-        wanted = [entry["options"]["fields"] for entry in methods if entry["encoder"] == w.encoder]
-        return sorted({size for fields in wanted for size in stages(fields)})
-
-    def context_slide(self, w: Wildcards) -> str | list:
-        """Return the slide of a sample where squares other than patches are described."""
-        return self.slide(w) if set(self.context_fields(w)) - {PATCH_UM} else []
 
     def training_fold(self, w: Wildcards) -> str:
         """Return the name of the fold a method learns from, whose expression may be corrected or shuffled."""
