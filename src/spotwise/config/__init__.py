@@ -3,7 +3,7 @@
 The public functions work on the plain dictionary that Snakemake holds. :func:`prepare` adds the defaults in place.
 """
 
-from spotwise.config.checks import label_file, prepare, require_labels
+from spotwise.config.checks import label_file, prepare, require_labels, run_samples
 from spotwise.config.predictors import (
     Predictor,
     fold_plans,
@@ -28,6 +28,7 @@ __all__ = [
     "prepare",
     "read_config",
     "require_labels",
+    "run_samples",
     "seeds",
     "stands",
     "type_overrides",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from spotwise.config.predictors import CONTROL_NAMES, add_shuffled, drop_shuffled, predictors, predicts, stands
+from spotwise.config.predictors import CONTROL_NAMES, add_shuffled, predictors, predicts, stands
 from spotwise.config.settings import Config
 from spotwise.constants import BASELINE_SPACES, COHORT, CONTROLS, EXPRESSION_SPACES, PATIENT, SLIDE, SLIDE_CENTRED
 from spotwise.data.sample_sheet import Sample, by_cohort, patients, read_samples
@@ -31,6 +31,13 @@ CORRECTIONS = {"harmony": False, "targets": "log", "features": "raw"}
 WEIGHTS = "a file with an encoder's weights"
 
 
+def run_samples(config: Mapping) -> list[Sample]:
+    """Read the samples of the cohorts of a configuration that :func:`prepare` has completed."""
+    if not config["cohorts"]:
+        return []
+    return [sample for sample in read_samples(config["samples"]) if sample.cohort in config["cohorts"]]
+
+
 def prepare(config: dict, where: str = "config") -> list[Sample]:
     """Check the whole configuration, add its defaults in place, and read its samples.
 
@@ -39,7 +46,7 @@ def prepare(config: dict, where: str = "config") -> list[Sample]:
     Parameters
     ----------
     config
-        The configuration as read from files and the command line, or prepared before.
+        The configuration as read from files and the command line.
     where
         Its files, for messages.
 
@@ -53,7 +60,6 @@ def prepare(config: dict, where: str = "config") -> list[Sample]:
     InputError
         For a key, type, method, sample, patient or cohort that cannot be run as configured.
     """
-    drop_shuffled(config)
     fill(config, validated(Config, config, where))
     _refuse_markup(config, where)
     if "hest_bench" in config:

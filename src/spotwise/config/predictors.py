@@ -82,14 +82,6 @@ def _control(name: str, entry: Mapping) -> Predictor:
     return Predictor(name, name, CONTROL)
 
 
-def drop_shuffled(config: dict) -> None:
-    """Remove what :func:`add_shuffled` added to a configuration that was prepared before."""
-    methods = config.get("methods")
-    for name in SHUFFLED:
-        if isinstance(methods, dict) and isinstance(methods.get(name), dict) and "shuffled" in methods[name]:
-            config["methods"] = {key: entry for key, entry in config["methods"].items() if key != name}
-
-
 def add_shuffled(config: dict, where: str) -> None:
     """Add an entry under ``methods`` for each control that trains the reference method on shuffled expression.
 
