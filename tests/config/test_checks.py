@@ -86,7 +86,7 @@ def test_targets_and_features_are_as_they_are_by_default(small):
 
 
 def test_a_method_that_uses_frozen_features_needs_an_encoder_and_others_refuse_one(small):
-    assert "methods.EGN.encoder: found None, expected a key of encoders" in complaint(at(small, "methods.EGN", {}))
+    assert "methods.EGN.encoder: found nothing, expected a key of encoders" in complaint(at(small, "methods.EGN", {}))
     del small["methods"]["EGN"]
     at(small, "encoders.mine.timm", "resnet18")
     told = complaint(at(small, "methods.STNet", {"encoder": "mine"}))
@@ -248,7 +248,7 @@ def test_a_clustering_method_without_the_section_is_refused(tissue):
 
 def test_an_encoder_is_needed_for_images_alone(tissue):
     del tissue["structure"]["encoder"]
-    assert "structure.encoder: found None, expected a key of encoders" in complaint(copy.deepcopy(tissue))
+    assert "structure.encoder: found nothing, expected a key of encoders" in complaint(copy.deepcopy(tissue))
     tissue["structure"]["spaces"] = ["MicNet", "Expression"]
     prepare(tissue)
 

@@ -127,3 +127,10 @@ def test_variables_in_the_path_are_expanded(external, monkeypatch):
     external["external"]["MyTool"]["predictions"] = "${PREDICTED}/{fold}/{sample}.h5ad"
     prepare(external)
     assert external["external"]["MyTool"]["predictions"] == "/elsewhere/{fold}/{sample}.h5ad"
+
+
+def test_another_format_is_refused_before_any_job(external):
+    external["external"]["MyTool"]["predictions"] = "mine/{sample}.csv"
+    assert complaint(external) == (
+        "my.yaml: external.MyTool.predictions: found 'mine/{sample}.csv', expected a path that ends in .h5ad"
+    )

@@ -92,7 +92,7 @@ def test_a_mistyped_key_is_named_with_the_closest_known_one(small, path, meant):
             "mine",
             "methods.Ridge.encoder: found 'mine', expected a key of encoders: one of none",
         ),
-        ("methods.Ridge", {}, "methods.Ridge.encoder: found None, expected a key of encoders"),
+        ("methods.Ridge", {}, "methods.Ridge.encoder: found nothing, expected a key of encoders"),
         (
             "controls",
             ["Trainmean"],

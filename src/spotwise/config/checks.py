@@ -171,8 +171,9 @@ def _check_methods(config: Mapping, where: str) -> None:
             raise InputError(where, f"{field}.targets", settings["targets"], expected)
         if registered.uses_encoder and settings.get("encoder") not in config["encoders"]:
             found = settings.get("encoder")
+            shown = "nothing" if found is None else repr(found)
             raise InputError(
-                where, f"{field}.encoder", repr(found), f"a key of encoders: {one_of(config['encoders'], found)}"
+                where, f"{field}.encoder", shown, f"a key of encoders: {one_of(config['encoders'], found)}"
             )
         if not registered.uses_encoder and "encoder" in settings:
             raise InputError(where, f"{field}.encoder", repr(settings["encoder"]), f"none: {model} has its own encoder")

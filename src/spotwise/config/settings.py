@@ -200,9 +200,13 @@ class External(Settings):
     trained_on: Line = Field("", description="slides that the tool was trained on, in words, which the tables show")
 
     @model_validator(mode="after")
-    def _check_target_sum(self) -> External:
+    def _check(self) -> External:
+        if not self.predictions.endswith(".h5ad"):
+            raise fault("predictions", repr(self.predictions), "a path that ends in .h5ad")
         if self.target_sum is not UNSET and self.units != "log_normalised":
-            raise fault("target_sum", f"{self.target_sum:g}", f"none for units {self.units}, which the run normalises")
+            raise fault(
+                "target_sum", f"{self.target_sum:g}", f"none for units {self.units}: it belongs to log_normalised"
+            )
         return self
 
 

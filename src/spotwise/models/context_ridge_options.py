@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from spotwise.models.options import Options, Stages, stages
-from spotwise.runtime.validation import PositiveNumber, Size, fault
+from spotwise.models.options import Options, stages
+from spotwise.runtime.validation import Form, PositiveNumber, Size, fault
+
+Sides = Annotated[
+    str,
+    BeforeValidator(lambda given: str(given) if type(given) is int else given),
+    Field(pattern=r"^[1-9][0-9]*(-[1-9][0-9]*)*$(?!\n)"),
+    Form("micrometres joined by '-', e.g. 112-224"),
+]
 
 
 class ContextRidgeOptions(Options):
     """Options of the ridge regression on context features."""
 
-    fields: Stages = Field(
+    fields: Sides = Field(
         "112",
         description="sides in micrometres of the squares around a spot that are described, ascending; 112 is a patch, "
         "others need the slide",
@@ -61,7 +68,7 @@ class ContextRidgeOptions(Options):
         ):
             raise fault("fields", repr(self.fields), "different ascending sides from 16 to 2000 um, such as 112-224")
         if not (self.levels or self.pooled or self.stain):
-            raise fault("levels", self.levels, "one of levels, pooled and stain")
+            raise fault("levels", self.levels, "at least one of levels, pooled and stain to be true")
         if self.smallest_alpha > self.largest_alpha:
             raise fault("smallest_alpha", self.smallest_alpha, f"at most largest_alpha ({self.largest_alpha})")
         return self
