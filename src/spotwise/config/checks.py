@@ -171,9 +171,8 @@ def _check_methods(config: Mapping, where: str) -> None:
             raise InputError(where, f"{field}.targets", settings["targets"], expected)
         if registered.uses_encoder and settings.get("encoder") not in config["encoders"]:
             found = settings.get("encoder")
-            shown = "nothing" if found is None else repr(found)
             raise InputError(
-                where, f"{field}.encoder", shown, f"a key of encoders: {one_of(config['encoders'], found)}"
+                where, f"{field}.encoder", _shown(found), f"a key of encoders: {one_of(config['encoders'], found)}"
             )
         if not registered.uses_encoder and "encoder" in settings:
             raise InputError(where, f"{field}.encoder", repr(settings["encoder"]), f"none: {model} has its own encoder")
@@ -238,6 +237,11 @@ def _check_hest_bench(config: Mapping, where: str) -> None:
             raise InputError(where, "hest_bench.encoders", repr(name), expected)
 
 
+def _shown(value: object) -> str:
+    """Show a value of the configuration, or that there is none."""
+    return "nothing" if value is None else repr(value)
+
+
 def _check_structure(config: Mapping, samples: list[str], where: str) -> None:
     structure, methods = config["structure"], config["methods"]
     if COHORT in samples:
@@ -259,7 +263,7 @@ def _check_structure(config: Mapping, samples: list[str], where: str) -> None:
     encoder = structure.get("encoder")
     if {"Image", "Concatenation"} & set(structure["spaces"]) and encoder not in config["encoders"]:
         raise InputError(
-            where, "structure.encoder", repr(encoder), f"a key of encoders: {one_of(config['encoders'], encoder)}"
+            where, "structure.encoder", _shown(encoder), f"a key of encoders: {one_of(config['encoders'], encoder)}"
         )
     if structure["domains"] is None and "labels" not in structure:
         raise InputError(where, "structure.domains", "null without labels", "a number of domains, or structure.labels")
