@@ -5,7 +5,7 @@
 PREDICTIONS = "<results>/predictions/{cohort}/{protocol}"
 
 
-rule predict:
+rule predict_test_slides:
     input:
         weights=collect(f"{MODEL}/weights.safetensors", fold=plan.fold_numbers, seed=plan.seeds, allow_missing=True),
         models=collect(f"{MODEL}/model.json", fold=plan.fold_numbers, seed=plan.seeds, allow_missing=True),
@@ -23,9 +23,9 @@ rule predict:
     output:
         predictions=directory(f"{PREDICTIONS}/{{method}}"),
     log:
-        "<results>/logs/predict/{cohort}/{protocol}/{method}.log",
+        "<results>/logs/predict_test_slides/{cohort}/{protocol}/{method}.log",
     benchmark:
-        "<results>/benchmarks/predict/{cohort}/{protocol}/{method}.tsv"
+        "<results>/benchmarks/predict_test_slides/{cohort}/{protocol}/{method}.tsv"
     wildcard_constraints:
         method=one_of(plan.methods_of_kind("retrieval", "regression")),
     conda:
@@ -43,15 +43,15 @@ rule predict:
         kind=plan.predictor_kind,
         device=config["training"]["device"],
         threads=config["training"]["threads"],
-        code=plan.code("predict"),
+        code=plan.code("predict_test_slides"),
     message:
         "Predict all test slides of {wildcards.cohort} with {wildcards.method}, {wildcards.protocol} protocol"
     script:
-        "../workflow_scripts/predict.py"
+        "../workflow_scripts/predict_test_slides.py"
 
 
 # Methods on frozen features need no torch; the patches are there for the others
-use rule predict as predict_frozen with:
+use rule predict_test_slides as predict_frozen with:
     log:
         "<results>/logs/predict_frozen/{cohort}/{protocol}/{method}.log",
     benchmark:

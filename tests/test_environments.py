@@ -133,7 +133,7 @@ LOADED = {
     "train": {"retrieval", "regression"},
     "train_structure": {"clustering"},
     "embed_joint": {"clustering", "retrieval"},
-    "predict": {"retrieval", "regression"},
+    "predict_test_slides": {"retrieval", "regression"},
     "fit_frozen": {"frozen"},
     "predict_frozen": {"frozen"},
     "predict_controls": {"control"},

@@ -20,8 +20,8 @@ SUMMARIES = {"c/paper/STNet/fold0/seed0": GPU, "c/paper/BLEEP/fold0/seed0": "cpu
 BENCHMARKS = {
     "train/c/paper/STNet/fold0/seed0": 100.5,
     "train/c/paper/BLEEP/fold0/seed0": 40.0,
-    "predict/c/paper/BLEEP": 3.0,
-    "predict/c/paper/STNet": 5.0,
+    "predict_test_slides/c/paper/BLEEP": 3.0,
+    "predict_test_slides/c/paper/STNet": 5.0,
     "fit_frozen/c/paper/Ridge/fold0/seed0": 2.25,
     "embed_patches/resnet18/S1": 7.0,
     "assemble_fold/c/paper/fold0": 1.5,
@@ -73,7 +73,7 @@ def written(results, name, contents):
 def test_time_adds_up_by_rule_and_by_device(results):
     time = record(results)["time"]
     assert time["train"] == {"jobs": 2, "seconds": 140.5, "gpu_seconds": 100.5}
-    assert time["predict"] == {"jobs": 2, "seconds": 8.0, "gpu_seconds": 5.0}  # BLEEP was trained on the CPU
+    assert time["predict_test_slides"] == {"jobs": 2, "seconds": 8.0, "gpu_seconds": 5.0}  # BLEEP was trained on the CPU
     assert time["assemble_fold"] == {"jobs": 2, "seconds": 3.5, "gpu_seconds": 0}
     assert set(time) == {name.split("/")[0] for name in BENCHMARKS}
 

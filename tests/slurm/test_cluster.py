@@ -8,9 +8,9 @@ import pytest
 
 pytestmark = pytest.mark.slurm
 
-ONCE = ("predict", "score_retrieval")  # rules with one job for both folds
+ONCE = ("predict_test_slides", "score_retrieval")  # rules with one job for both folds
 TRAIN = "train_wildcards_demo_paper_CMRCNet"
-GPU_RULES = ("train", "predict")
+GPU_RULES = ("train", "predict_test_slides")
 
 
 def gpus(job):

@@ -26,7 +26,7 @@ PHASES = {  # rule, and a file or folder that it makes
     "data": ("generate_sample", "data/st/DEMO2.h5ad"),
     "patches": ("extract_patches", f"{RESULTS}/samples/DEMO2/patches.h5"),
     "training": ("train", f"{RESULTS}/models/demo/patient/CMRCNet/fold1/seed0/weights.safetensors"),
-    "prediction": ("predict", f"{RESULTS}/predictions/demo/patient/CMRCNet"),
+    "prediction": ("predict_test_slides", f"{RESULTS}/predictions/demo/patient/CMRCNet"),
     "tables": ("tables", f"{RESULTS}/tables/table1.csv"),
     "figures": ("draw_slide", f"{RESULTS}/figures/demo/patient/maps_DEMO2.png"),
 }

@@ -157,7 +157,7 @@ def rules_with_new_code(pipeline, module, edit):
         ("data/fingerprints", {"fingerprint_sample"}),
         ("evaluation/predictor_comparisons", {"comparisons", "paper_vs_ours"}),
         ("training/loop", {"train"}),
-        ("inference/prediction", {"predict", "predict_controls"}),
+        ("inference/prediction", {"predict_test_slides", "predict_controls"}),
         ("models/cmrcnet", {"train"}),  # by the method's name
         ("models/micnet", set()),  # a method that is not part of the run
         ("reporting/figures/style", {"costs", "draw_section", "draw_slide", "draw_overview"}),
@@ -205,7 +205,7 @@ def test_another_k_trains_nothing_again(tiny):
     tiny.config["methods"]["CMRCNet"]["neighbours"] = [*K, 20]
     planned = tiny.planned()
     tiny.config["methods"]["CMRCNet"]["neighbours"] = K
-    assert planned["predict"] == 2  # one job per protocol
+    assert planned["predict_test_slides"] == 2  # one job per protocol
     assert not {"train", "assemble_fold"} & set(planned)
 
 

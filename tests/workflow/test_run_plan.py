@@ -163,11 +163,11 @@ def test_a_second_attempt_asks_for_twice_as_much():
 def test_the_controls_depend_on_their_module_and_methods_on_theirs(plan, monkeypatch):
     asked = []
     monkeypatch.setattr("spotwise.workflow.plan.code_version", lambda *names: asked.append(names))
-    plan.code("predict")(wildcards(method="STNet"))
+    plan.code("predict_test_slides")(wildcards(method="STNet"))
     plan.code("predict_controls", "spotwise.models.controls")(wildcards(cohort="two"))
     plan.code("score")(wildcards(method="controls"))
     assert asked == [
-        ("predict", "spotwise.models.stnet"),
+        ("predict_test_slides", "spotwise.models.stnet"),
         ("predict_controls", "spotwise.models.controls"),
         ("score",),
     ]

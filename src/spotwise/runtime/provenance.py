@@ -20,7 +20,7 @@ from spotwise.runtime.software import checkout, locked_packages
 DEVICE_RULES = (
     "embed_patches",
     "train",
-    "predict",
+    "predict_test_slides",
     "train_structure",
     "embed_joint",
     "embed_bench_patches",
