@@ -30,11 +30,13 @@ pathvars:
 wildcard_constraints:
     sample=one_of(plan.samples),
     cohort=one_of(config["cohorts"]),
-    protocol=one_of(PROTOCOLS),
+    protocol=one_of([*PROTOCOLS, FINAL]),
     method=one_of([*config["methods"], *external.settings, CONTROLS]),
     encoder=one_of(config["encoders"]),
     fold=one_of(sorted({fold.fold for folds in plan.folds.values() for fold in folds})),
     seed=one_of(config["seeds"]),
+    predictor=one_of(plan.predictors),
+    slide=one_of(predict.slides),
     scope=one_of([*plan.samples, COHORT]),
 
 
@@ -64,6 +66,11 @@ if structure.slides:
     include: "rules/structure.smk"
 
 
+if predict.models:
+
+    include: "rules/predict.smk"
+
+
 if bench.tasks:
 
     include: "rules/hest_bench.smk"
@@ -76,7 +83,7 @@ if bench.tasks:
 rule paper:
     input:
         collect("<results>/tables/{name}", name=plan.tables),
-        collect("<results>/{name}", name=[*plan.figures, *structure.outputs, *bench.outputs]),
+        collect("<results>/{name}", name=[*plan.figures, *structure.outputs, *predict.outputs, *bench.outputs]),
         "<results>/provenance.json" if plan.has_images else [],
     localrule: True
 
@@ -92,6 +99,13 @@ rule structure:
 rule tasks:
     input:
         collect("<results>/tasks/{fold}.h5ad", fold=plan.fold_names),
+    localrule: True
+
+
+# Expression of slides without counts, and the models that predict it, for a configuration with a section `predict`.
+rule predict:
+    input:
+        collect("<results>/{name}", name=predict.outputs),
     localrule: True
 
 

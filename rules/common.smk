@@ -3,10 +3,10 @@
 from snakemake.logging import logger
 from snakemake.utils import update_config
 
-from spotwise.constants import COHORT, CONTROLS, PROTOCOLS, SHUFFLED
+from spotwise.constants import COHORT, CONTROLS, FINAL, PROTOCOLS, SHUFFLED
 from spotwise.data import hest
 from spotwise.runtime.software import SLIDE_READERS, versions
-from spotwise.workflow import BenchPlan, ContextPlan, ExternalPlan, Plan, StructurePlan, closing, one_of, times_attempt
+from spotwise.workflow import BenchPlan, ContextPlan, ExternalPlan, Plan, PredictPlan, StructurePlan, closing, one_of, times_attempt
 
 CONFIGFILES = ", ".join(map(os.path.relpath, workflow.configfiles)) or "config"
 
@@ -25,6 +25,8 @@ with run.refusals():
     context = ContextPlan(plan)
     context.require_slides(CONFIGFILES)
     external = ExternalPlan(plan)
+    predict = PredictPlan(plan, CONFIGFILES)
+    predict.require_slides()
     bench = BenchPlan(plan)
     if not bench.downloads:
         bench.require_tasks()

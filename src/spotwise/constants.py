@@ -46,6 +46,8 @@ TRAIN, VAL, TEST = "train", "val", "test"
 # evaluation protocols
 PAPER, PATIENT = "paper", "patient"
 PROTOCOLS = (PAPER, PATIENT)
+# stands for a protocol in paths of models that are trained on a whole cohort, to be applied to other slides
+FINAL = "final"
 
 # expression and features with their mean on each slide removed (methods.<name>.targets and features)
 SLIDE_CENTRED = "slide_centred"

@@ -40,7 +40,7 @@ def world(seed=0, noise=0.5, link=True):
 
 def subset(spots, rows):
     features = {name: block[rows] for name, block in spots.features.items()}
-    return EmbeddedSpots(features, *(array[rows] for array in spots[1:]))
+    return EmbeddedSpots(features, *(array[rows] for array in spots[1:5]))
 
 
 def fit(spots, expression, **options):

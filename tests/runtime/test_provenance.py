@@ -73,7 +73,7 @@ def written(results, name, contents):
 def test_time_adds_up_by_rule_and_by_device(results):
     time = record(results)["time"]
     assert time["train"] == {"jobs": 2, "seconds": 140.5, "gpu_seconds": 100.5}
-    assert time["predict_test_slides"] == {"jobs": 2, "seconds": 8.0, "gpu_seconds": 5.0}  # BLEEP was trained on the CPU
+    assert time["predict_test_slides"] == {"jobs": 2, "seconds": 8.0, "gpu_seconds": 5.0}  # BLEEP on the CPU
     assert time["assemble_fold"] == {"jobs": 2, "seconds": 3.5, "gpu_seconds": 0}
     assert set(time) == {name.split("/")[0] for name in BENCHMARKS}
 

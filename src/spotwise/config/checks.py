@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from spotwise.config.predict_checks import check_predict
 from spotwise.config.predictors import CONTROL_NAMES, add_shuffled, predictors, predicts, stands
 from spotwise.config.settings import Config
 from spotwise.constants import BASELINE_SPACES, COHORT, CONTROLS, EXPRESSION_SPACES, PATIENT, SLIDE, SLIDE_CENTRED
@@ -101,6 +102,8 @@ def prepare(config: dict, where: str = "config") -> list[Sample]:
     _check_external(config, where)
     if predicts(config):
         _check_predictors(config, where)
+    if "predict" in config:
+        check_predict(config, where)
     add_shuffled(config, where)
     if "structure" in config:
         _check_structure(config, [sample.sample for sample in chosen], where)

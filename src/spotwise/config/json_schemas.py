@@ -1,4 +1,4 @@
-"""JSON schemas of the configuration, the options of the methods and the sample sheet, for editors and other tools."""
+"""JSON schemas of the configuration, options, sample sheet and slides, for editors and other tools."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from spotwise.config.settings import Config
 from spotwise.data.sample_sheet import Sample
+from spotwise.data.slide_sheet import SlideToPredict
 from spotwise.models.registry import REGISTRY, options_class
 from spotwise.runtime.files import write_text
 from spotwise.runtime.validation import UNSET, Settings
@@ -38,7 +39,7 @@ def schemas() -> dict[str, dict]:
     """Return the JSON schema of each file in ``schemas/`` by its name."""
     fields = {name: (options_class(name), ...) for name, entry in REGISTRY.items() if entry.kind != "control"}
     options = create_model("Options", __base__=Settings, __doc__="Options of each method, by its class.", **fields)
-    models = {"config": Config, "options": options, "samples": Sample}
+    models = {"config": Config, "options": options, "samples": Sample, "slides": SlideToPredict}
     return {f"{name}.schema.yaml": _of(model) for name, model in models.items()}
 
 

@@ -7,9 +7,9 @@ are defined beside each method, in :mod:`spotwise.models`, and options of the tr
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, create_model, model_validator
 
 from spotwise.constants import PAPER, PATIENT
 from spotwise.models.encoder_names import is_imagenet_small, is_pathology_encoder
@@ -42,6 +42,7 @@ Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$(?!\n)"), Form("40 hex dig
 Protocol = Literal["paper", "patient"]
 Matching = Literal["average", "weighted"]
 Units = Literal["log_normalised", "log_counts", "counts"]
+GeneChoice = Literal["reliable", "panel", "markers"]
 Line = Annotated[str, Field(pattern=r"^[^\n\r]*$(?!\n)"), Form("text in one line")]
 
 
@@ -276,6 +277,81 @@ class HestBench(Settings):
     encoders: Unique[str] = Field(min_length=1, description="keys of `encoders`, each a block of the table")
 
 
+class Grid(Settings):
+    """Grid of the spots of a slide without counts."""
+
+    layout: Literal["hexagonal", "square", "dense"] = Field(
+        "hexagonal", description="arrangement of the spots; `dense` is square, with patches that overlap by half"
+    )
+    pitch_um: PositiveNumber = optional("distance of neighbouring spots in micrometres; 100 by default, 56 of `dense`")
+
+    @model_validator(mode="after")
+    def _check_pitch(self) -> Grid:
+        if self.layout == "dense" and self.pitch_um is not UNSET:
+            raise fault("pitch_um", f"{self.pitch_um:g} beside layout dense", "none, or layout square with that pitch")
+        return self
+
+
+def _slides(given: object) -> object:
+    """Check that slides are the path of a table, or a list; its items are checked when they are read."""
+    if not isinstance(given, str | list):
+        raise fault("", repr(given), "the path of a table of slides, or a list of slides")
+    return given
+
+
+def _genes(given: object) -> object:
+    """Check a choice of genes, or a list of symbols."""
+    if isinstance(given, str) and given in get_args(GeneChoice):
+        return given
+    if not isinstance(given, list) or not all(isinstance(gene, str) and gene and " " not in gene for gene in given):
+        raise fault("", repr(given), f"{', '.join(get_args(GeneChoice))}, or a list of gene symbols")
+    return given
+
+
+Slides = Annotated[
+    Any,
+    AfterValidator(_slides),
+    Form("a path, or a list whose items are paths or keys with values"),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": ["string", "object"]}}]}),
+]
+Genes = Annotated[
+    Any,
+    AfterValidator(_genes),
+    Form(f"one of {', '.join(get_args(GeneChoice))}, or a list of gene symbols"),
+    WithJsonSchema({"anyOf": [{"enum": list(get_args(GeneChoice))}, {"type": "array", "items": {"type": "string"}}]}),
+]
+
+_Source = create_model(  # `from` is a keyword of Python
+    "_Source",
+    __base__=Settings,
+    **{
+        "from": (
+            dict[str, Unique[str]],
+            optional(
+                "cohort -> predictors, by their names in the tables, whose models are trained on the whole cohort and "
+                "applied; by default those of ContextRidge in each cohort, or evaluation.reference without one"
+            ),
+        )
+    },
+)
+
+
+class Predict(_Source):
+    """Slides without counts, whose expression is predicted by models of the run's cohorts."""
+
+    slides: Slides = Field(
+        [],
+        description="tab-separated table with a column `path` and optionally `slide`, `um_per_px`, `patient`, `spots` "
+        "and `tissue`; or a list of paths or of such keys with values; nothing for the models alone",
+    )
+    grid: Grid = Field(default_factory=Grid, description="grid of the spots, where a slide brings none of its own")
+    genes: Genes = Field(
+        "reliable",
+        description="genes of the maps, of the summary and of QuPath's measurements: the best of the reliable ones, of "
+        "the panel or all markers of the cohort, or those named; the .h5ad holds the whole panel",
+    )
+
+
 class Config(Settings):
     """Configuration of a spotwise run."""
 
@@ -323,6 +399,7 @@ class Config(Settings):
     structure: Structure = optional(
         "domains, variable genes and organisation of slides; nothing of it without this key"
     )
+    predict: Predict = optional("slides without counts to predict; nothing of it without this key")
     hest_bench: HestBench = optional(
         "tasks of the HEST benchmark under its own protocol; nothing of it without this key"
     )
@@ -330,7 +407,7 @@ class Config(Settings):
     @model_validator(mode="after")
     def _require_cohorts(self) -> Config:
         if self.hest_bench is not UNSET and not self.samples and not self.cohorts:
-            for name in ("methods", "external", "structure"):
+            for name in ("methods", "external", "structure", "predict"):
                 if getattr(self, name) not in (UNSET, {}):
                     raise fault(name, "settings without cohorts", "samples, data and cohorts beside them")
             return self

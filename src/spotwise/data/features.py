@@ -31,6 +31,9 @@ class EmbeddedSpots(NamedTuple):
         (N, 2) spot centres.
     total_counts
         (N,) counts of each training spot; NaN for spots to predict, whose counts no method may know.
+    ring_pitch
+        Distance between rings of neighbours in the unit of the centres; ``None`` is that of nearest spots, slide by
+        slide.
     """
 
     features: np.ndarray | Mapping[str, np.ndarray]
@@ -38,6 +41,7 @@ class EmbeddedSpots(NamedTuple):
     group: np.ndarray
     spatial: np.ndarray
     total_counts: np.ndarray
+    ring_pitch: float | None = None
 
 
 class ContextBlocks(Mapping[str, np.ndarray]):
@@ -140,6 +144,12 @@ def fell_back(embeddings: Mapping[str, Path]) -> bool:
     """Return whether the encoder had random weights although pretrained ones were asked for."""
     with h5py.File(next(iter(embeddings.values()))) as file:
         return bool(file.attrs.get("fell_back", False))
+
+
+def encoder_hash(embeddings: Mapping[str, Path]) -> str:
+    """Return the hash of the weights of the encoder behind embedded patches by sample."""
+    with h5py.File(next(iter(embeddings.values()))) as file:
+        return str(file.attrs["weights"])
 
 
 def pretrained(embeddings: Mapping[str, Path]) -> bool:

@@ -14,6 +14,7 @@ import pandas as pd
 from scipy import sparse
 
 from spotwise.constants import (
+    FINAL,
     PAPER,
     PATIENT,
     SPATIAL,
@@ -69,10 +70,10 @@ class Fold:
     def owner(self) -> np.ndarray:
         """Return the group (N,) of each spot for cross-validation within training.
 
-        It is the patient under the patient protocol if there are several, otherwise the slide.
+        It is the patient under the patient protocol or of a whole cohort if there are several, otherwise the slide.
         """
         several = len(set(self.patient[self.bank])) > 1
-        return self.patient if self.protocol == PATIENT and several else self.sample
+        return self.patient if self.protocol in (PATIENT, FINAL) and several else self.sample
 
     def reference(self, sample: str) -> tuple[np.ndarray, np.ndarray]:
         """Compute mean and variance (G,) float64 that choose the evaluation genes.

@@ -1,13 +1,10 @@
 """The sample sheet, patients, and the folds of both protocols.
 
-Folds follow from the sheet alone, so the workflow knows all of them before any data exists. The sheet is read with the
-standard library: pandas would add its import to every start of Snakemake, and an unclosed quote would swallow the lines
-below it.
+Folds follow from the sheet alone, so the workflow knows all of them before any data exists.
 """
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,8 +15,8 @@ from pydantic import Field
 
 from spotwise.constants import PAPER, PATIENT
 from spotwise.data.spellings import alike, first_pair
+from spotwise.data.text_tables import read_rows
 from spotwise.errors import InputError
-from spotwise.runtime.input_files import known_content, unreadable
 from spotwise.runtime.validation import Form, Settings, validated
 
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$(?!\n)"), Form("a name of letters, digits, '-' and '_'")]
@@ -30,14 +27,7 @@ SampleId = Annotated[
 ]
 Text = Annotated[str, Field(pattern=r"^[^<\x00-\x1f]*$(?!\n)"), Form("text without '<' and control characters")]
 
-SHEET, UTF_16 = "a tab-separated sample sheet", "UTF-16 text"
-# First bytes of what a spreadsheet program saves in the place of text
-OTHER_FORMATS = (
-    (b"PK\x03\x04", "an Excel or OpenDocument file"),
-    (b"\xd0\xcf\x11\xe0", "an old Excel file"),
-    (b"\xff\xfe", UTF_16),
-    (b"\xfe\xff", UTF_16),
-)
+SHEET = "a tab-separated sample sheet"
 
 
 class Sample(Settings):
@@ -90,7 +80,7 @@ def read_samples(path: str | Path) -> list[Sample]:
     """
     path = Path(path)
     samples: dict[str, Sample] = {}
-    for number, row in enumerate(_rows(path), start=1):
+    for number, row in enumerate(read_rows(path, SHEET, "samples", "sample, cohort, patient, ..."), start=1):
         sample = validated(Sample, row, f"{path}: row {number} ({row.get('sample', 'no sample id')})")
         if sample.sample in samples:
             raise InputError(path, "sample", f"{sample.sample} twice", "each id once")
@@ -112,54 +102,6 @@ def _check_spelling(path: Path, samples: Sequence[Sample]) -> None:
             found = " and ".join(f"{one.patient!a} in row {row} ({one.sample})" for one, row in two)
             expected = "one spelling of a patient; they differ only in case, blanks, zeros or look-alike characters"
             raise InputError(path, "patient", found, expected)
-
-
-def _lines(path: Path) -> list[str]:
-    """Read the lines of a sheet, or raise `InputError`."""
-    try:
-        stored = path.read_bytes()
-    except OSError as error:
-        raise unreadable(path, "samples", error, SHEET) from None
-    kind = next((kind for head, kind in OTHER_FORMATS if stored.startswith(head)), None)
-    if kind is None and stored and (known := known_content(stored)):
-        kind = known[0]
-    if kind is None and b"\0" in stored:
-        kind = UTF_16
-    if kind is not None:
-        raise InputError(path, "samples", kind, f"{SHEET}: save it as tab-separated text in UTF-8")
-    try:
-        return stored.decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(path, f"byte {error.start}", "no UTF-8", "a sheet saved as UTF-8 text") from None
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    """Return the rows below the header without empty cells and without blanks around cells."""
-    lines = _lines(path)
-    table = [_cells(path, number, line) for number, line in enumerate(lines, start=1) if not line.startswith("#")]
-    table = [cells for cells in table if any(cells)]
-    if len(table) < 2:
-        raise InputError(path, "rows", "none", "one row per slide under a header line")
-    header, *rows = table
-    if len(header) == 1:
-        between = next((sign for sign in ";,|" if sign in header[0]), None)
-        found = f"columns separated by {between!r}" if between else repr(header[0])
-        raise InputError(path, "header", found, "columns separated by tabs: sample, cohort, patient, ...")
-    for column in header:
-        if header.count(column) > 1:
-            raise InputError(path, "header", f"column {column!r} twice", "each column once")
-    for number, row in enumerate(rows, start=1):
-        if len(row) != len(header):
-            raise InputError(path, f"row {number}", "a different number of fields", "as many as the header has")
-    return [{column: cell for column, cell in zip(header, row, strict=True) if cell} for row in rows]
-
-
-def _cells(path: Path, number: int, line: str) -> list[str]:
-    """Return the cells of a line, read alone so that an open quote cannot swallow the lines below it."""
-    try:
-        return [cell.strip() for cells in csv.reader([line], delimiter="\t", strict=True) for cell in cells]
-    except csv.Error as error:
-        raise InputError(path, f"line {number}", str(error), "cells whose quotes are closed") from None
 
 
 def by_cohort(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
@@ -196,6 +138,12 @@ def plan_folds(samples: Sequence[Sample], protocol: str) -> list[FoldPlan]:
         kind = "slide" if len(train) > 1 else "block"
         plans.append(FoldPlan(fold, test, tuple(s.sample for s in train), kind, _validation_slide(train, fold)))
     return plans
+
+
+def plan_whole(samples: Sequence[Sample]) -> FoldPlan:
+    """Return the plan of a training on all slides of a cohort, with the validation of the patient protocol."""
+    kind = "slide" if len(samples) > 1 else "block"
+    return FoldPlan(0, (), tuple(sample.sample for sample in samples), kind, _validation_slide(samples, 0))
 
 
 def _validation_slide(train: Sequence[Sample], fold: int) -> str:

@@ -8,12 +8,11 @@ import scipy  # imports subpackages on first use
 from spotwise.data.spot_array import spot_pitch
 
 
-def ring_matrices(spatial: np.ndarray, rings: int) -> list[scipy.sparse.csr_array]:
+def ring_matrices(spatial: np.ndarray, rings: int, pitch: float | None = None) -> list[scipy.sparse.csr_array]:
     """Build the matrices (N, N) that average over the rings around each spot of a slide.
 
-    Ring r holds the spots at r - 0.5 to r + 0.5 pitches from a spot, the pitch being the median distance of nearest
-    spots. A row is zero where a spot has no neighbour in the ring, so that the mean of values that are centred on the
-    slide is that of the slide.
+    Ring r holds the spots at r - 0.5 to r + 0.5 pitches from a spot. A row is zero where a spot has no neighbour in the
+    ring, so that the mean of values that are centred on the slide is that of the slide.
 
     Parameters
     ----------
@@ -21,13 +20,16 @@ def ring_matrices(spatial: np.ndarray, rings: int) -> list[scipy.sparse.csr_arra
         (N, 2) spot centres.
     rings
         Number of rings.
+    pitch
+        Distance between rings in the unit of the centres; by default the median distance of nearest spots.
 
     Returns
     -------
     list of csr_array
         The matrices of rings 1 to ``rings``.
     """
-    pitch = spot_pitch(spatial) if len(spatial) > 1 else 0.0
+    if pitch is None:
+        pitch = spot_pitch(spatial) if len(spatial) > 1 else 0.0
     if not pitch:
         return [scipy.sparse.csr_array((len(spatial), len(spatial))) for _ in range(rings)]
     tree = scipy.spatial.KDTree(spatial)

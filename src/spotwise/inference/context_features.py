@@ -21,6 +21,7 @@ from spotwise.data.stain_statistics import stain_statistics
 from spotwise.errors import SetupError
 from spotwise.models.encoders import frozen_encoder
 from spotwise.models.images import normalise, resize, turn
+from spotwise.models.pretrained_weights import weights_hash
 from spotwise.runtime import devices
 
 AT_ONCE = 64  # spots per forward pass
@@ -76,6 +77,7 @@ def embed_context(
         if not np.isfinite(block).all():
             raise SetupError(f"{encoder}: {name} is not finite; use pretrained weights, or another encoder")
     attrs = {"encoder": encoder, "pretrained": loaded, "fell_back": not loaded and pretrained != "no"}
+    attrs["weights"] = weights_hash(model)
     write_context(output, blocks, barcodes, views=views, fields_um=list(fields_um), **attrs)
 
 

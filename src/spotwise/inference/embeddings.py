@@ -19,6 +19,7 @@ from spotwise.inference.retrieval import Embeddings
 from spotwise.inference.trained_models import load_model
 from spotwise.models.encoders import frozen_encoder
 from spotwise.models.images import normalise, resize
+from spotwise.models.pretrained_weights import weights_hash
 from spotwise.runtime import devices, hdf5
 from spotwise.training.dataset import Spots
 
@@ -64,7 +65,8 @@ def embed_patches(
 
     Patches are resized where the encoder requires another size. Without weights the encoder is random, from seed 0. The
     HDF5 file holds ``embedding`` (N, D) float32 and ``barcode``, row by row as in ``patches``, and the attributes
-    ``encoder``, ``pretrained`` and ``fell_back`` (to random weights where others were asked for).
+    ``encoder``, ``pretrained``, ``fell_back`` (to random weights where others were asked for) and ``weights``, the hash
+    of the weights.
     """
     barcodes, _, _ = read_patches_index(patches)  # refuses a malformed file before the encoder is downloaded
     on = devices.choose(device)
@@ -92,6 +94,7 @@ def embed_patches(
         file["embedding"] = embedding
         file.create_dataset(BARCODES, data=barcodes.astype(object), dtype=h5py.string_dtype())
         file.attrs.update(encoder=encoder, pretrained=loaded, fell_back=not loaded and pretrained != "no")
+        file.attrs["weights"] = weights_hash(model)
 
 
 @torch.inference_mode()

@@ -74,16 +74,36 @@ def predict_test_slides(
     truth, training = read_fold(fold), read_fold(training_fold)
     description.check_panel(training, training_fold)
     description.check_fold(training, model)
-    if description.kind == "frozen":
-        predictions = _by_frozen(model, training, embeddings, predictors, threads)
-    elif description.kind == "regression":
-        predictions = _by_regression(model, training, patches, embeddings, predictors, device, threads)
-    else:
-        predictions = _by_retrieval(model, training, patches, predictors, device, threads, bank, queries)
-    for predictor, sample, predicted, top_k, used in predictions:
+    found = predictions(model, training, patches, embeddings, predictors, device, threads, bank, queries)
+    for predictor, sample, predicted, top_k, used in found:
         made = {"predictor": predictor, "method": method, "kind": kind, "k": top_k, "k_used": used}
         made |= {"seed": seed, "note": description.note}
         write_prediction(output / predictor / f"{sample}.h5ad", truth, sample, predicted, made)
+
+
+def predictions(
+    model: Path,
+    fold: Fold,
+    patches: Mapping[str, Path],
+    embeddings: Mapping[str, Path],
+    predictors: Sequence[Mapping[str, object]],
+    device: str,
+    threads: int,
+    bank: Path | None = None,
+    queries: Path | None = None,
+    ring_pitch: float | None = None,
+) -> Iterator[Prediction]:
+    """Predict the test spots of a fold, whose expression is not read, by every predictor of a trained model.
+
+    Parameters are those of :func:`predict_test_slides`; for ``ring_pitch`` see
+    :class:`spotwise.data.features.EmbeddedSpots`.
+    """
+    kind = read_description(model).kind
+    if kind == "frozen":
+        return _by_frozen(model, fold, embeddings, predictors, threads, ring_pitch)
+    if kind == "regression":
+        return _by_regression(model, fold, patches, embeddings, predictors, device, threads)
+    return _by_retrieval(model, fold, patches, predictors, device, threads, bank, queries)
 
 
 def predict_by_controls(
@@ -161,7 +181,12 @@ def _by_regression(
 
 
 def _by_frozen(
-    model: Path, fold: Fold, embeddings: Mapping[str, Path], predictors: Sequence[Mapping[str, object]], threads: int
+    model: Path,
+    fold: Fold,
+    embeddings: Mapping[str, Path],
+    predictors: Sequence[Mapping[str, object]],
+    threads: int,
+    ring_pitch: float | None,
 ) -> Iterator[Prediction]:
     loaded = load_model(model)
     fitted = loaded.description.fitted
@@ -169,6 +194,7 @@ def _by_frozen(
         of_slide = {sample: embeddings[sample]}
         loaded.check_encoder(of_slide)
         spots = embedded_spots(fold, fold.rows(TEST, sample=sample), of_slide, loaded.description.features)
+        spots = spots._replace(ring_pitch=ring_pitch)
         with threadpool_limits(threads):
             predicted = loaded.method.predict(loaded.weights, spots, fold.expression[fold.bank])
         for predictor in predictors:

@@ -155,7 +155,7 @@ class ContextRidge:
     def _neighbours(self, spots: EmbeddedSpots) -> list[tuple[np.ndarray, list[scipy.sparse.csr_array]]]:
         """Return the rows of each slide, and the matrices that average over the rings around its spots."""
         slides = [np.flatnonzero(spots.slide == slide) for slide in dict.fromkeys(spots.slide)]
-        return [(rows, ring_matrices(spots.spatial[rows], self.options.rings)) for rows in slides]
+        return [(rows, ring_matrices(spots.spatial[rows], self.options.rings, spots.ring_pitch)) for rows in slides]
 
     def _with_rings(
         self, values: np.ndarray, neighbours: list[tuple[np.ndarray, list[scipy.sparse.csr_array]]]

@@ -45,3 +45,12 @@ def repository_of(name: str) -> str:
 def is_imagenet_small(name: str) -> bool:
     """Tell whether a name is that of the encoder whose weights come with the installation, in upper or lower case."""
     return name.lower() == IMAGENET_SMALL
+
+
+def licence_of(name: str) -> str:
+    """Say what is known of the licence of an encoder's published weights."""
+    if is_imagenet_small(name):
+        return f"weights of {IMAGENET_SMALL}: Apache-2.0"
+    if repository := repository_of(name):
+        return f"weights of {name}: terms of huggingface.co/{repository}, which may exclude commercial use"
+    return f"weights of {name}: terms of their publisher"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import huggingface_hub
+import torch
 from timm.models import load_state_dict
 from torch import Tensor, nn
 
@@ -20,6 +22,15 @@ REFUSED = (401, 403)  # HTTP status without a token, with a wrong one, or withou
 FILE = "pytorch_model.bin"  # in the repositories of most pathology encoders
 
 logger = logging.getLogger(__name__)
+
+
+def weights_hash(model: nn.Module) -> str:
+    """Compute the SHA-256 of names, shapes and values of a model's weights, whatever its device."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def pretrained_or_random(

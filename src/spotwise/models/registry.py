@@ -57,6 +57,8 @@ class Entry:
     has_context
         Whether a frozen method fits on blocks of context features instead of one embedding per patch. Its options then
         have ``fields``, the sizes of the squares to describe.
+    reads_expression
+        Whether a frozen method averages training expression when it predicts.
     """
 
     kind: str
@@ -64,6 +66,7 @@ class Entry:
     seeded: bool = True
     features: bool = False
     has_context: bool = False
+    reads_expression: bool = False
 
     @property
     def trained(self) -> bool:
@@ -80,6 +83,11 @@ class Entry:
         """Whether its configuration entry names a frozen encoder."""
         return self.kind == "frozen" or self.features
 
+    @property
+    def uses_bank(self) -> bool:
+        """Whether a prediction reads the training spots."""
+        return self.kind == "retrieval" or self.features or self.reads_expression
+
 
 REGISTRY: Mapping[str, Entry] = {
     "CMRCNet": Entry("retrieval", "cmrcnet"),
@@ -92,7 +100,7 @@ REGISTRY: Mapping[str, Entry] = {
     "MicNet": Entry("clustering", "micnet"),
     "Ridge": Entry("frozen", "ridge", seeded=False),
     "ContextRidge": Entry("frozen", "context_ridge", seeded=False, has_context=True),
-    "KNNImage": Entry("frozen", "knn", seeded=False),
+    "KNNImage": Entry("frozen", "knn", seeded=False, reads_expression=True),
     "TrainMean": Entry("control", "controls", seeded=False),
     "RandomRetrieval": Entry("control", "controls"),
     "LibrarySize": Entry("control", "controls", seeded=False),

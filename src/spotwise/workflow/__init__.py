@@ -4,6 +4,16 @@ from spotwise.workflow.bench_plan import BenchPlan
 from spotwise.workflow.context_plan import ContextPlan
 from spotwise.workflow.external_plan import ExternalPlan
 from spotwise.workflow.plan import Plan, one_of, times_attempt
+from spotwise.workflow.predict_plan import PredictPlan
 from spotwise.workflow.structure_plan import StructurePlan
 
-__all__ = ["BenchPlan", "ContextPlan", "ExternalPlan", "Plan", "StructurePlan", "one_of", "times_attempt"]
+__all__ = [
+    "BenchPlan",
+    "ContextPlan",
+    "ExternalPlan",
+    "Plan",
+    "PredictPlan",
+    "StructurePlan",
+    "one_of",
+    "times_attempt",
+]

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from spotwise import config as configuration
-from spotwise.constants import BOUNDS, CONTROL, CONTROLS, METHOD, PROTOCOLS, SLIDE_CENTRED
+from spotwise.constants import BOUNDS, CONTROL, CONTROLS, FINAL, METHOD, PROTOCOLS, SLIDE_CENTRED
 from spotwise.data import hest, manifest
-from spotwise.data.sample_sheet import FoldPlan, Sample, by_cohort
+from spotwise.data.sample_sheet import FoldPlan, Sample, by_cohort, plan_whole
 from spotwise.models.registry import REGISTRY, Entry
 from spotwise.runtime.code_version import code_version
 
@@ -55,6 +55,8 @@ class Plan:
         Sample id -> patient, and technology, "" if unknown.
     folds
         (cohort, protocol) -> its :class:`FoldPlan`, in the order of the configuration.
+    whole
+        Cohort -> the plan of a training on all of its slides, fold 0 of the protocol `FINAL`.
     predictors
         Name -> :class:`spotwise.config.Predictor`, methods first.
     methods
@@ -79,6 +81,7 @@ class Plan:
         self.samples_of = {name: [one.sample for one in members] for name, members in by_cohort(sheet).items()}
         plans = configuration.fold_plans(config, sheet)
         self.folds = configuration.plans_by_protocol(plans)
+        self.whole = {cohort: plan_whole(members) for cohort, members in by_cohort(sheet).items()}
         self.tested_in = configuration.folds_that_test(plans)
         self.predictors = {predictor.name: predictor for predictor in configuration.predictors(config)}
         self.methods = list(dict.fromkeys(self.method_of(name) for name in self.predictors))
@@ -255,7 +258,7 @@ class Plan:
 
     def fold(self, w: Wildcards) -> FoldPlan:
         """Return the plan of a fold."""
-        return self.folds[w.cohort, w.protocol][int(w.fold)]
+        return self.whole[w.cohort] if w.protocol == FINAL else self.folds[w.cohort, w.protocol][int(w.fold)]
 
     def fold_numbers(self, w: Wildcards) -> list[int]:
         """Return the folds of a cohort and protocol."""
