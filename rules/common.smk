@@ -6,7 +6,17 @@ from snakemake.utils import update_config
 from spotwise.constants import COHORT, CONTROLS, FINAL, PROTOCOLS, SHUFFLED
 from spotwise.data import hest
 from spotwise.runtime.software import SLIDE_READERS, versions
-from spotwise.workflow import BenchPlan, ContextPlan, ExternalPlan, Plan, PredictPlan, StructurePlan, closing, one_of, times_attempt
+from spotwise.workflow import (
+    BenchPlan,
+    ContextPlan,
+    ExternalPlan,
+    Plan,
+    PredictPlan,
+    StructurePlan,
+    closing,
+    one_of,
+    times_attempt,
+)
 
 CONFIGFILES = ", ".join(map(os.path.relpath, workflow.configfiles)) or "config"
 

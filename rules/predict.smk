@@ -92,6 +92,29 @@ rule assemble_model:
 # --- Slides -----------------------------------------------------------------------------------------------------------
 
 
+if config["data"]["source"] == "generated":
+
+    rule generate_slide:
+        output:
+            slide="<data>/unsequenced/{slide}.tif",
+        log:
+            "<results>/logs/generate_slide/{slide}.log",
+        wildcard_constraints:
+            slide=one_of(predict.generated),
+        localrule: True
+        conda:
+            "../envs/data.yaml"
+        params:
+            patient=predict.patient,
+            seed=config["data"]["generated"]["seed"],
+            spots_across=config["data"]["generated"]["spots_across"],
+            code=plan.code("generate_slide"),
+        message:
+            "Draw {wildcards.slide}, which has no counts"
+        script:
+            "../workflow_scripts/generate_slide.py"
+
+
 rule convert_slide:
     input:
         slide=predict.given,

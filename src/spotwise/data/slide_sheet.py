@@ -21,7 +21,7 @@ class SlideToPredict(Settings):
     """A slide whose expression is predicted, without counts of its own."""
 
     slide: SampleId = Field(description="name of the slide, which names a folder; by default that of its file")
-    path: FilePath = Field(min_length=1, description="its file")
+    path: FilePath = Field("", description="its file; none for a slide that is drawn with a generated cohort")
     um_per_px: PositiveNumber = optional("pixel size of level 0 in micrometres; by default that in the file's tags")
     patient: Text = Field("", description="patient that the slide is from; a patient of the training is warned about")
     spots: FilePath = Field("", description="CSV of spot centres, x and y in pixels of level 0, instead of a grid")

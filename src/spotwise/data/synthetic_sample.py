@@ -19,8 +19,8 @@ from scipy.sparse import csr_matrix
 
 from spotwise.constants import SPATIAL
 from spotwise.data.synthetic_counts import CONTROL_FEATURES, draw_counts, gene_programmes, sample_features
-from spotwise.data.synthetic_slide import paint_slide, patient_stain, write_pyramid
-from spotwise.data.synthetic_tissue import DOMAINS, CohortSize, lay_out_tissue, place_spots, random_stream
+from spotwise.data.synthetic_slide import Stain, paint_slide, patient_stain, write_pyramid
+from spotwise.data.synthetic_tissue import DOMAINS, CohortSize, Tissue, lay_out_tissue, place_spots, random_stream
 from spotwise.runtime.files import write_json
 from spotwise.runtime.hdf5 import write_anndata
 
@@ -59,9 +59,7 @@ def generate_sample(
         Paths of ``slide``, ``counts`` and ``metadata``.
     """
     root, size = Path(root), size or CohortSize()
-    stain = patient_stain(cohort_seed, patient)
-    tissue = lay_out_tissue(random_stream(cohort_seed, "tissue", sample), size)
-    slide = paint_slide(random_stream(cohort_seed, "paint", sample), tissue, stain, size)
+    tissue, slide, stain = _draw(sample, patient, cohort_seed, size)
     spots = place_spots(random_stream(cohort_seed, "spots", sample), tissue, size)
     counts = draw_counts(random_stream(cohort_seed, "counts", sample), spots, cohort_seed, patient, size)
     if not linked:
@@ -99,6 +97,18 @@ def generate_sample(
     }
     write_json(paths["metadata"], metadata)
     return paths
+
+
+def generate_slide(path: Path, name: str, patient: str, cohort_seed: int, size: CohortSize | None = None) -> None:
+    """Write the slide that :func:`generate_sample` would draw for a sample of this name, without counts."""
+    _, slide, stain = _draw(name, patient, cohort_seed, size or CohortSize())
+    write_pyramid(path, slide, stain.um_per_px)
+
+
+def _draw(name: str, patient: str, cohort_seed: int, size: CohortSize) -> tuple[Tissue, Image.Image, Stain]:
+    stain = patient_stain(cohort_seed, patient)
+    tissue = lay_out_tissue(random_stream(cohort_seed, "tissue", name), size)
+    return tissue, paint_slide(random_stream(cohort_seed, "paint", name), tissue, stain, size), stain
 
 
 def _write_counts(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -60,22 +59,14 @@ class PredictPlan:
             for cohort, names in source.items()
             for name in names
         }
-        for name in self.slides:
+        for name, one in self.slides.items():
             if name in plan.samples:
                 expected = "another name in the field slide, as a sample of the run has this one"
                 raise InputError(where, "predict.slides", repr(name), expected)
+            if not one.path and plan.config["data"]["source"] != "generated":
+                raise InputError(where, f"predict.slides: path of {name}", "nothing", "the file of the slide")
 
     # --- Slides -------------------------------------------------------------------------------------------------------
-
-    def is_generated(self, slide: str) -> bool:
-        """Tell whether a slide is drawn with a generated cohort."""
-        return self.plan.config["data"]["source"] == "generated" and self._path(slide) == self._generated(slide)
-
-    def _path(self, slide: str) -> str:
-        return os.path.normpath(self.slides[slide].path)
-
-    def _generated(self, slide: str) -> str:
-        return os.path.normpath(f"{self.plan.data}/unsequenced/{slide}.tif")
 
     def require_slides(self) -> None:
         """Check that every file exists, and that every slide can be read or converted.
@@ -104,11 +95,16 @@ class PredictPlan:
             return []
         from spotwise.data.slide_conversion import needs_conversion  # imports OpenSlide
 
-        return [name for name in self.slides if not self.is_generated(name) and needs_conversion(self._path(name))]
+        return [name for name, one in self.slides.items() if one.path and needs_conversion(Path(one.path))]
+
+    @cached_property
+    def generated(self) -> list[str]:
+        """Slides that are drawn with a generated cohort."""
+        return [name for name, one in self.slides.items() if not one.path]
 
     def given(self, w: Wildcards) -> str:
         """Return the file of a slide as it was given."""
-        return self._generated(w.slide) if self.is_generated(w.slide) else self.slides[w.slide].path
+        return self.slides[w.slide].path or f"{self.plan.data}/unsequenced/{w.slide}.tif"
 
     def slide(self, w: Wildcards) -> str:
         """Return the file of a slide that OpenSlide reads."""
