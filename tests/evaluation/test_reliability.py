@@ -93,6 +93,14 @@ def test_the_threshold_is_the_upper_end_of_the_control_and_never_below_zero():
     assert facts["threshold"] == 0
 
 
+def test_a_control_that_predicts_constants_sets_no_bar_and_it_says_so():
+    values = {"A": [0.5, 0.4, 0.5, 0.6], "B": [0.0, 0.1, -0.2, 0.3]}
+    shuffled = control(list(enumerate(values)), spread=0.0)
+    _, facts = rate_genes(cohort(values), shuffled, {}, SLIDES)
+    assert (facts["threshold"], facts["floor_variance"]) == (0, 0)
+    assert "the control predicts constants" in facts["remarks"][0]
+
+
 def test_ceilings_are_averaged_over_the_slides_that_measure_the_gene_whatever_the_panel(tmp_path):
     paths = {}
     for sample, ceiling in {"S1": 0.2, "S2": 0.4, "S3": 0.9}.items():

@@ -31,7 +31,6 @@ RELIABILITY_COLUMNS = (
     *("gene", "pcc", "pcc_low", "pcc_high", "ceiling", "positive_share"),
     *("n_slides", "n_units", "reliable"),
 )
-SHUFFLED_CONTROL = "ShuffledTraining"
 PATIENT_UNITS, SLIDE_UNITS = "patient", "slide"
 LARGEST_Z = np.arctanh(0.999)
 DEPENDENCE = 2  # variance of a mean over units, to that over independent ones
@@ -132,7 +131,8 @@ def shrunken_intervals(z: np.ndarray, null: np.ndarray) -> dict[str, object]:
     z
         (G, U) Fisher's z of each gene and unit left out, NaN where a unit does not measure the gene.
     null
-        (H, V) the same for the control, whose expectation is 0. Its mean square is the least variance.
+        (H, V) the same for the control, whose expectation is 0. Its mean square is the least variance; exact zeros, of
+        constant predictions, are left out.
 
     Returns
     -------
@@ -147,7 +147,8 @@ def shrunken_intervals(z: np.ndarray, null: np.ndarray) -> dict[str, object]:
         return {"bounds": bounds, "prior_variance": None, "prior_df": None, "floor_variance": None}
     variances, df = np.nanvar(z[several], axis=1, ddof=1), n[several] - 1
     prior, prior_df = variance_prior(variances, df)
-    floor = float(np.nanmean(null**2))
+    varying = null[np.isfinite(null) & (null != 0)]
+    floor = float(np.mean(varying**2)) if len(varying) else 0.0
     posterior = np.maximum((prior_df * prior + df * variances) / (prior_df + df), floor)
     half = scipy.stats.t.ppf((1 + LEVEL) / 2, prior_df + df) * np.sqrt(DEPENDENCE * posterior / n[several])
     bounds[several] = np.nanmean(z[several], axis=1)[:, None] + half[:, None] * [-1, 1]
@@ -238,6 +239,8 @@ def _remarks(facts: Mapping[str, object]) -> list[str]:
         remarks.append(
             "two units alone: a link that they share by chance cannot be told from one that holds for others"
         )
+    if facts["floor_variance"] == 0:
+        remarks.append("the control predicts constants: chance is judged by the spread of the units alone")
     for count, what in (
         ("n_partly_scored", "genes have no score in every unit, as some panels or slides lack them"),
         ("n_not_scored", "genes have no score, as no fold's panel holds them: not called reliable"),
