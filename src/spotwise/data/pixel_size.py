@@ -53,17 +53,17 @@ def pixel_size(metadata: Mapping[str, object], slide: Path | None = None, source
     where = source or f"metadata of {metadata.get('id', 'the sample')}"
     estimated = number(metadata, "pixel_size_um_estimated", where, _EXPECTED)
     stated = number(metadata, "pixel_size_um_embedded", where, _EXPECTED)
-    tags = _tags(slide) if slide else None
+    tags = tagged_size(slide) if slide else None
     if estimated is None:
         size = _size_of_tags(where, slide, tags)
         doubt = (
-            [f"pixel size {size:.5g} um in the slide's tags looks like a placeholder"] if _is_placeholder(size) else []
+            [f"pixel size {size:.5g} um in the slide's tags looks like a placeholder"] if is_placeholder(size) else []
         )
         return PixelSize(size, None, doubt + _unusual(size))
     _check_plausible(where, "pixel_size_um_estimated", estimated)
     warnings = _unusual(estimated)
-    embedded = _credible(tags[0]) if tags and math.isclose(*tags, rel_tol=_TOLERANCE) else None
-    others = {"pixel_size_um_embedded": _credible(stated)}
+    embedded = credible(tags[0]) if tags and math.isclose(*tags, rel_tol=_TOLERANCE) else None
+    others = {"pixel_size_um_embedded": credible(stated)}
     if embedded and 1 / MAX_SCALE <= embedded / estimated <= MAX_SCALE:  # beyond, `check_scale` decides
         others["the pixel size in the slide's tags"] = embedded
     for name, other in others.items():
@@ -73,7 +73,7 @@ def pixel_size(metadata: Mapping[str, object], slide: Path | None = None, source
     return PixelSize(estimated, embedded, warnings)
 
 
-def _tags(slide: Path) -> tuple[float, float] | None:
+def tagged_size(slide: Path) -> tuple[float, float] | None:
     """Read width and height of a pixel from a slide's tags, if there are numbers."""
     with open_slide(slide) as opened:
         found = [opened.properties.get(key) for key in (openslide.PROPERTY_NAME_MPP_X, openslide.PROPERTY_NAME_MPP_Y)]
@@ -101,10 +101,10 @@ def _check_plausible(where: object, field: str, size: float, remedy: str = "") -
         raise InputError(where, field, f"{size:g} um/px", f"between {low} and {high} um/px{remedy}")
 
 
-def _credible(size: float | None) -> float | None:
+def credible(size: float | None) -> float | None:
     """Return an embedded size if somebody has meant it."""
     low, high = _READABLE_UM_PER_PX
-    return size if size is not None and low <= size <= high and not _is_placeholder(size) else None
+    return size if size is not None and low <= size <= high and not is_placeholder(size) else None
 
 
 def _unusual(size: float) -> list[str]:
@@ -112,7 +112,8 @@ def _unusual(size: float) -> list[str]:
     return [] if low <= size <= high else [f"a pixel of {size:g} um is unusual: scanners have {low} to {high} um/px"]
 
 
-def _is_placeholder(size: float) -> bool:
+def is_placeholder(size: float) -> bool:
+    """Tell whether an embedded size in um stands for an unknown one."""
     return any(math.isclose(size, known, rel_tol=1e-3) for known in PLACEHOLDER_UM_PER_PX)
 
 

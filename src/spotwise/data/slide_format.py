@@ -10,7 +10,7 @@ import openslide
 
 from spotwise.data.hest import TO_TILED_TIFF
 from spotwise.errors import InputError, first_line
-from spotwise.runtime.input_files import known_content
+from spotwise.runtime.input_files import known_content, unreadable
 
 if TYPE_CHECKING:
     import tifffile
@@ -36,7 +36,25 @@ _PICTURES = {
     b"\xff\x4f\xff\x51": "a JPEG 2000 picture",
     b"BM": "a BMP picture",
 }
-_TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+TIFF_HEADS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+CONVERTED = (*TIFF_HEADS, b"\x89PNG", b"\xff\xd8\xff")  # TIFF, PNG and JPEG, see `slide_conversion`
+
+
+def needs_conversion(path: Path) -> bool:
+    """Tell whether a slide is a picture that has to become a tiled pyramid, as OpenSlide does not know it.
+
+    Raises
+    ------
+    InputError
+        The file is missing or may not be read.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+    except OSError as error:
+        raise unreadable(path, "slide", error, "a whole-slide image") from None
+    return head.startswith(CONVERTED) and openslide.OpenSlide.detect_format(path) is None
 
 
 def check_pixels(path: Path, slide: openslide.OpenSlide) -> None:
@@ -53,7 +71,7 @@ def check_pixels(path: Path, slide: openslide.OpenSlide) -> None:
     with tifffile.TiffFile(path) as tiff:
         _check_orientation(path, tiff.pages.first)
         if vendor == "generic-tiff":
-            _check_samples(path, tiff)
+            check_samples(path, tiff, tiff.pages.first)
     if vendor == "generic-tiff":
         _check_levels(path, slide.level_dimensions)
 
@@ -83,8 +101,8 @@ def _check_orientation(path: Path, page: tifffile.TiffPage) -> None:
         raise InputError(path, "slide", found, expected)
 
 
-def _check_samples(path: Path, tiff: tifffile.TiffFile) -> None:
-    page = tiff.pages.first
+def check_samples(path: Path, tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> None:
+    """Raise an `InputError` unless a page of a TIFF is a colour picture in whole numbers."""
     photometric, convert = page.photometric.name, TO_TILED_TIFF.format(source=path, target="converted.tif")
     if photometric in ("MINISBLACK", "MINISWHITE"):
         alike = sum(other.shape == page.shape for other in tiff.pages)
@@ -126,7 +144,7 @@ def unsupported(path: Path, head: bytes) -> InputError:
     for beginning, kind in _PICTURES.items():
         if head.startswith(beginning):
             return InputError(path, "slide", kind, f"a slide: {convert}")
-    if head.startswith(_TIFF):
+    if head.startswith(TIFF_HEADS):
         return InputError(path, "slide", _describe_tiff(path), f"tiles: {convert}")
     if known := known_content(head):
         return InputError(path, "slide", known[0], f"a whole-slide image; {known[1]}")

@@ -133,12 +133,12 @@ def look_at(pictures: np.ndarray) -> Look:
 def write_thumbnail(slide: Path, output_png: Path, longest_edge: int = 1000) -> None:
     """Write a slide as PNG, or raise `InputError` if it cannot be shrunk."""
     with open_slide(slide) as opened:
-        image = _shrink(opened, slide, longest_edge)
+        image = shrink(opened, slide, longest_edge)
     with atomic(output_png) as temporary:
         image.save(temporary)
 
 
-def _shrink(opened: openslide.OpenSlide, slide: Path, longest_edge: int) -> Image.Image:
+def shrink(opened: openslide.OpenSlide, slide: Path, longest_edge: int) -> Image.Image:
     """Shrink a slide by strips, without loading a whole level as OpenSlide would."""
     downsample = max(opened.dimensions) / longest_edge
     level = opened.get_best_level_for_downsample(max(downsample, 1.0))

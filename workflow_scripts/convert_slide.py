@@ -1,0 +1,10 @@
+"""Convert a slide that OpenSlide does not read into a tiled pyramid."""
+
+from pathlib import Path
+
+from spotwise.data.slide_conversion import convert_slide
+from spotwise.runtime.job import job
+
+with job(snakemake.log[0]) as logger:
+    for warning in convert_slide(Path(snakemake.input.slide), Path(snakemake.output.slide), snakemake.params.um_per_px):
+        logger.warning("%s", warning)
