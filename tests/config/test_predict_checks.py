@@ -8,7 +8,7 @@ from spotwise.config import prepare
 
 @pytest.fixture
 def applied(small):
-    """A retrieval method with two K and a frozen one, applied to a slide."""
+    """Configure a retrieval method with two K and a frozen one, applied to a slide."""
     at(small, "methods.CMRCNet.neighbours", [50, 250])
     at(small, "encoders.mine.timm", "imagenet-small")
     at(small, "methods.Ridge.encoder", "mine")

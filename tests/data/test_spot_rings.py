@@ -48,3 +48,14 @@ def test_a_single_spot_has_no_neighbours(spatial):
     for matrix in ring_matrices(spatial, 2):
         assert matrix.shape == (len(spatial), len(spatial))
         assert matrix.nnz == 0
+
+
+def test_a_stated_pitch_keeps_rings_at_their_distance_on_a_denser_grid():
+    """On a grid of half the pitch, a ring has more spots, at the same distances."""
+    coarse, dense = square(11), square(21, pitch=100.0)
+    for ring, matrix in enumerate(ring_matrices(dense, 2, pitch=200.0), start=1):
+        distance = np.linalg.norm(dense - dense[10 * 21 + 10], axis=1)
+        inside = (distance > (ring - 0.5) * 200) & (distance <= (ring + 0.5) * 200)
+        np.testing.assert_array_equal(np.flatnonzero(matrix.toarray()[10 * 21 + 10]), np.flatnonzero(inside))
+    for stated, found in zip(ring_matrices(coarse, 3, pitch=200.0), ring_matrices(coarse, 3), strict=True):
+        np.testing.assert_array_equal(stated.toarray(), found.toarray())
