@@ -138,5 +138,10 @@ onsuccess:
     if not checks_only():
         for line in closing.results_of(plan, map(os.path.relpath, workflow.configfiles)):
             logger.info(line)
+        said, doubts = closing.slides_of(predict)
+        for line in said:
+            logger.info(line)
+        for doubt in doubts:
+            logger.warning(doubt)
         if random := closing.random_weights(plan):
             logger.warning(random)

@@ -6,7 +6,7 @@ import pytest
 from pipeline import example
 
 from spotwise import config as configuration
-from spotwise.workflow import Plan, closing
+from spotwise.workflow import Plan, PredictPlan, closing
 
 
 @pytest.fixture
@@ -50,6 +50,17 @@ def test_doubted_predictions_of_other_tools_are_named(tmp_path, monkeypatch):
     assert closing.results_of(plan, []) == [said]
     path.write_text("predictor,sample,warning\nColours,A,\n")
     assert closing.results_of(plan, []) == []
+
+
+def test_predicted_slides_are_named_and_those_that_differ_are_warned_about(plan):
+    predict = PredictPlan(plan, "my.yaml")
+    assert closing.slides_of(predict) == ([], [])
+    write(plan, "predict/DEMO5/summary.html")
+    write(plan, "predict/DEMO5/likeness/demo.json", {"alike": True, "words": ["as usual"]})
+    assert closing.slides_of(predict) == (["Slide:    results/demo/predict/DEMO5/summary.html"], [])
+    write(plan, "predict/DEMO5/likeness/demo.json", {"alike": False, "words": ["twice as large", "bluer"]})
+    _, doubts = closing.slides_of(predict)
+    assert doubts == ["DEMO5 IS UNLIKE the training slides of demo: twice as large; bluer"]
 
 
 def test_random_weights_in_place_of_others_are_named_with_their_methods(plan):

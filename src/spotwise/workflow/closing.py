@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from spotwise.workflow.plan import Plan
+from spotwise.workflow.predict_plan import PredictPlan
 
 
 def results_of(plan: Plan, configfiles: Iterable[str]) -> list[str]:
@@ -41,6 +42,27 @@ def results_of(plan: Plan, configfiles: Iterable[str]) -> list[str]:
             slides = f"{len(doubted)} slides predicted by {', '.join(dict.fromkeys(doubted))}"
             lines.append(f"Warnings: about {slides}: {results}/tables/external.md")
     return lines
+
+
+def slides_of(predict: PredictPlan) -> tuple[list[str], list[str]]:
+    """Say where each predicted slide is summed up, and which slides are unlike those that a model has learnt from.
+
+    Returns
+    -------
+    lines, warnings
+        One for each slide that has a summary, and one for each slide and cohort that differ.
+    """
+    lines, warnings = [], []
+    for slide in predict.slides:
+        folder = Path(predict.plan.results) / "predict" / slide
+        if (folder / "summary.html").exists():
+            lines.append(f"Slide:    {folder}/summary.html")
+        for cohort in predict.cohorts:
+            path = folder / "likeness" / f"{cohort}.json"
+            verdict = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"alike": True}
+            if not verdict["alike"]:
+                warnings.append(f"{slide} IS UNLIKE the training slides of {cohort}: {'; '.join(verdict['words'])}")
+    return lines, warnings
 
 
 def random_weights(plan: Plan) -> str:
