@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -226,18 +227,17 @@ def centres_pitch(spots: pd.DataFrame, um_per_px: float) -> float:
     return spot_pitch(spots[["x", "y"]].to_numpy()) * um_per_px if len(spots) > 1 else float(PATCH_UM)
 
 
-def write_spots(spots: pd.DataFrame, pitch_um: float, path: Path) -> None:
+def write_spots(spots: pd.DataFrame, pitch_um: float, path: Path, warnings: Sequence[str] = ()) -> None:
     """Write a table of spots as an AnnData without genes.
 
     It has ``obs`` with ``array_row``, ``array_col``, ``in_tissue`` and ``tissue_share``, the centres in level-0 pixels
-    in ``obsm["spatial"]``, and ``uns["spot_pitch_um"]``.
+    in ``obsm["spatial"]``, ``uns["spot_pitch_um"]``, and ``uns["warnings"]``, what was odd about the user's spots.
     """
     import anndata
 
     obs = spots[["array_row", "array_col", "tissue_share"]].copy()
     obs.insert(2, "in_tissue", 1)
     centres = spots[["x", "y"]].to_numpy(dtype=np.float64)
-    content = anndata.AnnData(
-        obs=obs, obsm={SPATIAL: centres}, uns={"spot_pitch_um": float(pitch_um)}, shape=(len(obs), 0)
-    )
+    uns = {"spot_pitch_um": float(pitch_um), "warnings": np.array(warnings, dtype=str)}
+    content = anndata.AnnData(np.empty((len(obs), 0), dtype=np.float32), obs=obs, obsm={SPATIAL: centres}, uns=uns)
     write_anndata(path, content)

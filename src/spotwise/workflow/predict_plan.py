@@ -15,7 +15,7 @@ from spotwise.errors import InputError
 from spotwise.runtime.validation import UNSET
 from spotwise.workflow.plan import Plan, Wildcards
 
-DENSE_PITCH_UM, PITCH_UM = 56.0, 100.0
+PITCH_UM = 100.0  # of the grid by default, which that of Visium has
 
 
 class FinalModel(NamedTuple):
@@ -93,7 +93,7 @@ class PredictPlan:
         """
         if not self.slides:
             return []
-        from spotwise.data.slide_conversion import needs_conversion  # imports OpenSlide
+        from spotwise.data.slide_format import needs_conversion  # imports OpenSlide
 
         return [name for name, one in self.slides.items() if one.path and needs_conversion(Path(one.path))]
 
@@ -131,8 +131,7 @@ class PredictPlan:
     def grid(self) -> dict[str, object]:
         """Layout of the spots and their pitch in micrometres."""
         grid = self.settings["grid"]
-        pitch = DENSE_PITCH_UM if grid["layout"] == "dense" else grid.get("pitch_um", PITCH_UM)
-        return {"layout": grid["layout"], "pitch_um": float(pitch)}
+        return {"layout": grid["layout"], "pitch_um": float(grid.get("pitch_um", PITCH_UM))}
 
     # --- Models -------------------------------------------------------------------------------------------------------
 
