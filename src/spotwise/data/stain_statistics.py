@@ -9,7 +9,9 @@ STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
 PERCENTILES = (5, 25, 50, 75, 95)
 LAGS = (1, 2, 4, 8, 16, 32)  # distances in pixels at which texture is measured
 _CHANNELS = 5  # optical density of red, green and blue; haematoxylin; eosin
-WIDTH = _CHANNELS * (2 + len(PERCENTILES)) + 3 * len(LAGS) + _CHANNELS * (_CHANNELS - 1) // 2
+_FIRST_TEXTURE = _CHANNELS * (2 + len(PERCENTILES))
+TEXTURES = slice(_FIRST_TEXTURE, _FIRST_TEXTURE + 3 * len(LAGS))  # of the numbers, by lag: density and two stains
+WIDTH = TEXTURES.stop + _CHANNELS * (_CHANNELS - 1) // 2
 
 
 def stain_statistics(images: np.ndarray) -> np.ndarray:
