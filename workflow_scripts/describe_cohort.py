@@ -9,7 +9,7 @@ with job(snakemake.log[0]) as logger:
     params = snakemake.params
     facts = describe_cohort(
         patches=dict(zip(params.samples, map(Path, snakemake.input.patches), strict=True)),
-        patients=dict(zip(params.samples, params.patients, strict=True)),
+        patients={sample: params.patients[sample] for sample in params.samples},
         output=Path(snakemake.output.reference),
         threads=snakemake.threads,
     )

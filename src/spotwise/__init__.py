@@ -13,5 +13,5 @@ __all__ = ["__version__", "load_model"]
 def __getattr__(name: str) -> object:
     """Import :func:`load_model` when it is first used."""
     if name == "load_model":
-        return import_module("spotwise.inference.trained_models").load_model
+        return import_module("spotwise.inference.slide_prediction").load_model
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
