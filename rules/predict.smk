@@ -126,6 +126,7 @@ rule convert_slide:
         "<results>/benchmarks/convert_slide/{slide}.tsv"
     wildcard_constraints:
         slide=one_of(predict.converted),
+    priority: TRAINING + 1  # a slide that cannot be read is told of at once
     conda:
         "../envs/data.yaml"
     resources:
@@ -153,6 +154,7 @@ rule find_tissue:
         "<results>/logs/find_tissue/{slide}.log",
     benchmark:
         "<results>/benchmarks/find_tissue/{slide}.tsv"
+    priority: TRAINING + 1  # a slide that cannot be read is told of at once
     conda:
         "../envs/data.yaml"
     resources:
