@@ -20,6 +20,9 @@ _WINDOW_UM = 24.0  # standard deviation of the window in which colour and textur
 _LOWEST, _HIGHEST = 0.018, 0.026
 _SURE = 2.0  # times the threshold, which some part of a piece of tissue has to reach
 
+# The window blurs the outline, which is trimmed by up to `_TRIM_UM` to pixels with colour of their own
+_SHARP_UM, _STAINED, _TRIM_UM = 8.0, 0.04, 60.0
+
 _OPEN_UM, _CLOSE_UM = 30.0, 60.0  # radii; a patch on a thinner strip would not be half tissue
 LEAST_MM2 = 0.05  # of a piece, about four patches
 _HOLE_MM2 = 0.05  # smaller holes, such as vessels and lumens, belong to the tissue
@@ -28,7 +31,7 @@ _EDGE_UM = 150.0  # radius of the thickest band along the slide's edge that is n
 # Ink, by the optical densities of red, green and blue. Haematoxylin and eosin absorb green most.
 _INK_DENSITY = 0.25
 _GREEN_INK = 0.85  # green absorbs less than this share of what red and blue do
-_BLUE_INK = 1.45  # red absorbs more than this share of what green does
+_BLUE_INK = (1.25, 1.35)  # red absorbs more than these shares of what green does: everywhere, and somewhere
 _RED_INK = (0.22, 0.7, 0.4)  # red below this share of green, blue above it, and green above this density
 _BLACK_INK = (0.6, 1.35)  # every channel above this density, the ratio of the largest to the smallest below
 _INK_OPEN_UM, _INK_RIM_UM = 40.0, 80.0  # thinnest radius of a stroke, and its blurred rim
@@ -59,6 +62,8 @@ def detect_tissue(picture: Image.Image, um_per_px: float) -> Detected:
     Detected
         Tissue without ink, and the ink of pens and black bands.
     """
+    from skimage.filters import apply_hysteresis_threshold
+
     reduced = picture.copy()
     reduced.thumbnail([math.ceil(edge * um_per_px / PICTURE_UM) for edge in picture.size], Image.Resampling.BOX)
     um_per_px *= picture.width / reduced.width
@@ -67,7 +72,9 @@ def detect_tissue(picture: Image.Image, um_per_px: float) -> Detected:
     evidence = _evidence(density, um_per_px)
     evidence[ink] = 0
     threshold = float(np.clip(_otsu(evidence[~ink]) / 2, _LOWEST, _HIGHEST))
-    return Detected(_pieces(evidence, threshold, ink, um_per_px), ink)
+    stained = _Blur(_SHARP_UM / um_per_px)(np.ptp(density, axis=2)) > _STAINED
+    region = apply_hysteresis_threshold(evidence, threshold, _SURE * threshold)
+    return Detected(_pieces(region, stained, ink, um_per_px), ink)
 
 
 def _optical_density(picture: Image.Image) -> np.ndarray:
@@ -111,16 +118,18 @@ def _opened(mask: np.ndarray, radius: float) -> np.ndarray:
 
 
 def _closed(mask: np.ndarray, radius: float) -> np.ndarray:
-    return _disk(_disk(mask, radius, grow=True), radius, grow=False)
+    rim = math.ceil(radius)
+    grown = _disk(np.pad(mask, rim), radius, grow=True)
+    return _disk(grown, radius, grow=False)[rim:-rim, rim:-rim]
 
 
-def _pieces(evidence: np.ndarray, threshold: float, ink: np.ndarray, um_per_px: float) -> np.ndarray:
-    from skimage.filters import apply_hysteresis_threshold
+def _pieces(region: np.ndarray, stained: np.ndarray, ink: np.ndarray, um_per_px: float) -> np.ndarray:
+    """Trim a region to the stained pixels along its edge, fill holes, and drop ink, strips and small pieces."""
     from skimage.morphology import remove_small_holes, remove_small_objects
 
     px_per_mm2 = 1e6 / um_per_px**2
-    mask = apply_hysteresis_threshold(evidence, threshold, _SURE * threshold)
-    mask = _disk(_closed(mask, _CLOSE_UM / um_per_px), _WINDOW_UM / um_per_px, grow=False)
+    mask = remove_small_holes(_closed(region, _CLOSE_UM / um_per_px), max_size=round(_HOLE_MM2 * px_per_mm2))
+    mask &= _closed(stained, _CLOSE_UM / um_per_px) | _disk(mask, _TRIM_UM / um_per_px, grow=False)
     mask = remove_small_holes(mask, max_size=round(_HOLE_MM2 * px_per_mm2)) & ~ink
     mask = _without_edges(_opened(mask, _OPEN_UM / um_per_px), _EDGE_UM / um_per_px)
     return remove_small_objects(mask, max_size=round(LEAST_MM2 * px_per_mm2))
@@ -142,11 +151,13 @@ def _without_edges(mask: np.ndarray, radius: float) -> np.ndarray:
 
 def _ink(density: np.ndarray, um_per_px: float) -> np.ndarray:
     """Find strokes of green, blue, red and black pens, and black bands."""
+    from skimage.filters import apply_hysteresis_threshold
+
     smooth = np.stack([_Blur(max(1.0, 8.0 / um_per_px))(channel) for channel in np.moveaxis(density, 2, 0)])
     red, green, blue = np.maximum(smooth, 1e-3)
     strong = np.maximum(np.maximum(red, green), blue) > _INK_DENSITY
     is_green = green < _GREEN_INK * np.minimum(red, blue)
-    is_blue = (red > _BLUE_INK * green) & (red > blue)
+    is_blue = apply_hysteresis_threshold(np.where(strong & (red > blue), red / green, 0), *_BLUE_INK)
     low_red, high_blue, dense = _RED_INK
     is_red = (red < low_red * green) & (blue > high_blue * green) & (green > dense)
     black, even = _BLACK_INK

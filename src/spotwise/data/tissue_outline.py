@@ -293,10 +293,9 @@ def _with_scale_bar(picture: Image.Image, um_per_px: float, caption: str) -> Ima
     longest_um = picture.width * um_per_px / 4
     step = 10 ** math.floor(math.log10(longest_um))
     length_um = max(factor * step for factor in (1, 2, 5) if factor * step <= longest_um)
-    label = f"{length_um / 1000:g} mm" if length_um >= 1000 else f"{length_um:g} µm"
     middle, end = picture.height + 1.1 * text_px, text_px + length_um / um_per_px
     draw = ImageDraw.Draw(framed)
     draw.line((text_px, middle, end, middle), fill="black", width=max(3, text_px // 5))
     font = ImageFont.load_default(text_px)
-    draw.text((end + text_px, middle), f"{label}   {caption}", fill="black", font=font, anchor="lm")
+    draw.text((end + text_px, middle), f"{length_um / 1000:g} mm   {caption}", fill="black", font=font, anchor="lm")
     return framed
