@@ -14,6 +14,7 @@ import shapely
 from PIL import Image, ImageDraw, ImageFont
 
 from spotwise.constants import PATCH_UM
+from spotwise.data.slide_format import TIFF_HEADS
 from spotwise.data.tissue_detection import LEAST_MM2, detect_tissue
 from spotwise.errors import InputError, first_line
 from spotwise.runtime.files import atomic, write_text
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     import pyvips
 
 _GEOJSON = (".geojson", ".json")
+_MASKS = (*TIFF_HEADS, b"\x89PNG")
 _OUTSIDE_SHARE = 0.01  # of the slide's edges that an outline may reach beyond, and is cut off
+_SIMPLER_PX = 0.4  # pixels of a mask by which its outline may be simplified; half a pixel would cut corners
 _ASPECT_TOLERANCE = 0.01
 _DRAWN_PX = 2000  # longest edge of the picture to check
 _MASK_PX = 6000  # longest edge to which a mask is reduced
@@ -81,7 +84,7 @@ def outline_mask(mask: np.ndarray, size: tuple[int, int]) -> shapely.MultiPolygo
     rings = find_contours(np.pad(mask, 1).astype(np.uint8), 0.5)
     corners = [(ring[:, ::-1] - 0.5) * scale for ring in rings]  # pixel 0 of the mask is pixel 1 of the padded one
     area = shapely.build_area(shapely.GeometryCollection([shapely.LinearRing(ring) for ring in corners]))
-    return _polygons(shapely.simplify(area, scale.max() / 2))
+    return _polygons(shapely.simplify(area, _SIMPLER_PX * scale.max()))
 
 
 def _polygons(area: shapely.Geometry) -> shapely.MultiPolygon:
@@ -215,15 +218,17 @@ def _read_mask(path: Path, head: bytes, size: tuple[int, int]) -> shapely.MultiP
     import pyvips
 
     expected = "a mask as PNG or TIFF that is not zero on tissue, or a GeoJSON (.geojson)"
-    if head.startswith(b"\xff\xd8\xff"):
-        raise InputError(path, "outline", "a JPEG, which blurs the edges of a mask", expected)
+    if not head.startswith(_MASKS):
+        found, remedy = known_content(head) or ("another kind of file", "")
+        if head.startswith(b"\xff\xd8\xff"):
+            found = "a JPEG, which blurs the edges of a mask"
+        raise InputError(path, "outline", found, f"{expected}; {remedy}" if remedy else expected)
     try:
         image = pyvips.Image.new_from_file(str(path), access="sequential", fail_on="truncated")
         _check_aspect(path, (image.width, image.height), size)
         mask = _reduced(image)
     except pyvips.Error as error:
-        found, remedy = known_content(head) or (f"no readable picture ({first_line(error)})", "")
-        raise InputError(path, "outline", found, f"{expected}; {remedy}" if remedy else expected) from None
+        raise InputError(path, "outline", f"a damaged picture ({first_line(error)})", expected) from None
     if mask.all() or not mask.any():
         found = "a mask that is zero everywhere" if not mask.any() else "a mask that is nowhere zero"
         raise InputError(path, "outline", found, expected)
