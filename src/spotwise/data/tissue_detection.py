@@ -36,7 +36,6 @@ _RED_INK = (0.22, 0.7, 0.4)  # red below this share of green, blue above it, and
 _BLACK_INK = (0.6, 1.35)  # every channel above this density, the ratio of the largest to the smallest below
 _INK_OPEN_UM, _INK_RIM_UM = 40.0, 80.0  # thinnest radius of a stroke, and its blurred rim
 
-
 PICTURE_UM = 8.0  # pixel size at which tissue is detected; finer pictures are reduced
 
 
@@ -69,10 +68,11 @@ def detect_tissue(picture: Image.Image, um_per_px: float) -> Detected:
     um_per_px *= picture.width / reduced.width
     density = _optical_density(reduced)  # (height, width, 3)
     ink = _ink(density, um_per_px)
-    evidence = _evidence(density, um_per_px)
+    chroma, density = np.ptp(density, axis=2), density.mean(axis=2)
+    evidence = _evidence(chroma, density, um_per_px)
     evidence[ink] = 0
     threshold = float(np.clip(_otsu(evidence[~ink]) / 2, _LOWEST, _HIGHEST))
-    stained = _Blur(_SHARP_UM / um_per_px)(np.ptp(density, axis=2)) > _STAINED
+    stained = _blur(chroma, _SHARP_UM / um_per_px) > _STAINED
     region = apply_hysteresis_threshold(evidence, threshold, _SURE * threshold)
     return Detected(_pieces(region, stained, ink, um_per_px), ink)
 
@@ -84,19 +84,14 @@ def _optical_density(picture: Image.Image) -> np.ndarray:
     return np.log10(glass.astype(np.float32) / np.maximum(pixels, 1))
 
 
-def _evidence(density: np.ndarray, um_per_px: float) -> np.ndarray:
-    blur = _Blur(_WINDOW_UM / um_per_px)
-    chroma, mean = np.maximum(blur(np.ptp(density, axis=2)), 0), density.mean(axis=2)
-    texture = np.sqrt(np.maximum(blur(mean**2) - blur(mean) ** 2, 0))
-    return np.sqrt(chroma * texture)
+def _evidence(chroma: np.ndarray, density: np.ndarray, um_per_px: float) -> np.ndarray:
+    window = _WINDOW_UM / um_per_px
+    texture = np.sqrt(np.maximum(_blur(density**2, window) - _blur(density, window) ** 2, 0))
+    return np.sqrt(np.maximum(_blur(chroma, window), 0) * texture)
 
 
-class _Blur:
-    def __init__(self, sigma: float):
-        self.sigma = sigma
-
-    def __call__(self, values: np.ndarray) -> np.ndarray:
-        return scipy.ndimage.gaussian_filter(values, self.sigma, truncate=3)
+def _blur(values: np.ndarray, sigma: float) -> np.ndarray:
+    return scipy.ndimage.gaussian_filter(values, sigma, truncate=3)
 
 
 def _otsu(values: np.ndarray) -> float:
@@ -153,8 +148,8 @@ def _ink(density: np.ndarray, um_per_px: float) -> np.ndarray:
     """Find strokes of green, blue, red and black pens, and black bands."""
     from skimage.filters import apply_hysteresis_threshold
 
-    smooth = np.stack([_Blur(max(1.0, 8.0 / um_per_px))(channel) for channel in np.moveaxis(density, 2, 0)])
-    red, green, blue = np.maximum(smooth, 1e-3)
+    smooth = (_blur(channel, max(1.0, _SHARP_UM / um_per_px)) for channel in np.moveaxis(density, 2, 0))
+    red, green, blue = (np.maximum(channel, 1e-3) for channel in smooth)
     strong = np.maximum(np.maximum(red, green), blue) > _INK_DENSITY
     is_green = green < _GREEN_INK * np.minimum(red, blue)
     is_blue = apply_hysteresis_threshold(np.where(strong & (red > blue), red / green, 0), *_BLUE_INK)

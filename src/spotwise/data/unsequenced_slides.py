@@ -22,7 +22,7 @@ FINEST_UM_PER_PX = 0.06
 COARSE_UM_PER_PX = 0.75  # her2st's 0.69 still counts as the 0.5 that encoders expect
 SIZE_TOLERANCE = 0.02  # between a pixel size given by the user and the slide's tags
 HIRES_PX, LOWRES_PX = 2000, 600  # longest edges of the pictures that lie under the maps
-MAX_PICTURE_PX = 6000
+MAX_PICTURE_PIXELS = 16_000_000  # of the picture on which tissue is detected, which take 1.5 GB
 GIVE_SIZE = (
     "micrometres per pixel: give it in the column um_per_px of the slides' table, or with --config "
     "'predict={{slides: [{{path: {path}, um_per_px: 0.25}}]}}'"
@@ -124,7 +124,7 @@ def _coarse(size: float) -> list[str]:
 def slide_picture(path: Path, source: str, um_per_px: float) -> tuple[Image.Image, list[str]]:
     """Shrink a slide to the picture on which tissue is found, and describe odd colours.
 
-    Its pixels are `PICTURE_UM` wide, unless it is enlarged to `HIRES_PX` or limited to `MAX_PICTURE_PX`.
+    Its pixels are `PICTURE_UM` wide, finer if it is shorter than `HIRES_PX`, and coarser beyond `MAX_PICTURE_PIXELS`.
 
     Raises
     ------
@@ -132,9 +132,10 @@ def slide_picture(path: Path, source: str, um_per_px: float) -> tuple[Image.Imag
         The slide shows one colour alone, or is dark, as fluorescence is.
     """
     with open_slide(path) as opened:
-        edge = max(opened.dimensions)
-        wanted = min(MAX_PICTURE_PX, max(HIRES_PX, round(edge * um_per_px / PICTURE_UM)))
-        picture = shrink(opened, path, min(edge, wanted))
+        width, height = opened.dimensions
+        edge = max(width, height)
+        factor = min(um_per_px / PICTURE_UM, math.sqrt(MAX_PICTURE_PIXELS / (width * height)))
+        picture = shrink(opened, path, min(edge, max(HIRES_PX, round(edge * factor))))
     pixels = np.asarray(picture)
     scanned = pixels.max(axis=2) > _SCANNED
     if not scanned.any() or np.ptp(pixels, axis=(0, 1)).max() == 0:
