@@ -17,6 +17,8 @@ rule rate_genes:
         facts="<results>/reliability/{cohort}/{predictor}.json",
     log:
         "<results>/logs/rate_genes/{cohort}/{predictor}.log",
+    benchmark:
+        "<results>/benchmarks/rate_genes/{cohort}/{predictor}.tsv"
     conda:
         "../envs/figures.yaml"
     resources:
@@ -70,6 +72,8 @@ rule assemble_model:
         folder=directory("<results>/final/{cohort}/{predictor}"),
     log:
         "<results>/logs/assemble_model/{cohort}/{predictor}.log",
+    benchmark:
+        "<results>/benchmarks/assemble_model/{cohort}/{predictor}.tsv"
     conda:
         "../envs/data.yaml"
     resources:
@@ -99,6 +103,8 @@ if config["data"]["source"] == "generated":
             slide="<data>/unsequenced/{slide}.tif",
         log:
             "<results>/logs/generate_slide/{slide}.log",
+        benchmark:
+            "<results>/benchmarks/generate_slide/{slide}.tsv"
         wildcard_constraints:
             slide=one_of(predict.generated),
         localrule: True
@@ -178,6 +184,8 @@ rule place_spots:
         spots=f"{SLIDE_FOLDER}/spots.h5ad",
     log:
         "<results>/logs/place_spots/{slide}.log",
+    benchmark:
+        "<results>/benchmarks/place_spots/{slide}.tsv"
     conda:
         "../envs/data.yaml"
     resources:
@@ -249,6 +257,8 @@ rule compare_slide:
         verdict=f"{SLIDE_FOLDER}/likeness/{{cohort}}.json",
     log:
         "<results>/logs/compare_slide/{cohort}/{slide}.log",
+    benchmark:
+        "<results>/benchmarks/compare_slide/{cohort}/{slide}.tsv"
     conda:
         "../envs/data.yaml"
     resources:

@@ -318,11 +318,13 @@ rule draw_overview:
 rule provenance:
     input:
         tables=collect("<results>/tables/{name}", name=plan.tables),
-        figures=collect("<results>/{name}", name=[*plan.figures, *structure.outputs, *bench.outputs]),
+        figures=collect("<results>/{name}", name=[*plan.figures, *structure.outputs, *predict.outputs, *bench.outputs]),
         fingerprints=collect("<results>/samples/{sample}/fingerprint.json", sample=plan.samples),
         downloads=plan.downloaded(plan.samples),
         summaries=collect("<results>/models/{model}/summary.json", model=plan.models)
-        + collect("<results>/structure/{training}/summary.json", training=structure.trainings),
+        + collect("<results>/structure/{training}/summary.json", training=structure.trainings)
+        + collect("<results>/models/{training}/summary.json", training=predict.trainings),
+        slides=list(predict.files.values()),
         labels=list(structure.label_files.values()),
         external=list(external.imported.values()),
         bench_downloads=list(bench.manifests.values()),
@@ -343,6 +345,7 @@ rule provenance:
         samples=plan.samples,
         labelled=list(structure.label_files),
         imported=list(external.imported),
+        slides=list(predict.files),
         bench_tasks=[f"hest_bench/{task}" for task in bench.manifests],
         snakemake=versions("snakemake")["snakemake"],
         code=plan.code("provenance"),

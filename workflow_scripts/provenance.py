@@ -28,6 +28,7 @@ with job(snakemake.log[0]):
         | dict(zip(snakemake.params.bench_tasks, snakemake.input.bench_downloads, strict=True)),
         labels=dict(zip(snakemake.params.labelled, snakemake.input.labels, strict=True)),
         external=dict(zip(snakemake.params.imported, snakemake.input.external, strict=True)),
+        slides=dict(zip(snakemake.params.slides, snakemake.input.slides, strict=True)),
     )
     record = run_record(
         snakemake.config, [vars(row) for row in sheet if row.sample in samples], files, snakemake.params.snakemake

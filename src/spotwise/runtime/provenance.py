@@ -25,6 +25,9 @@ DEVICE_RULES = (
     "embed_joint",
     "embed_bench_patches",
     "embed_context",
+    "embed_slide_patches",
+    "embed_slide_context",
+    "predict_slide",
 )
 CPU = "cpu"
 REDACTED_PATH = "<path outside the working folder>"
@@ -47,6 +50,7 @@ class RunFiles:
     downloads: Mapping[str, str | Path]  # manifests
     labels: Mapping[str, str | Path]  # known domains
     external: Mapping[str, str | Path] = field(default_factory=dict)  # predictions of other tools
+    slides: Mapping[str, str | Path] = field(default_factory=dict)  # without counts, by name
 
 
 def run_record(
@@ -80,6 +84,7 @@ def run_record(
         "inputs": {sample: _read_json(path)["files"] for sample, path in files.fingerprints.items()},
         "labels": {sample: sha256(path) for sample, path in files.labels.items()},
         "external": {name: sha256(path) for name, path in files.external.items()},
+        "slides": {name: sha256(path) for name, path in files.slides.items()},
         "downloads": {
             sample: [{key: value for key, value in file.items() if key != "modified_ns"} for file in _read_json(path)]
             for sample, path in files.downloads.items()

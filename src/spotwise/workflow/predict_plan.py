@@ -104,7 +104,13 @@ class PredictPlan:
 
     def given(self, w: Wildcards) -> str:
         """Return the file of a slide as it was given."""
-        return self.slides[w.slide].path or f"{self.plan.data}/unsequenced/{w.slide}.tif"
+        return self.files[w.slide]
+
+    @cached_property
+    def files(self) -> dict[str, str]:
+        """Name -> file of each slide as it was given, or as it is drawn with a generated cohort."""
+        drawn = f"{self.plan.data}/unsequenced"
+        return {name: one.path or f"{drawn}/{name}.tif" for name, one in self.slides.items()}
 
     def slide(self, w: Wildcards) -> str:
         """Return the file of a slide that OpenSlide reads."""
@@ -157,6 +163,12 @@ class PredictPlan:
     def training(self, w: Wildcards) -> SimpleNamespace:
         """Return the wildcards of a predictor's training on the whole cohort."""
         return SimpleNamespace(cohort=w.cohort, protocol=FINAL, method=self.method(w), fold=0)
+
+    @cached_property
+    def trainings(self) -> list[str]:
+        """Every training on a whole cohort, as ``cohort/final/method/fold0/seed0``."""
+        methods = {(cohort, self.plan.predictors[predictor].method) for cohort, predictor in self.models.values()}
+        return [f"{one}/{FINAL}/{method}/fold0/seed{self.plan.seeds_of(method)[0]}" for one, method in sorted(methods)]
 
     def trained(self, w: Wildcards) -> str:
         """Return the folder in which the model of a predictor is trained, with the first seed."""
