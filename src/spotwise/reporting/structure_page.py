@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
-from PIL import Image
 
+from spotwise.reporting.embedded_pictures import embedded
 from spotwise.reporting.figures.domain_map import Colouring
 from spotwise.reporting.tables.domain_tables import (
     CLUSTERINGS,
@@ -27,7 +25,6 @@ from spotwise.reporting.templates import render
 from spotwise.structure.variable_genes import CIRCULAR, SIGNIFICANT
 
 GENES_LISTED, GENES_PER_DOMAIN, SHARES_LISTED = 20, 6, 3
-JPEG = {"quality": 88, "subsampling": 0}  # print quality at a tenth of the size of PNG
 
 
 @dataclass(frozen=True)
@@ -92,7 +89,7 @@ def render_structure_page(
         circular=CIRCULAR,
         agreement=agreement_text(results.agreement, reference),
         genes=results.variable_genes.head(GENES_LISTED).to_dict("records"),
-        pictures={name: _embedded(path) for name, path in figures.items()},
+        pictures={name: embedded(path) for name, path in figures.items()},
     )
 
 
@@ -139,10 +136,3 @@ def label_shares(labels: pd.Series) -> str:
     """Format the commonest labels of the labelled spots, such as ``tumour 83 %, stroma 17 %``."""
     shares = labels.value_counts(normalize=True).sort_index().sort_values(ascending=False, kind="stable")
     return ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares.head(SHARES_LISTED).items()) or "none"
-
-
-def _embedded(png: str | os.PathLike) -> str:
-    packed = io.BytesIO()
-    with Image.open(png) as image:
-        image.convert("RGB").save(packed, "JPEG", **JPEG)
-    return "data:image/jpeg;base64," + base64.b64encode(packed.getvalue()).decode("ascii")
