@@ -2,6 +2,7 @@
 # make test   the tests, except those that take minutes
 # make test-long  those: slides without signal on which all must score 0, kills, full disks, determinism, large slides
 # make test-pythons  the demo and the tests on the oldest and newest Python found (PYTHONS="python3.11 python3.13"), tables compared
+# make test-squidpy  predictions drawn by squidpy, in an environment of its own, .squidpy (1.2 GB)
 # make test-slurm  the pipeline on its own SLURM cluster: apt-get install slurmctld slurmd slurm-client munge
 # make bench  time and memory against references and the machine's limits: benchmarks/RESULTS.md
 # make lint   formatting, static checks and import contracts
@@ -17,7 +18,7 @@ UV_VERSION := 0.13.8
 BIN := .venv/bin
 DEMO := --cores 2 --configfile configs/demo.yaml
 
-.PHONY: demo test test-long test-pythons test-slurm bench lint docs schemas lock clean
+.PHONY: demo test test-long test-pythons test-squidpy test-slurm bench lint docs schemas lock clean
 .DEFAULT_GOAL := demo
 
 # The environment: versions and hashes of requirements.lock, bytecode compiled so that jobs start quickly.
@@ -46,6 +47,14 @@ test-long: .venv/installed
 test-pythons:
 	.ci/test-pythons $(PYTHONS)
 
+.squidpy/installed: tests/viewers/requirements.lock .venv/installed
+	$(PYTHON) -m venv --without-pip .squidpy
+	$(BIN)/uv pip sync --quiet --python .squidpy/bin/python --require-hashes tests/viewers/requirements.lock
+	@touch $@
+
+test-squidpy: .squidpy/installed
+	$(BIN)/python -m pytest tests/viewers
+
 test-slurm: .venv/installed
 	$(BIN)/python -m pytest -m slurm tests/slurm
 
@@ -72,6 +81,8 @@ lock: .venv/installed
 		requirements.in --output-file .venv/oldest.txt
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --constraint .venv/oldest.txt --generate-hashes \
 		--no-emit-index-url --no-annotate --no-header requirements.in --output-file requirements.lock
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-annotate --no-header tests/viewers/requirements.in --output-file tests/viewers/requirements.lock
 
 clean:
-	rm -rf .venv .pythons .snakemake .pytest_cache .ruff_cache site data/generated results/demo
+	rm -rf .venv .squidpy .pythons .snakemake .pytest_cache .ruff_cache site data/generated results/demo

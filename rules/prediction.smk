@@ -1,5 +1,6 @@
 # From trained models to the predicted expression of test slides. One job per method, cohort and protocol: it predicts with
 # every trained model of the method (folds, seeds), every test slide, and every K and matching.
+# The pictures of the slides go into the predictions.
 # Inside its folder: fold{fold}/seed{seed}/{predictor}/{sample}.h5ad, beside them the banks of methods that retrieve.
 
 PREDICTIONS = "<results>/predictions/{cohort}/{protocol}"
@@ -20,6 +21,9 @@ rule predict_test_slides:
         ),
         patches=plan.cohort_patches,
         embeddings=collect("<results>/{features}/{sample}.h5", features=plan.features, sample=plan.embedded_samples),
+        thumbnails=collect("<results>/samples/{sample}/thumbnail.png", sample=plan.cohort_samples),
+        qc=collect("<results>/samples/{sample}/qc.json", sample=plan.cohort_samples),
+        metadata=plan.cohort_metadata,
     output:
         predictions=directory(f"{PREDICTIONS}/{{method}}"),
     log:
@@ -70,6 +74,9 @@ rule predict_controls:
             "<results>/folds/{cohort}/{protocol}/fold{fold}/fold.h5", fold=plan.fold_numbers, allow_missing=True
         ),
         ceilings=collect("<results>/samples/{sample}/ceiling.tsv", sample=plan.ceiling_samples),
+        thumbnails=collect("<results>/samples/{sample}/thumbnail.png", sample=plan.cohort_samples),
+        qc=collect("<results>/samples/{sample}/qc.json", sample=plan.cohort_samples),
+        metadata=plan.cohort_metadata,
     output:
         predictions=directory(f"{PREDICTIONS}/{CONTROLS}"),
     log:
@@ -81,7 +88,8 @@ rule predict_controls:
     resources:
         mem_mb=times_attempt(16000),
     params:
-        samples=plan.ceiling_samples,
+        samples=plan.cohort_samples,
+        with_ceiling=plan.ceiling_samples,
         seeds={name: plan.seeds_of(name) for name in plan.predictors_of(CONTROLS)},
         code=plan.code("predict_controls", "spotwise.models.controls"),
     message:
@@ -97,6 +105,9 @@ rule import_predictions:
             "<results>/folds/{cohort}/{protocol}/fold{fold}/fold.h5", fold=plan.fold_numbers, allow_missing=True
         ),
         files=external_files,
+        thumbnails=collect("<results>/samples/{sample}/thumbnail.png", sample=plan.cohort_samples),
+        qc=collect("<results>/samples/{sample}/qc.json", sample=plan.cohort_samples),
+        metadata=plan.cohort_metadata,
     output:
         predictions=directory(f"{PREDICTIONS}/{{method}}"),
         facts="<results>/external/{cohort}/{protocol}/{method}.csv",
@@ -111,6 +122,7 @@ rule import_predictions:
     resources:
         mem_mb=times_attempt(16000),
     params:
+        samples=plan.cohort_samples,
         tested=external.tested,
         units=lookup("external/{method}/units", within=config),
         target_sum=lookup("external/{method}/target_sum", within=config, default=None),

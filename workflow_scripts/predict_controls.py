@@ -3,12 +3,15 @@
 from pathlib import Path
 
 from spotwise.inference.prediction import predict_by_controls
+from spotwise.inference.slide_anndata import read_views
 from spotwise.runtime.job import job
 
 with job(snakemake.log[0]):
-    ceilings = dict(zip(snakemake.params.samples, map(Path, snakemake.input.ceilings), strict=True))
-    for fold in map(Path, snakemake.input.folds):
+    files, params = snakemake.input, snakemake.params
+    ceilings = dict(zip(params.with_ceiling, map(Path, files.ceilings), strict=True))
+    views = read_views(params.samples, files.thumbnails, files.qc, files.metadata)
+    for fold in map(Path, files.folds):
         for seed in snakemake.config["seeds"]:
-            controls = [name for name, seeds in snakemake.params.seeds.items() if seed in seeds]
+            controls = [name for name, seeds in params.seeds.items() if seed in seeds]
             output = Path(snakemake.output.predictions) / fold.parent.name / f"seed{seed}"
-            predict_by_controls(fold, ceilings, controls, seed, output)
+            predict_by_controls(fold, ceilings, controls, seed, output, views)

@@ -24,7 +24,7 @@ NEEDS = {
     *("results/demo", "results/arena", "results/her2st", "two idle cores", "minutes", "the predictions"),
     "HEST-Benchmark",
 }
-RUN_BY_CI = {"demo", "lint", "docs", "test", "test-slurm"}
+RUN_BY_CI = {"demo", "lint", "docs", "test", "test-squidpy", "test-slurm"}
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,10 @@ def test_scoring_accepts_the_file_and_finds_everything_in_its_place(fold, predic
     assert file.X.dtype == file.layers[OBSERVED].dtype == np.float32
     np.testing.assert_array_equal(file.layers[OBSERVED], fold.expression[rows])
     np.testing.assert_array_equal(file.obsm[SPATIAL], fold.spatial[rows])
-    assert file.uns[PROVENANCE] == {**MADE_BY, "cohort": "c", "protocol": "patient", "fold": 0, "sample": "C"}
+    run = {**MADE_BY, "cohort": "c", "protocol": "patient", "fold": 0, "sample": "C"}
+    assert file.uns[PROVENANCE] == {**run, "units": file.uns[PROVENANCE]["units"], "transform": "log1p"}
+    assert file.uns[PROVENANCE]["units"].startswith("log(1 + x), x: counts of a spot")
+    np.testing.assert_array_equal(file.obs[["array_row", "array_col"]], fold.array[rows])
     assert file.var_names[file.var["is_marker"]].tolist() == ["G00", "G05", "G10"]
     assert file.var["is_measured"].all()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from spotwise.data.features import embedded_spots
 from spotwise.data.folds import Fold, read_fold
 from spotwise.inference.prediction_files import write_prediction
 from spotwise.inference.retrieval import retrieve, write_embeddings
+from spotwise.inference.slide_anndata import SlideView
 from spotwise.inference.trained_models import load_model
 from spotwise.models.description import read_description
 from spotwise.models.registry import load
@@ -40,6 +42,7 @@ def predict_test_slides(
     bank: Path | None = None,
     queries: Path | None = None,
     kind: str = METHOD,
+    views: Mapping[str, SlideView] = MappingProxyType({}),
 ) -> None:
     """Predict every test slide of a fold by every predictor of a trained model.
 
@@ -62,6 +65,8 @@ def predict_test_slides(
         Folder for ``{predictor}/{sample}.h5ad``, and files for the embeddings of a retrieval method, ``.safetensors``.
     kind
         ``method``, or ``control`` for a control that is trained.
+    views
+        Pictures of the test slides by sample; a white one lies under the spots of others.
 
     Raises
     ------
@@ -78,7 +83,8 @@ def predict_test_slides(
     for predictor, sample, predicted, top_k, used in found:
         made = {"predictor": predictor, "method": method, "kind": kind, "k": top_k, "k_used": used}
         made |= {"seed": seed, "note": description.note}
-        write_prediction(output / predictor / f"{sample}.h5ad", truth, sample, predicted, made)
+        path = output / predictor / f"{sample}.h5ad"
+        write_prediction(path, truth, sample, predicted, made, views.get(sample))
 
 
 def predictions(
@@ -107,12 +113,17 @@ def predictions(
 
 
 def predict_by_controls(
-    fold: Path, ceilings: Mapping[str, Path], controls: Sequence[str], seed: int, output: Path
+    fold: Path,
+    ceilings: Mapping[str, Path],
+    controls: Sequence[str],
+    seed: int,
+    output: Path,
+    views: Mapping[str, SlideView] = MappingProxyType({}),
 ) -> None:
     """Predict every test slide of a fold by every control, by registry key.
 
     ``ceilings`` are ``ceiling.tsv`` of the test slides by sample, for the control ``NoiseCeiling``, otherwise empty.
-    Files are ``{control}/{sample}.h5ad`` below ``output``.
+    ``views`` are the slides' pictures, by sample. Files are ``{control}/{sample}.h5ad`` below ``output``.
     """
     content = read_fold(fold)
     for sample in _tested(content):
@@ -122,7 +133,8 @@ def predict_by_controls(
             predicted = control.predict(content, sample, seed, ceiling)
             made = {"predictor": name, "method": name, "kind": CONTROL, "k": 0, "k_used": 0}
             made |= {"seed": seed, "note": control.note(content, sample)}
-            write_prediction(output / name / f"{sample}.h5ad", content, sample, predicted, made)
+            path = output / name / f"{sample}.h5ad"
+            write_prediction(path, content, sample, predicted, made, views.get(sample))
 
 
 def read_ceiling(path: str | Path, genes: Sequence[str]) -> np.ndarray:

@@ -14,10 +14,17 @@ from spotwise.constants import OBSERVED, PROVENANCE, RUN_FIELDS, SPATIAL, TEST
 from spotwise.data.folds import Fold
 from spotwise.errors import InputError
 from spotwise.inference.damaged_files import unreadable
+from spotwise.inference.slide_anndata import SlideView
 from spotwise.runtime.hdf5 import write_anndata
 
 # var of a prediction; the reference statistics rank the genes and come from the slides that the protocol allows
 GENE_FIELDS = ("is_hvg", "is_marker", "is_measured", "reference_mean", "reference_var")
+
+# uns["spotwise"] of a prediction: the meaning of a value in X and layers["observed"]
+VALUES = {
+    "units": "log(1 + x), x: counts of a spot scaled to one total for all spots of its slide",
+    "transform": "log1p",
+}
 
 
 def evaluated_genes(fold: Fold, sample: str) -> pd.DataFrame:
@@ -36,12 +43,18 @@ def evaluated_genes(fold: Fold, sample: str) -> pd.DataFrame:
 
 
 def write_prediction(
-    path: str | Path, fold: Fold, sample: str, predicted: np.ndarray, provenance: dict[str, object]
+    path: str | Path,
+    fold: Fold,
+    sample: str,
+    predicted: np.ndarray,
+    provenance: dict[str, object],
+    view: SlideView | None = None,
 ) -> None:
     """Write a prediction ``.h5ad`` of one test slide.
 
     ``predicted`` (N, G) is log-normalised expression of the slide's spots in the order of ``fold``. ``provenance``
     holds the fields of `constants.RUN_FIELDS` that ``fold`` and ``sample`` do not give, such as predictor and seed.
+    ``view`` is the picture to lay under the spots, by default a white one.
     """
     rows = fold.rows(TEST, sample=sample)
     if predicted.shape != (len(rows), len(fold.genes)):
@@ -49,12 +62,15 @@ def write_prediction(
     of_fold = {"cohort": fold.cohort, "protocol": fold.protocol, "fold": fold.fold}
     content = anndata.AnnData(
         X=predicted.astype(np.float32),
-        obs=pd.DataFrame(index=pd.Index(fold.barcode[rows], name="barcode")),
+        obs=pd.DataFrame(
+            fold.array[rows], index=pd.Index(fold.barcode[rows], name="barcode"), columns=["array_row", "array_col"]
+        ),
         var=evaluated_genes(fold, sample),
         obsm={SPATIAL: fold.spatial[rows]},
         layers={OBSERVED: fold.expression[rows]},
-        uns={PROVENANCE: {**of_fold, "sample": sample, **provenance}},
+        uns={PROVENANCE: {**of_fold, "sample": sample, **provenance, **VALUES}},
     )
+    (view or SlideView()).under(content, sample)
     write_anndata(path, content, "gzip")
 
 

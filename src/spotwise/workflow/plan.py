@@ -210,6 +210,11 @@ class Plan:
         """Return HEST's metadata of a sample; a run on counts alone reads none."""
         return str(hest.sample_files(self.data, w.sample).metadata) if self.has_images else []
 
+    def cohort_metadata(self, w: Wildcards) -> list[str]:
+        """Return HEST's metadata of the slides of a cohort; a run on counts alone reads none."""
+        samples = self.samples_of[w.cohort] if self.has_images else []
+        return [str(hest.sample_files(self.data, sample).metadata) for sample in samples]
+
     def cohort_samples(self, w: Wildcards) -> list[str]:
         """Return the slides of a cohort."""
         return self.samples_of[w.cohort]
