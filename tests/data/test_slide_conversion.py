@@ -100,9 +100,9 @@ EXACT = {
     "BigTIFF": lambda folder: plain_tiff(folder / "a.tif", bigtiff=True),
     "16 bits": lambda folder: plain_tiff(folder / "a.tif", LEVEL.astype(np.uint16) * 257),
     "opaque": lambda folder: plain_tiff(folder / "a.tif", np.dstack([LEVEL, GREY * 0 + 255]), extrasamples=[2]),
-    "OME-TIFF": lambda folder: ome(folder / "a.ome.tif"),
+    "OME-TIFF": lambda folder: ome(folder / "a.ome.tif", size=0.5),
     "planar OME-TIFF": lambda folder: ome(
-        folder / "a.ome.tif", np.moveaxis(LEVEL, 2, 0), channels=["Red", "Green", "Blue"], photometric="minisblack"
+        folder / "a.ome.tif", np.moveaxis(LEVEL, 2, 0), 0.5, channels=["Red", "Green", "Blue"], photometric="minisblack"
     ),
     "PNG": lambda folder: picture(folder / "a.png"),
     "PNG in 16 bits": lambda folder: _png16(folder / "a.png"),
@@ -123,7 +123,8 @@ def test_a_converted_picture_has_the_same_pixels(tmp_path, form):
     assert needs_conversion(source)
     slide, warnings = converted(source)
     np.testing.assert_array_equal(pixels(slide), LEVEL)
-    assert warnings == []
+    reduced = ["16 bits of each colour are reduced to the upper 8"]
+    assert warnings == (reduced if form in (EXACT["16 bits"], EXACT["PNG in 16 bits"]) else [])
 
 
 def test_a_jpeg_has_the_pixels_that_other_readers_see(tmp_path):
@@ -164,6 +165,7 @@ def test_a_photograph_is_turned_as_its_exif_tag_says(tmp_path, orientation):
     np.testing.assert_array_equal(pixels(slide), upright)
     said = [] if orientation == 1 else [f"a.png is turned as its tag Orientation ({orientation}) says"]
     assert warnings == said
+    assert slide_facts(slide, "a.png")["warnings"] == said
 
 
 def test_the_largest_page_is_the_slide(tmp_path):
@@ -216,8 +218,10 @@ def test_the_stated_size_of_a_pixel_is_kept(tmp_path, form):
 
 
 def test_the_users_size_comes_before_the_pictures(tmp_path):
-    slide, _ = converted(ome(tmp_path / "a.ome.tif", size=0.5), 0.25)
-    assert slide_facts(slide, "a.tif")["um_per_px"] == pytest.approx(0.25)
+    slide, warnings = converted(ome(tmp_path / "a.ome.tif", size=0.5), 0.25)
+    facts = slide_facts(slide, "a.tif", 0.25)
+    assert (facts["um_per_px"], facts["um_per_px_from"]) == (0.25, "user")
+    assert facts["warnings"] == warnings == ["um_per_px 0.25 is used, the file says 0.5"]
 
 
 NO_SIZE = {

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 from spotwise.data.pixel_size import credible
 from spotwise.data.slide_format import CONVERTED, TIFF_HEADS, check_samples, unsupported
-from spotwise.data.unsequenced_slides import SIZE_TOLERANCE, check_size, no_pixel_size
+from spotwise.data.unsequenced_slides import CONVERTED_BY, SIZE_TOLERANCE, check_size, no_pixel_size
 from spotwise.errors import InputError, first_line
 from spotwise.runtime.files import atomic
 
@@ -42,7 +42,7 @@ def convert_slide(source: Path, output: Path, um_per_px: float | None = None) ->
     Returns
     -------
     list of str
-        Warnings.
+        Warnings, which are also kept in the file, from where `slide_facts` reads them.
 
     Raises
     ------
@@ -59,11 +59,18 @@ def convert_slide(source: Path, output: Path, um_per_px: float | None = None) ->
     if size is None:
         raise no_pixel_size(str(source), "none in the file")
     check_size(size, source, "um_per_px" if um_per_px else "pixel size")
+    warnings = []
+    if um_per_px and tagged and not math.isclose(um_per_px, tagged, rel_tol=SIZE_TOLERANCE):
+        warnings.append(f"um_per_px {um_per_px:g} is used, the file says {tagged:g}")
     try:
-        picture, warnings = _open(source, page)
-        picture = _as_rgb(source, picture)
+        picture, turned = _open(source, page)
+        warnings += turned
+        if picture.format == "ushort":
+            warnings.append("16 bits of each colour are reduced to the upper 8")
+        picture = _as_rgb(source, picture).copy(xres=1000 / size, yres=1000 / size)  # pixels per millimetre
+        picture.set_type(pyvips.GValue.gstr_type, "image-description", "; ".join([CONVERTED_BY, *warnings]))
         with atomic(output) as temporary:
-            picture.copy(xres=1000 / size, yres=1000 / size).tiffsave(  # pixels per millimetre
+            picture.tiffsave(
                 str(temporary),
                 tile=True,
                 tile_width=_TILE_PX,
@@ -73,7 +80,7 @@ def convert_slide(source: Path, output: Path, um_per_px: float | None = None) ->
                 predictor="horizontal",
                 resunit="cm",
                 bigtiff=3 * picture.width * picture.height > _BIGTIFF_BYTES,
-                keep="none",
+                keep="other",
             )
     except pyvips.Error as error:
         raise _unreadable_picture(source, head, error) from None

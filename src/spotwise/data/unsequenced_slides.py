@@ -27,6 +27,7 @@ GIVE_SIZE = (
     "micrometres per pixel: give it in the column um_per_px of the slides' table, or with --config "
     "'predict={{slides: [{{path: {path}, um_per_px: 0.25}}]}}'"
 )
+CONVERTED_BY = "converted by spotwise"  # begins the description of a converted slide, its warnings follow
 _SCANNED = 8  # largest of R, G and B above which a pixel was scanned
 _BRIGHTFIELD = "an H&E slide in brightfield"
 
@@ -59,6 +60,7 @@ def slide_facts(path: Path, source: str, um_per_px: float | None = None, where: 
     with open_slide(path) as opened:
         width, height = opened.dimensions
         vendor = opened.properties.get(openslide.PROPERTY_NAME_VENDOR)
+        first, *converted = opened.properties.get(openslide.PROPERTY_NAME_COMMENT, "").split("; ")
     size, size_from, warnings = _pixel_size(path, source, um_per_px, where or source)
     return {
         "source": str(source),
@@ -68,7 +70,7 @@ def slide_facts(path: Path, source: str, um_per_px: float | None = None, where: 
         "height": height,
         "um_per_px": size,
         "um_per_px_from": size_from,
-        "warnings": warnings,
+        "warnings": (converted if first == CONVERTED_BY else []) + warnings,
     }
 
 
