@@ -6,5 +6,6 @@ from spotwise.data.slide_conversion import convert_slide
 from spotwise.runtime.job import job
 
 with job(snakemake.log[0]) as logger:
-    for warning in convert_slide(Path(snakemake.input.slide), Path(snakemake.output.slide), snakemake.params.um_per_px):
+    source, output = Path(snakemake.input.slide), Path(snakemake.output.slide)
+    for warning in convert_slide(source, output, snakemake.params.um_per_px, snakemake.threads):
         logger.warning("%s", warning)

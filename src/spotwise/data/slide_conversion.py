@@ -24,7 +24,7 @@ _TIFF_UNITS = {2: 25_400.0, 3: 10_000.0}  # um per inch and per centimetre
 _RGB = (("r", "g", "b"), ("red", "green", "blue"))
 
 
-def convert_slide(source: Path, output: Path, um_per_px: float | None = None) -> list[str]:
+def convert_slide(source: Path, output: Path, um_per_px: float | None = None, threads: int = 1) -> list[str]:
     """Write a picture as a lossless tiled pyramid that OpenSlide reads, in flat memory.
 
     Pixels become 8-bit RGB: palettes and CMYK are looked up, 16 bits are divided by 256, transparency is shown on
@@ -38,6 +38,8 @@ def convert_slide(source: Path, output: Path, um_per_px: float | None = None) ->
         TIFF to write.
     um_per_px
         Pixel size, which comes before that of OME-XML, ImageJ or the TIFF's resolution.
+    threads
+        Threads that compress tiles.
 
     Returns
     -------
@@ -59,6 +61,7 @@ def convert_slide(source: Path, output: Path, um_per_px: float | None = None) ->
     if size is None:
         raise no_pixel_size(str(source), "none in the file")
     check_size(size, source, "um_per_px" if um_per_px else "pixel size")
+    pyvips.concurrency_set(threads)
     warnings = []
     if um_per_px and tagged and not math.isclose(um_per_px, tagged, rel_tol=SIZE_TOLERANCE):
         warnings.append(f"um_per_px {um_per_px:g} is used, the file says {tagged:g}")
