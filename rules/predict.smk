@@ -310,3 +310,95 @@ rule predict_slide:
         "Predict {wildcards.slide} with {wildcards.model}"
     script:
         "../workflow_scripts/predict_slide.py"
+
+
+# --- What people look at ----------------------------------------------------------------------------------------------
+
+
+rule draw_slide_maps:
+    input:
+        prediction=f"{SLIDE_FOLDER}/{{model}}.h5ad",
+        model=predict.model_folder,
+        facts=f"{SLIDE_FOLDER}/slide.json",
+        hires=f"{SLIDE_FOLDER}/hires.png",
+    output:
+        pdf=f"{SLIDE_FOLDER}/maps/{{model}}.pdf",
+        png=report(
+            f"{SLIDE_FOLDER}/maps/{{model}}.png",
+            caption="../report/slide_maps.rst",
+            category="Slides without counts",
+            labels={"slide": "{slide}", "predictor": "{model}", "form": "maps"},
+        ),
+    log:
+        "<results>/logs/draw_slide_maps/{slide}/{model}.log",
+    benchmark:
+        "<results>/benchmarks/draw_slide_maps/{slide}/{model}.tsv"
+    wildcard_constraints:
+        model=one_of(predict.models),
+    conda:
+        "../envs/figures.yaml"
+    resources:
+        mem_mb=times_attempt(4000),
+    params:
+        genes=predict.genes,
+        code=plan.code("draw_slide_maps"),
+    message:
+        "Draw maps of {wildcards.slide} by {wildcards.model}"
+    script:
+        "../workflow_scripts/draw_slide_maps.py"
+
+
+rule export_spots:
+    input:
+        predictions=collect(f"{SLIDE_FOLDER}/{{model}}.h5ad", model=predict.models, allow_missing=True),
+    output:
+        spots=f"{SLIDE_FOLDER}/spots.geojson",
+    log:
+        "<results>/logs/export_spots/{slide}.log",
+    benchmark:
+        "<results>/benchmarks/export_spots/{slide}.tsv"
+    conda:
+        "../envs/figures.yaml"
+    resources:
+        mem_mb=times_attempt(4000),
+    params:
+        models=list(predict.models),
+        genes=predict.genes,
+        code=plan.code("export_spots"),
+    message:
+        "Export the spots of {wildcards.slide} for QuPath"
+    script:
+        "../workflow_scripts/export_spots.py"
+
+
+rule summarise_slide:
+    input:
+        facts=f"{SLIDE_FOLDER}/slide.json",
+        outline=f"{SLIDE_FOLDER}/tissue.png",
+        predictions=collect(f"{SLIDE_FOLDER}/{{model}}.h5ad", model=predict.models, allow_missing=True),
+        folders=predict.folders,
+        verdicts=predict.verdicts,
+        maps=collect(f"{SLIDE_FOLDER}/maps/{{model}}.png", model=predict.models, allow_missing=True),
+    output:
+        page=report(
+            f"{SLIDE_FOLDER}/summary.html",
+            caption="../report/slide_summary.rst",
+            category="Slides without counts",
+            labels={"slide": "{slide}", "predictor": "all", "form": "summary"},
+        ),
+    log:
+        "<results>/logs/summarise_slide/{slide}.log",
+    benchmark:
+        "<results>/benchmarks/summarise_slide/{slide}.tsv"
+    conda:
+        "../envs/figures.yaml"
+    resources:
+        mem_mb=times_attempt(4000),
+    params:
+        models=list(predict.models),
+        genes=predict.genes,
+        code=plan.code("summarise_slide"),
+    message:
+        "Sum up {wildcards.slide} on a page"
+    script:
+        "../workflow_scripts/summarise_slide.py"

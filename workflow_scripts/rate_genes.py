@@ -13,4 +13,4 @@ with job(snakemake.log[0]) as logger:
     table, facts = rate_genes(scores, shuffled, ceilings, params.patients)
     logger.info("%d of %d genes reliable, from %d units", facts["n_reliable"], facts["n_genes"], facts["n_units"])
     write_table(table, snakemake.output.genes)
-    write_json(facts, snakemake.output.facts)
+    write_json(snakemake.output.facts, facts)

@@ -16,7 +16,8 @@ from spotwise.data.features import embedded_spots
 from spotwise.data.folds import write_fold
 from spotwise.errors import InputError, SetupError
 from spotwise.evaluation.top_k_sweep import retrieve_each
-from spotwise.inference.prediction import predict_by_controls, predict_test_slides, read_ceiling
+from spotwise.inference.prediction import predict_by_controls, predict_test_slides
+from spotwise.inference.prediction_files import read_ceiling
 from spotwise.inference.retrieval import read_embeddings
 from spotwise.models.description import read_description
 from spotwise.models.registry import build, load, options

@@ -21,7 +21,7 @@ import scipy  # imports subpackages on first use
 
 from spotwise.constants import PAPER
 from spotwise.errors import InputError
-from spotwise.inference.prediction import read_ceiling
+from spotwise.inference.prediction_files import read_ceiling
 
 LEVEL = 0.95
 THRESHOLD_QUANTILE = 0.95

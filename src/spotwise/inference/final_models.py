@@ -221,7 +221,9 @@ def read_final_description(folder: str | Path) -> FinalDescription:
 
 def read_reliability(folder: str | Path) -> pd.DataFrame:
     """Read the genes (G rows, index ``gene``) of a final model and how reliably it predicts each."""
-    table = pd.read_csv(Path(folder) / RELIABILITY, sep="\t", keep_default_na=False, na_values={"pcc": [""]})
+    table = pd.read_csv(
+        Path(folder) / RELIABILITY, sep="\t", keep_default_na=False, na_values=[""]
+    )  # a gene may be called NA
     return table.set_index("gene")
 
 

@@ -8,13 +8,12 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
-import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from spotwise.constants import CONTROL, METHOD, TEST
 from spotwise.data.features import embedded_spots
 from spotwise.data.folds import Fold, read_fold
-from spotwise.inference.prediction_files import write_prediction
+from spotwise.inference.prediction_files import read_ceiling, write_prediction
 from spotwise.inference.retrieval import retrieve, write_embeddings
 from spotwise.inference.slide_anndata import SlideView
 from spotwise.inference.trained_models import load_model
@@ -135,12 +134,6 @@ def predict_by_controls(
             made |= {"seed": seed, "note": control.note(content, sample)}
             path = output / name / f"{sample}.h5ad"
             write_prediction(path, content, sample, predicted, made, views.get(sample))
-
-
-def read_ceiling(path: str | Path, genes: Sequence[str]) -> np.ndarray:
-    """Read the ceilings (G,) of ``genes`` from ``ceiling.tsv``, NaN for a gene that the slide does not measure."""
-    table = pd.read_csv(path, sep="\t", keep_default_na=False)  # a gene may be called NA
-    return table.set_index("gene")["ceiling"].reindex(genes).to_numpy(np.float64)
 
 
 def _tested(fold: Fold) -> list[str]:

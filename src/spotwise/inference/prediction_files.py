@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import anndata
@@ -148,3 +148,9 @@ def read_slide(paths: Mapping[str, str | os.PathLike]) -> dict[str, anndata.AnnD
         same = all(names.equals(others) for names, others in axes.values())
         slide[predictor] = prediction if same else prediction[first.obs_names, first.var_names]
     return slide
+
+
+def read_ceiling(path: str | Path, genes: Sequence[str]) -> np.ndarray:
+    """Read the ceilings (G,) of ``genes`` from ``ceiling.tsv``, NaN for a gene that the slide does not measure."""
+    table = pd.read_csv(path, sep="\t", keep_default_na=False)  # a gene may be called NA
+    return table.set_index("gene")["ceiling"].reindex(genes).to_numpy(np.float64)

@@ -224,6 +224,16 @@ class PredictPlan:
             return []
         return f"{self.plan.results}/predict/{w.slide}/{self.plan.features(method)}.h5"
 
+    @property
+    def genes(self) -> str | list[str]:
+        """Choice of genes for maps and pages."""
+        return self.settings["genes"]
+
+    def verdicts(self, w: Wildcards) -> list[str]:
+        """Return the verdict on the likeness of a slide for each model."""
+        folder = f"{self.plan.results}/predict/{w.slide}/likeness"
+        return [f"{folder}/{model.cohort}.json" for model in self.models.values()]
+
     def likeness(self, w: Wildcards) -> str:
         """Return how alike the spots of a slide are to those that a model has learnt from."""
         return f"{self.plan.results}/predict/{w.slide}/likeness/{self.models[w.model].cohort}"
