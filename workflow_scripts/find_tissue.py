@@ -8,4 +8,10 @@ from spotwise.runtime.job import job
 with job(snakemake.log[0]):
     files, params = snakemake.input, snakemake.params
     drawn = Path(files.outline) if files.outline else None
-    prepare_tissue(Path(files.slide), params.source, params.um_per_px, drawn, dict(snakemake.output.items()))
+    prepare_tissue(
+        Path(files.slide),
+        params.source,
+        params.um_per_px,
+        drawn,
+        dict(zip(snakemake.output.keys(), snakemake.output, strict=True)),
+    )

@@ -9,7 +9,7 @@ import numpy as np
 import openslide
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageOps
 
 from drawnslides import texture, write_slide
 from spotwise.data.slide_conversion import convert_slide
@@ -146,7 +146,8 @@ def test_transparency_is_shown_on_white(tmp_path):
 
 def test_cmyk_keeps_its_colours(tmp_path):
     """A profile of inks is looked up, so that only the order of colours is kept exactly."""
-    slide, _ = converted(picture(tmp_path / "a.tif", Image.fromarray(CMYK, mode="CMYK")))
+    slide, warnings = converted(picture(tmp_path / "a.tif", Image.fromarray(CMYK, mode="CMYK")))
+    assert warnings == ["CMYK is turned into RGB by a standard profile"]
     found = pixels(slide).reshape(-1, 3)
     for channel in range(3):
         assert np.corrcoef(found[:, channel], LEVEL[..., channel].ravel())[0, 1] > 0.9
@@ -159,8 +160,6 @@ def test_a_photograph_is_turned_as_its_exif_tag_says(tmp_path, orientation):
     source = picture(tmp_path / "a.png", exif=exif)
     slide, warnings = converted(source)
     with Image.open(source) as image:
-        from PIL import ImageOps
-
         upright = np.asarray(ImageOps.exif_transpose(image))
     np.testing.assert_array_equal(pixels(slide), upright)
     said = [] if orientation == 1 else [f"a.png is turned as its tag Orientation ({orientation}) says"]
@@ -253,6 +252,11 @@ def _cut(path, share=0.5):
     return path
 
 
+def _text(path):
+    path.write_text("x,y")
+    return path
+
+
 WRONG = {
     "grey PNG": (lambda folder: picture(folder / "a.png", Image.fromarray(GREY)), "a single grey channel"),
     "grey JPEG": (lambda folder: picture(folder / "a.jpg", Image.fromarray(GREY)), "a single grey channel"),
@@ -277,6 +281,7 @@ WRONG = {
         lambda folder: plain_tiff(folder / "a.tif", ALPHA, extrasamples=[0]),
         "4 channels, of which 1 of unknown meaning",
     ),
+    "a table": (lambda folder: _text(folder / "a.csv"), "a format OpenSlide does not know"),
     "cut PNG": (lambda folder: _cut(picture(folder / "a.png")), r"unreadable data \(.*\), expected a complete picture"),
     "cut JPEG": (lambda folder: _cut(picture(folder / "a.jpg")), "unreadable data"),
     "cut TIFF": (lambda folder: _cut(plain_tiff(folder / "a.tif")), "(unreadable data|a damaged TIFF)"),

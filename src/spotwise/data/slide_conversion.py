@@ -56,7 +56,9 @@ def convert_slide(source: Path, output: Path, um_per_px: float | None = None, th
     source = Path(source)
     with source.open("rb") as file:
         head = file.read(512)
-    page, tagged = _tiff_page(source) if head.startswith(TIFF_HEADS) else ((0,), None)
+    if not head.startswith(CONVERTED):
+        raise unsupported(source, head)
+    pages, tagged = _tiff_pages(source) if head.startswith(TIFF_HEADS) else ((0,), None)
     size = um_per_px or tagged
     if size is None:
         raise no_pixel_size(str(source), "none in the file")
@@ -66,8 +68,10 @@ def convert_slide(source: Path, output: Path, um_per_px: float | None = None, th
     if um_per_px and tagged and not math.isclose(um_per_px, tagged, rel_tol=SIZE_TOLERANCE):
         warnings.append(f"um_per_px {um_per_px:g} is used, the file says {tagged:g}")
     try:
-        picture, turned = _open(source, page)
+        picture, turned = _open(source, pages)
         warnings += turned
+        if picture.interpretation == "cmyk":
+            warnings.append("CMYK is turned into RGB by a standard profile")
         if picture.format == "ushort":
             warnings.append("16 bits of each colour are reduced to the upper 8")
         picture = _as_rgb(source, picture).copy(xres=1000 / size, yres=1000 / size)  # pixels per millimetre
@@ -86,38 +90,30 @@ def convert_slide(source: Path, output: Path, um_per_px: float | None = None, th
                 keep="other",
             )
     except pyvips.Error as error:
-        raise _unreadable_picture(source, head, error) from None
+        found = f"unreadable data ({' '.join(str(error).split())})"
+        raise InputError(source, "slide", found, "a complete picture; copy or fetch it again") from None
     return warnings
 
 
-def _unreadable_picture(source: Path, head: bytes, error: Exception) -> InputError:
-    reason = " ".join(str(error).split("\n")[-2:]).strip() or first_line(error)
-    if not head.startswith(CONVERTED):
-        return unsupported(source, head)
-    return InputError(source, "slide", f"unreadable data ({reason})", "a complete picture; copy or fetch it again")
-
-
 def _open(source: Path, pages: tuple[int, ...]) -> tuple[pyvips.Image, list[str]]:
-    """Open a picture to be read from top to bottom, turned as it is meant to be shown."""
-    import pyvips
-
-    picture = pyvips.Image.new_from_file(str(source), access="sequential", fail_on="error", **_at(source, pages[0]))
+    """Open a picture as it is meant to be shown, to be read from top to bottom where it is not turned."""
+    picture = _load(source, pages, access="sequential")
     turn = picture.get("orientation") if picture.get_typeof("orientation") else 1
-    if len(pages) > 1:
-        others = [
-            pyvips.Image.new_from_file(str(source), access="sequential", fail_on="error", page=page)
-            for page in pages[1:]
-        ]
-        picture = picture.bandjoin(others).copy(interpretation="srgb")
     if turn in (0, 1):
         return picture, []
-    # a turned picture is read in another order than it is stored: through a temporary file
-    upright = pyvips.Image.new_from_file(str(source), fail_on="error", **_at(source, pages[0])).autorot()
-    return upright, [f"{source.name} is turned as its tag Orientation ({turn}) says"]
+    # read in another order than it is stored, from a temporary file of libvips
+    return _load(source, pages).autorot(), [f"{source.name} is turned as its tag Orientation ({turn}) says"]
 
 
-def _at(source: Path, page: int) -> dict[str, int]:
-    return {"page": page} if page else {}
+def _load(source: Path, pages: tuple[int, ...], **access: str) -> pyvips.Image:
+    """Load one page, or three pages as red, green and blue."""
+    import pyvips
+
+    first, *others = (
+        pyvips.Image.new_from_file(str(source), fail_on="error", **({"page": page} if page else {}), **access)
+        for page in pages
+    )
+    return first.bandjoin(others).copy(interpretation="srgb") if others else first
 
 
 def _as_rgb(source: Path, picture: pyvips.Image) -> pyvips.Image:
@@ -136,7 +132,7 @@ def _as_rgb(source: Path, picture: pyvips.Image) -> pyvips.Image:
     return picture.cast("uchar")
 
 
-def _tiff_page(source: Path) -> tuple[tuple[int, ...], float | None]:
+def _tiff_pages(source: Path) -> tuple[tuple[int, ...], float | None]:
     """Choose the largest page of a TIFF, or three grey ones that are red, green and blue, and read its pixel size."""
     import tifffile
 

@@ -26,7 +26,7 @@ _SHARP_UM, _STAINED, _TRIM_UM = 8.0, 0.04, 60.0
 _OPEN_UM, _CLOSE_UM = 30.0, 60.0  # radii; a patch on a thinner strip would not be half tissue
 LEAST_MM2 = 0.05  # of a piece, about four patches
 _HOLE_MM2 = 0.05  # smaller holes, such as vessels and lumens, belong to the tissue
-_EDGE_UM = 150.0  # radius of the thickest band along the slide's edge that is no tissue
+_EDGE_UM = 150.0  # width of the widest band along the slide's edge that is no tissue
 
 # Ink, by the optical densities of red, green and blue. Haematoxylin and eosin absorb green most.
 _INK_DENSITY = 0.25
@@ -130,16 +130,16 @@ def _pieces(region: np.ndarray, stained: np.ndarray, ink: np.ndarray, um_per_px:
     return remove_small_objects(mask, max_size=round(LEAST_MM2 * px_per_mm2))
 
 
-def _without_edges(mask: np.ndarray, radius: float) -> np.ndarray:
-    """Drop pieces that touch the picture's edge and are nowhere thicker than twice a radius."""
+def _without_edges(mask: np.ndarray, width: float) -> np.ndarray:
+    """Drop pieces that touch the picture's edge and reach no pixel further than a width from the glass."""
     labels, n = scipy.ndimage.label(mask)
     if n == 0:
         return mask
     depth = scipy.ndimage.distance_transform_edt(mask)
-    thickness = scipy.ndimage.maximum(depth, labels, np.arange(n + 1))
+    deepest = scipy.ndimage.maximum(depth, labels, np.arange(n + 1))
     rim = np.zeros(n + 1, dtype=bool)
     rim[np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])] = True
-    dropped = rim & (thickness < radius)
+    dropped = rim & (deepest < width)
     dropped[0] = False
     return mask & ~dropped[labels]
 
