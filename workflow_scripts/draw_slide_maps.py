@@ -5,7 +5,7 @@ from pathlib import Path
 
 import anndata
 
-from spotwise.inference.final_models import read_final_description
+from spotwise.inference.final_description import read_final_description
 from spotwise.reporting.figures import style
 from spotwise.reporting.figures.slide_maps import draw_slide_maps
 from spotwise.reporting.predicted_genes import choose_genes

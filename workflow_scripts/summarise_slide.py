@@ -5,7 +5,7 @@ from pathlib import Path
 
 import anndata
 
-from spotwise.inference.final_models import read_final_description
+from spotwise.inference.final_description import read_final_description
 from spotwise.reporting.predicted_genes import choose_genes
 from spotwise.reporting.summary_page import AppliedModel, render_summary_page
 from spotwise.runtime.files import write_text

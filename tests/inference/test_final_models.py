@@ -16,12 +16,8 @@ from savedmodel import RETRIEVAL
 from spotwise.constants import BARCODES, FINAL, TEST
 from spotwise.data.folds import write_fold
 from spotwise.errors import InputError, SetupError
-from spotwise.inference.final_models import (
-    assemble_model,
-    predict_spots,
-    read_final_description,
-    read_reliability,
-)
+from spotwise.inference.final_description import read_final_description, read_reliability
+from spotwise.inference.final_models import assemble_model, predict_spots
 from spotwise.inference.prediction import predictions
 from spotwise.models.registry import build
 from spotwise.models.sizes import Sizes

@@ -13,6 +13,7 @@ from PIL import Image
 from colours import DEUTERANOPIA, lab
 from spotwise import config as configuration
 from spotwise.reporting.figures import style
+from spotwise.reporting.number_format import number
 
 PREDICTORS = {
     "CMRCNet-50": ("CMRCNet", "method"),
@@ -112,7 +113,7 @@ def test_wrapped_grids_are_even(n, columns, grid):
 
 
 def test_numbers_have_two_decimals_and_a_true_minus():
-    assert [style.number(value) for value in (0.347, -0.2, -0.001, float("nan"))] == ["0.35", "−0.20", "0.00", "–"]
+    assert [number(value) for value in (0.347, -0.2, -0.001, float("nan"))] == ["0.35", "−0.20", "0.00", "–"]
 
 
 def test_files_have_300_dots_per_inch(tmp_path):

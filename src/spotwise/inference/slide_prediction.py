@@ -16,14 +16,14 @@ from spotwise.data.patches import extract_patches
 from spotwise.data.slide_conversion import convert_slide
 from spotwise.data.slide_format import needs_conversion
 from spotwise.data.slide_preparation import prepare_spots, prepare_tissue
-from spotwise.inference.final_models import (
+from spotwise.inference.final_description import (
     PREDICTOR,
     REFERENCE,
     FinalDescription,
-    predict_spots,
     read_final_description,
     read_reliability,
 )
+from spotwise.inference.final_models import predict_spots
 from spotwise.inference.likeness import compare_slide
 from spotwise.inference.slide_anndata import write_slide_prediction
 from spotwise.inference.trained_models import TrainedModel

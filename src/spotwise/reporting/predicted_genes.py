@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from spotwise.errors import InputError, one_of
-from spotwise.reporting.figures.style import number
+from spotwise.reporting.number_format import number
 
 RELIABLE, PANEL, MARKERS = "reliable", "panel", "markers"
 UNITS = {"patient": "patients", "slide": "slides"}  # by what the cross-validation leaves out

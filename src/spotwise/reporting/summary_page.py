@@ -11,9 +11,9 @@ import pandas as pd
 from anndata import AnnData
 
 from spotwise import __version__
-from spotwise.inference.final_models import FinalDescription
+from spotwise.inference.final_description import FinalDescription
 from spotwise.reporting.embedded_pictures import embedded
-from spotwise.reporting.figures.style import number
+from spotwise.reporting.number_format import number
 from spotwise.reporting.predicted_genes import UNITS, correlation, judgement
 from spotwise.reporting.templates import render
 

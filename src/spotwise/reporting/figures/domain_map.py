@@ -168,7 +168,7 @@ def draw_domains(
     for space, refined in [(spaces[0], False), (spaces[0], True), *((space, False) for space in spaces[1:])]:
         domains = domains_in(table, space, seed, refined).reindex(colours.classes.index)
         ari = select(scores, space, seed, refined)["ARI"].iloc[0]
-        found = f"ARI = {style.number(ari)}" if colours.labelled else f"{domains.nunique()} domains"
+        found = f"ARI = {number(ari)}" if colours.labelled else f"{domains.nunique()} domains"
         panels.append((f"{space}{', refined' * refined}\n{found}", colours.of_domains(domains)))
     legend = colours.legend(drawn for _, drawn in panels)
     paints = [(title, {"facecolors": drawn}) for title, drawn in panels]

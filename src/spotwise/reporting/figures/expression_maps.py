@@ -85,7 +85,7 @@ def draw_expression_maps(
             values = _column(prediction, gene)
             pcc, _ = pearson_per_gene(values[:, None], truth[:, None])
             title = style.title(predictor, PANELS_SHARE * width / columns)
-            panels.append((f"{title}\nPCC = {style.number(pcc[0])}", values))
+            panels.append((f"{title}\nPCC = {number(pcc[0])}", values))
         image, *maps = axes.flat
         spot_plot.frame(image, tissue, extent, section.window, "H&E")
         spot_plot.draw_scale_bar(image, section.um_per_px)

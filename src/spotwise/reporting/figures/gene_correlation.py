@@ -18,6 +18,7 @@ from spotwise.evaluation.gene_sets import gene_ranks
 from spotwise.evaluation.slide_metrics import gene_gene_correlation, similarity
 from spotwise.inference.prediction_files import read_slide
 from spotwise.reporting.figures import style
+from spotwise.reporting.number_format import number
 
 PANELS_WIDTH = 0.88 * style.PAGE_WIDTH  # the rest is for the colour bar
 TITLE_HEIGHT = 10 * style.MM
@@ -72,7 +73,7 @@ def draw_gene_correlation(prediction_paths: Mapping[str, str | os.PathLike], top
         _draw_matrix(axes[0], truth[np.ix_(order, order)], f"Truth\n{len(genes)} {kind}")
         for ax, (predictor, prediction) in zip(axes[1:], slide.items(), strict=False):
             matrix = gene_gene_correlation(prediction.X[:, genes])
-            title = f"{style.title(predictor, side)}\nr = {style.number(similarity(matrix, truth))}"
+            title = f"{style.title(predictor, side)}\nr = {number(similarity(matrix, truth))}"
             _draw_matrix(ax, matrix[np.ix_(order, order)], title)
     style.hide_empty(grid)
     drawn = grid[0, 0].collections[0]

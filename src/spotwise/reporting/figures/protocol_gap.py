@@ -12,6 +12,7 @@ from spotwise.constants import PAPER, PATIENT
 from spotwise.evaluation.averages import slide_means
 from spotwise.evaluation.gene_sets import gene_set_columns
 from spotwise.reporting.figures import style
+from spotwise.reporting.number_format import number
 
 MAX_COHORTS_PER_BAND = 6
 ROW_HEIGHT = 2.5 * style.MM  # room for one line of 6 pt
@@ -99,6 +100,6 @@ def _draw_gaps(ax: Axes, gaps: pd.DataFrame, looks: Mapping[str, style.Look]) ->
         ax.plot([row[PAPER], row[PATIENT]], [place, place], color=look.colour, linewidth=1.5, zorder=1)
         for protocol, face in ((PAPER, look.colour), (PATIENT, "white")):
             ax.plot(row[protocol], place, **POINT, markerfacecolor=face, markeredgecolor=look.colour)
-        gap = style.number(row["gap"])
+        gap = number(row["gap"])
         style.write_at_edge(ax, place, gap if gap.startswith(("−", "0.00")) else f"+{gap}", GAP_WIDTH)
     style.name_rows(ax, looks)

@@ -203,12 +203,6 @@ def panel_grid(n_panels: int) -> tuple[int, int]:
     return wrap(n_panels, 6 if n_panels <= 18 else 8)
 
 
-def number(value: float) -> str:
-    """Format a correlation with two decimals and a minus sign, NaN as a dash."""
-    rounded = round(float(value), 2) + 0.0  # no minus at a rounded zero
-    return "–" if np.isnan(value) else f"{rounded:.2f}".replace("-", "−")
-
-
 def run_title(run: Mapping[str, object]) -> str:
     """Format the slide, cohort and protocol of a prediction for a heading."""
     return f"{run['sample']} ({run['cohort']}, {run['protocol']} protocol)"

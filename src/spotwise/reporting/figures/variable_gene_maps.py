@@ -31,7 +31,7 @@ def draw_variable_genes(section: Section, genes: pd.DataFrame, expression: pd.Da
     scale = spot_plot.colour_scale(values)
     panels = []
     for row, column in zip(genes.itertuples(), values.T, strict=True):
-        title = f"{style.plain(row.gene)}\nI = {style.number(row.moran_i)}, {q_text(row.q)}"
+        title = f"{style.plain(row.gene)}\nI = {number(row.moran_i)}, {q_text(row.q)}"
         panels.append((title, {"array": column, "norm": scale}))
     fig, grid = spot_plot.draw_on_slide(section, panels, heading)
     spot_plot.draw_colour_bar(fig, ScalarMappable(scale, spot_plot.COLOURS), grid, UNIT)
