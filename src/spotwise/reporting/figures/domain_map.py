@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 
 from spotwise.reporting.figures import spot_plot, style
 from spotwise.reporting.figures.spot_plot import Section
+from spotwise.reporting.number_format import number
 
 PANELS_SHARE = 0.97  # of the figure's width, as there is no colour bar
 # Any two differ by at least 15 CIELAB units under normal vision, deuteranopia and protanopia, and each by 12 from the

@@ -16,6 +16,7 @@ from spotwise.evaluation.gene_sets import gene_ranks
 from spotwise.inference.prediction_files import read_prediction, read_slide
 from spotwise.reporting.figures import spot_plot, style
 from spotwise.reporting.figures.spot_plot import MAX_COLUMNS, PANELS_SHARE, RASTER_ABOVE
+from spotwise.reporting.number_format import number
 
 EXPRESSION_UNIT = "log expression\nabove mean"  # two lines fit a low colour bar
 

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from spotwise.reporting.figures import spot_plot, style
 from spotwise.reporting.figures.spot_plot import Section
+from spotwise.reporting.number_format import number
 
 UNIT = "standard deviations\nabove the mean"
 SMALLEST_Q = 0.001  # smaller values are printed as an upper bound
