@@ -265,7 +265,6 @@ rule compare_slide:
         mem_mb=times_attempt(4000),
     params:
         patient=predict.patient,
-        patients=plan.patients,
         code=plan.code("compare_slide"),
     message:
         "Compare {wildcards.slide} with the training slides of {wildcards.cohort}"

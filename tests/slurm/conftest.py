@@ -102,7 +102,7 @@ def demo(cluster, started_troubles, tmp_path_factory) -> Pipeline:
     config = example("demo", folder)
     config |= {"samples": str(folder / "sheet.tsv"), "protocols": ["paper"], "controls": []}
     config["data"]["generated"] = {"spots_across": 10}
-    del config["structure"], config["evaluation"]
+    del config["structure"], config["evaluation"], config["predict"]
     config["expression"]["hvg_per_slide"] = 60
     # `auto` asks the cluster for GPUs as `cuda` does, and makes do with the CPU where they turn out to be none
     config["training"] |= {"device": "auto", "epochs": 20}

@@ -30,7 +30,7 @@ def small(folder: Path, repository: Path, **training: object) -> "Running":
     config["evaluation"] = {"bootstrap": 100}
     config["training"] |= {"epochs": 12, "save_every_minutes": 1e-3} | training
     config["methods"] = {"CMRCNet": config["methods"]["CMRCNet"] | {"neighbours": [10]}}
-    del config["structure"]
+    del config["structure"], config["predict"]
     return Running(folder, config, repository)
 
 

@@ -33,7 +33,7 @@ def table(tmp_path_factory):
     config["protocols"] = ["patient"]
     config["controls"] = ["TrainMean", "RandomRetrieval"]
     config["methods"] = yaml.safe_load(blocks("yaml")[0])
-    del config["structure"], config["evaluation"]
+    del config["structure"], config["evaluation"], config["predict"]
     pipeline = Pipeline(folder, config, repository)
     pipeline.run("results/demo/tables/table1.csv")
     return pd.read_csv(pipeline.results / "tables/table1.csv").set_index("predictor")

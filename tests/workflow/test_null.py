@@ -34,7 +34,7 @@ def table(tmp_path_factory):
     config["methods"]["CMRCNet"]["neighbours"] = [50]
     config["controls"] = ["TrainMean", "RandomRetrieval", "LibrarySize", "Coordinates", "NeighbourSlide"]
     config["controls"] += ["ShuffledTraining", "ShuffledAcross"]  # of CMRCNet
-    del config["evaluation"]
+    del config["evaluation"], config["predict"]
     return scored(folder, config)
 
 

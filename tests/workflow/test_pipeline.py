@@ -38,7 +38,7 @@ def tiny(tmp_path_factory):
     config["training"]["epochs"] = 1
     config["methods"]["CMRCNet"]["neighbours"] = K
     config["methods"] = {"CMRCNet": config["methods"]["CMRCNet"]}
-    del config["structure"], config["evaluation"]
+    del config["structure"], config["evaluation"], config["predict"]
     config["controls"] = CONTROLS
     pipeline = Pipeline(folder, config, copy_workflow(tmp_path_factory.mktemp("repository")))
     pipeline.run("paper")

@@ -26,6 +26,7 @@ def plans(folder, name="demo", **changes):
         config[section] = values if section in ("encoders", "methods") else config[section] | values
     if "methods" in changes:
         config.pop("structure", None)
+        config.pop("predict", None)
     plan = Plan(config, configuration.prepare(config))
     return plan, StructurePlan(plan)
 
