@@ -21,6 +21,7 @@ with job(snakemake.log[0]) as logger:
         um_per_px=json.loads(Path(files.facts).read_text(encoding="utf-8"))["um_per_px"],
         reference=Path(files.reference),
         threads=snakemake.threads,
+        patient=snakemake.params.patient,
     )
     for line in verdict["words"]:
         (logger.info if verdict["alike"] else logger.warning)("%s: %s", snakemake.wildcards.slide, line)

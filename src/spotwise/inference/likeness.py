@@ -146,6 +146,7 @@ def compare_slide(
     um_per_px: float,
     reference: Path,
     threads: int = 1,
+    patient: str = "",
 ) -> tuple[pd.DataFrame, dict[str, object]]:
     """Compare a slide with the training slides.
 
@@ -157,6 +158,8 @@ def compare_slide(
         The slide, the (N, 2) centres of its spots in level-0 pixels, their barcodes and the pixel size of level 0.
     reference
         File of `describe_cohort`.
+    patient
+        The slide's patient, "" if unknown.
 
     Returns
     -------
@@ -194,7 +197,7 @@ def compare_slide(
     }
     n_unlike = int(unlike[BOTH].sum())
     spots = {"n": len(found), "n_unlike": n_unlike, "share_unlike": round(n_unlike / len(found), 4)}
-    return table, _verdict(parts, spots, known)
+    return table, _verdict(parts, spots, known, patient)
 
 
 # --- description ------------------------------------------------------------------------------------------------------
@@ -393,7 +396,9 @@ def _judge_share(
     return {"alike": alike, "words": said, "share_unlike": round(share, 4), "distance_ratio": round(ratio, 3)}
 
 
-def _verdict(parts: dict[str, dict[str, object]], spots: dict[str, object], known: Reference) -> dict[str, object]:
+def _verdict(
+    parts: dict[str, dict[str, object]], spots: dict[str, object], known: Reference, patient: str
+) -> dict[str, object]:
     n_patients = len(set(known.patients))
     alike = all(part["alike"] is not False for part in parts.values()) and spots["share_unlike"] <= MAX_SHARE_UNLIKE
     shares = [spots["share_unlike"], parts[STAIN]["share_unlike"], parts["tissue"]["share_unlike"]]
@@ -413,6 +418,8 @@ def _verdict(parts: dict[str, dict[str, object]], spots: dict[str, object], know
         words.append("all training slides are of one patient: how far patients differ is not known")
     elif n_patients < FEW_PATIENTS:
         words.append(f"the training slides are of {n_patients} patients only: how far patients differ is uncertain")
+    if patient in known.patients:
+        words.append(f"it is of patient {patient}, as training slides are: other patients are predicted less well")
     reference = {
         "slides": len(known.slides),
         "patients": n_patients,

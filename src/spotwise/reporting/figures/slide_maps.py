@@ -106,8 +106,9 @@ def _layout(window: tuple[float, ...], n_genes: int, heading: str) -> tuple[Figu
     large, small = TITLE_HEIGHT + BAR_HEIGHT + 2 * panel * aspect, TITLE_HEIGHT + BAR_HEIGHT + panel * aspect
     grid = fig.add_gridspec(1 + rows, COLUMNS, height_ratios=[large, *[small] * rows])
     half = COLUMNS // 2
-    axes = [fig.add_subplot(grid[1 + place // COLUMNS, place % COLUMNS]) for place in range(n_genes)]
-    return fig, fig.add_subplot(grid[0, :half]), fig.add_subplot(grid[0, half:]), axes
+    slide, alike = fig.add_subplot(grid[0, :half]), fig.add_subplot(grid[0, half:])
+    maps = [fig.add_subplot(grid[1 + place // COLUMNS, place % COLUMNS]) for place in range(n_genes)]
+    return fig, slide, alike, maps
 
 
 def _footnote(n_drawn: int, n_chosen: int, left_out: str) -> str:
