@@ -65,7 +65,7 @@ def test_the_prediction_says_what_its_values_and_genes_are(slide):
     prediction = read(slide)
     facts = prediction.uns["spotwise"]
     assert facts["units"] == "log(1 + x), x: counts of a spot scaled to the median of its slide"
-    assert facts["patient" if "patient" in facts else "predictor"] in ("Ridge", "Patient 9")
+    assert (facts["predictor"], facts["cohort"], facts["slide"]) == ("Ridge", "demo", "NEW")
     assert {"pcc", "pcc_low", "pcc_high", "ceiling", "positive_share", "reliable"} <= set(prediction.var)
     assert {"array_row", "array_col", "tissue_share", "similarity", "unlike"} <= set(prediction.obs)
     assert (prediction.obs["tissue_share"] >= 0.5).all()
