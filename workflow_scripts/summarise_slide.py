@@ -29,5 +29,7 @@ with job(snakemake.log[0]):
             genes=choose_genes(prediction.var, params.genes),
             maps=files.maps[number],
         )
-    page = render_summary_page(snakemake.wildcards.slide, read_json(files.facts), files.outline, models)
+    facts = read_json(files.facts)
+    facts["warnings"] += list(anndata.read_h5ad(files.spots).uns["warnings"])
+    page = render_summary_page(snakemake.wildcards.slide, facts, files.outline, models)
     write_text(snakemake.output.page, page)

@@ -9,6 +9,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial.distance import cdist
 
 from drawnslides import write_slide
+from spotwise.data.nuclear_size import Nuclei
 from spotwise.data.patches import extract_patches
 from spotwise.data.stain_statistics import STAINS
 from spotwise.errors import InputError
@@ -170,6 +171,14 @@ def test_similarity_is_the_share_of_training_patches_as_far():
 @pytest.mark.parametrize("factor", [0.4, 0.8, 1.0, 1.7, 3.0])
 def test_the_factor_between_sizes_is_found(factor):
     assert scale_factor(8 * factor / FACTORS, 8) == pytest.approx(factor, rel=1e-6)
+
+
+def test_a_scale_beyond_all_that_is_measured_is_said_to_be_so():
+    sizes = [Nuclei(radius, 200) for radius in 1.0 / FACTORS]
+    found = likeness._judge_scale(sizes, 0.25, np.array([16.0]))
+    assert found["alike"] is False
+    assert "reduced at least 4-fold" in found["words"]
+    assert "More than 1 um would fit" in found["words"]
 
 
 def test_a_file_that_is_no_reference_is_refused(tmp_path, another):

@@ -29,9 +29,13 @@ PER_SLIDE, IN_ALL = 500, 20_000  # patches in a reference, at most
 MEASURED = 100  # spots of a slide at which nuclei are measured
 AT_ONCE = 64  # patches in memory per thread
 UNLIKE_PERCENTILE = 99  # of the distances of training patches left out: beyond, a spot is unlike
-MAX_SHARE_UNLIKE, FAR_OFF = 0.25, 0.5  # shares of unlike spots: above, a slide is unlike, or far off
+# Shares of unlike spots above which a slide is unlike, or far off. Slides of her2st have at most 0.16 if their patient is
+# left out of the reference, a slide of skin from another scanner has 0.93 and more.
+MAX_SHARE_UNLIKE, FAR_OFF = 0.25, 0.5
 FEW_PATIENTS = 5  # below, the range of patients is uncertain
-MAX_SCALE_FACTOR = 1.5  # between sizes of nuclei: above, the pixel size is in doubt
+# Between sizes of nuclei: above, the pixel size is in doubt. It is at most 1.14 between patients of her2st, 1.26 for the
+# skin, and 1.8 to 2.3 if the pixel size of her2st is stated twice too small or too large.
+MAX_SCALE_FACTOR = 1.5
 FACTORS = 2.0 ** (np.arange(-4, 5) / 2)  # of the side of a patch at which nuclei are measured
 
 PATIENT_LEFT_OUT, SLIDE_LEFT_OUT, PATCH_LEFT_OUT = "patient", "slide", "patch"
@@ -365,9 +369,11 @@ def _judge_scale(sizes: Sequence[Nuclei], um_per_px: float, radii_px: np.ndarray
         words = f"the scale is that of the training slides: {measured}"
     else:
         seems, fold = ("reduced", 1 / factor) if factor < 1 else ("enlarged", factor)
+        beyond = factor in (FACTORS[0], FACTORS[-1])
+        fit = f"{'More' if factor < 1 else 'Less'} than" if beyond else "About"
         words = (
-            f"the scale looks wrong: {measured}. The slide looks {seems} about {fold:.1f}-fold: are its pixels really "
-            f"{um_per_px:.3g} um? About {fitting:.2g} um would fit"
+            f"the scale looks wrong: {measured}. The slide looks {seems} {'at least' if beyond else 'about'} "
+            f"{fold:.2g}-fold: are its pixels really {um_per_px:.3g} um? {fit} {fitting:.2g} um would fit"
         )
     numbers |= {"nuclear_radius_um": round(here, 3), "training_radius_um": round(there, 3)}
     numbers |= {"factor": round(factor, 3), "fitting_um_per_px": round(fitting, 4)}
