@@ -29,12 +29,12 @@ PER_SLIDE, IN_ALL = 500, 20_000  # patches in a reference, at most
 MEASURED = 100  # spots of a slide at which nuclei are measured
 AT_ONCE = 64  # patches in memory per thread
 UNLIKE_PERCENTILE = 99  # of the distances of training patches left out: beyond, a spot is unlike
-# Shares of unlike spots above which a slide is unlike, or far off. Slides of her2st have at most 0.16 if their patient is
-# left out of the reference, a slide of skin from another scanner has 0.93 and more.
+# Shares of unlike spots above which a slide is unlike, or far off. Slides of her2st have at most 0.16, their patient
+# left out of the reference; a slide of skin from another scanner has 0.93 and more.
 MAX_SHARE_UNLIKE, FAR_OFF = 0.25, 0.5
 FEW_PATIENTS = 5  # below, the range of patients is uncertain
-# Between sizes of nuclei: above, the pixel size is in doubt. It is at most 1.14 between patients of her2st, 1.26 for the
-# skin, and 1.8 to 2.3 if the pixel size of her2st is stated twice too small or too large.
+# Between sizes of nuclei: above, the pixel size is in doubt. It is at most 1.14 between patients of her2st, 1.26 for
+# the skin, and 1.8 to 2.3 where the pixel size of her2st is stated twice too small or too large.
 MAX_SCALE_FACTOR = 1.5
 FACTORS = 2.0 ** (np.arange(-4, 5) / 2)  # of the side of a patch at which nuclei are measured
 
