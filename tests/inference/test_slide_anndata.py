@@ -12,8 +12,10 @@ from matplotlib import pyplot as plt
 from PIL import Image
 
 from spotwise.errors import InputError
+from spotwise.inference.final_description import read_reliability
 from spotwise.inference.prediction_files import read_prediction, write_prediction
 from spotwise.inference.slide_anndata import PICTURE_PX, SlideView, lay_under, read_views, write_slide_prediction
+from spotwise.runtime.files import write_table
 
 WIDTH, HEIGHT = 12_000, 8_000
 BLUE = (20, 40, 200)
@@ -156,6 +158,18 @@ def test_likeness_and_reliability_join_their_spots_and_genes(unsequenced):
     assert adata.var[["pcc", "ceiling"]].loc["C"].isna().all()
     assert (adata.X.dtype, adata.obs["unlike"].dtype, adata.var["reliable"].dtype) == (np.float32, bool, bool)
     np.testing.assert_array_equal(adata.X, unsequenced[1])
+
+
+def test_a_model_without_intervals_and_a_gene_called_na_are_written(unsequenced, tmp_path):
+    path, predicted, _, spots, likeness, reliability, *rest = unsequenced
+    rated = reliability.assign(gene=["B", "NA"], pcc_low=np.nan, pcc_high=np.nan, reliable=False)
+    write_table(rated, tmp_path / "reliability.tsv")
+    names = ["NA", "B", "C"]
+    write_slide_prediction(path, predicted, names, spots, likeness, read_reliability(tmp_path), *rest)
+    var = anndata.read_h5ad(path).var
+    assert var.index.tolist() == names
+    assert var["pcc"].tolist()[:2] == [0.1, 0.5]
+    assert var["pcc_low"].isna().all()
 
 
 def test_facts_are_kept_as_plain_values(unsequenced):
