@@ -172,7 +172,7 @@ def rated(simulated: Simulated) -> pd.DataFrame:
         kind=simulated.kinds,
         new=simulated.new,
         by_t=units.mean(axis=1) - half > facts["threshold"],
-        mirrored=table["pcc_high"] < -facts["threshold"],
+        mirrored=table["pcc_high"] < -facts["cutoff"],
     )
 
 

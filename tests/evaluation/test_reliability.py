@@ -8,7 +8,13 @@ import scipy.stats
 from benchmarks.reliability_calibration import Cohort, rated, simulate
 from handmade import genes_of
 from spotwise.errors import InputError
-from spotwise.evaluation.reliability import RELIABILITY_COLUMNS, rate_genes, shrunken_intervals, variance_prior
+from spotwise.evaluation.reliability import (
+    RELIABILITY_COLUMNS,
+    cutoff_above_chance,
+    rate_genes,
+    shrunken_intervals,
+    variance_prior,
+)
 
 SLIDES = {"S1": "P1", "S2": "P1", "S3": "P2", "S4": "P3"}
 
@@ -165,3 +171,35 @@ def test_genes_without_a_link_in_new_patients_are_rarely_called_reliable():
     assert strong["reliable"].mean() > 0.8
     inside = tables["new"].between(tables["pcc_low"], tables["pcc_high"])
     assert inside.mean() > 0.92
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_cutoff_is_the_lowest_that_leaves_few_mirrored_intervals_above_it(seed):
+    rng = np.random.default_rng(seed)
+    low, mirrored = rng.normal(0.0, 0.3, 200), rng.normal(-0.3, 0.3, 200)
+    low[:5] = mirrored[:5] = np.nan
+    cutoff = cutoff_above_chance(low, mirrored, 0.05)
+
+    def few(at):
+        return np.nansum(mirrored > at) <= 0.05 * np.nansum(low > at)
+
+    assert cutoff >= 0.05
+    assert few(cutoff)
+    grid = np.linspace(0.05, 1.5, 3000)
+    assert cutoff <= next(at for at in grid if few(at)) + 1e-12
+
+
+def test_without_mirrored_intervals_the_threshold_decides():
+    assert cutoff_above_chance(np.array([0.3, np.nan, 0.1]), np.array([-0.2, np.nan, 0.1]), 0.2) == 0.2
+    assert cutoff_above_chance(np.array([np.nan]), np.array([np.nan]), 0.0) == 0.0
+
+
+def test_genes_that_chance_explains_are_not_reliable():
+    """As many genes agree with the truth in every patient as contradict it."""
+    values = {f"up{number}": [0.5, 0.5, 0.5, 0.5] for number in range(10)}
+    values |= {f"down{number}": [-0.5, -0.5, -0.5, -0.5] for number in range(10)}
+    table, facts = rate(values)
+    assert not table["reliable"].any()
+    only_up = {gene: pcc for gene, pcc in values.items() if gene.startswith("up")}
+    assert rate(only_up)[0]["reliable"].all()
+    assert facts["cutoff"] > facts["threshold"]

@@ -25,6 +25,7 @@ from spotwise.inference.prediction_files import read_ceiling
 
 LEVEL = 0.95
 THRESHOLD_QUANTILE = 0.95
+FALSE_SHARE = 0.05  # of the reliable genes, as estimated by mirrored intervals
 # columns of scores that are read
 RATED_COLUMNS = ("cohort", "protocol", "predictor", "fold", "seed", "sample", "gene", "pcc", "is_measured")
 RELIABILITY_COLUMNS = (
@@ -46,7 +47,8 @@ def rate_genes(
     """Rate every gene of one predictor by its scores in the cross-validation.
 
     A gene is ``reliable`` if the lower end of its interval is above the 95th percentile, over genes, of the shuffled
-    control's mean PCC, or above 0 where that is negative. With a single unit there is no interval, and no gene is.
+    control's mean PCC, above 0, and above what :func:`cutoff_above_chance` finds. With a single unit there is no
+    interval, and no gene is.
 
     Parameters
     ----------
@@ -69,9 +71,9 @@ def rate_genes(
         is above 0; n_slides and n_units that measure the gene. Numbers that do not exist are NaN.
     facts
         How the verdict was reached, as plain values: cohort, protocol, predictor, control, basis (``patient`` or
-        ``slide``), n_units, n_slides, n_seeds, interval, threshold, prior_variance, prior_df, floor_variance, n_genes,
-        n_reliable, n_mirrored (genes whose interval lies as far below 0: about as many reliable ones are due to
-        chance), n_partly_scored (genes without a score in every unit), n_not_scored, remarks.
+        ``slide``), n_units, n_slides, n_seeds, interval, threshold, cutoff, prior_variance, prior_df, floor_variance,
+        n_genes, n_reliable, n_mirrored (genes whose interval lies as far below 0, at most `FALSE_SHARE`),
+        n_partly_scored (genes without a score in every unit), n_not_scored, remarks.
 
     Raises
     ------
@@ -91,6 +93,8 @@ def rate_genes(
     threshold = max(float(means.quantile(THRESHOLD_QUANTILE)), 0.0)
     interval = shrunken_intervals(_fisher(units), _fisher(null_units))
     bounds = pd.DataFrame(np.tanh(interval["bounds"]), units.index, ["pcc_low", "pcc_high"]).reindex(genes)
+    mirrored = -bounds["pcc_high"].to_numpy()
+    cutoff = cutoff_above_chance(bounds["pcc_low"].to_numpy(), mirrored, threshold)
     measured = slides.reindex(genes)
     table = pd.DataFrame(
         {
@@ -100,7 +104,7 @@ def rate_genes(
             "positive_share": measured.gt(0).sum(axis=1) / measured.notna().sum(axis=1).replace(0, np.nan),
             "n_slides": measured.notna().sum(axis=1),
             "n_units": units.notna().sum(axis=1).reindex(genes, fill_value=0),
-            "reliable": bounds["pcc_low"] > threshold,  # False for NaN
+            "reliable": bounds["pcc_low"] > cutoff,  # False for NaN
         },
         index=genes,
     ).reset_index()[list(RELIABILITY_COLUMNS)]
@@ -113,14 +117,38 @@ def rate_genes(
         "n_seeds": int(scores["seed"].nunique()),
         "interval": _describe(units.shape[1]),
         "threshold": threshold,
+        "cutoff": cutoff,
         **{name: interval[name] for name in ("prior_variance", "prior_df", "floor_variance")},
         "n_genes": len(table),
         "n_reliable": int(table["reliable"].sum()),
-        "n_mirrored": int(table["pcc_high"].lt(-threshold).sum()),
+        "n_mirrored": int((mirrored > cutoff).sum()),
         "n_partly_scored": int(table["n_units"].between(1, units.shape[1] - 1).sum()),
         "n_not_scored": int(table["n_units"].eq(0).sum()),
     }
     return table, {**facts, "remarks": _remarks(facts)}
+
+
+def cutoff_above_chance(low: np.ndarray, mirrored: np.ndarray, threshold: float) -> float:
+    """Find the lowest cutoff, from a threshold up, at which few reliable genes are due to chance.
+
+    Chance is symmetric: where it puts one interval wholly above a cutoff, it puts another as far below 0. Their number
+    estimates that of the false genes, as decoys do in proteomics (Elias and Gygi, Nat Methods 4:207, 2007).
+
+    Parameters
+    ----------
+    low, mirrored
+        (G,) lower ends of the intervals, and their upper ends with the sign changed; NaN without an interval.
+    threshold
+        Lowest cutoff.
+
+    Returns
+    -------
+    float
+        The cutoff, above which ``mirrored`` are at most `FALSE_SHARE` of ``low``.
+    """
+    candidates = [threshold, *np.sort(mirrored[mirrored > threshold])]
+    few = (one for one in candidates if (mirrored > one).sum() <= FALSE_SHARE * (low > one).sum())
+    return float(next(few))  # none is above the largest mirrored one
 
 
 def shrunken_intervals(z: np.ndarray, null: np.ndarray) -> dict[str, object]:

@@ -144,7 +144,7 @@ def reliability_words(var: pd.DataFrame, rated: Mapping[str, object]) -> list[st
     means = (
         f"{n} of {len(var)} genes are reliable: in {left_out} left out of the training, their predicted maps agreed "
         f"with the measured ones beyond chance (the interval of the correlation lies above "
-        f"{number(float(rated['threshold']))}, which 5 % of genes exceed where images and expression are shuffled)."
+        f"{number(float(rated['cutoff']))}, where shuffled images and mirrored intervals leave few genes to chance)."
     )
     if not n:
         return [means, "No map of this model should be believed."]
