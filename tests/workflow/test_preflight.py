@@ -5,7 +5,9 @@ from collections import namedtuple
 from unittest.mock import Mock
 
 import huggingface_hub
+import numpy as np
 import pytest
+import tifffile
 import torch
 from pipeline import Pipeline, example
 
@@ -13,7 +15,7 @@ import fakehub
 from spotwise import config as configuration
 from spotwise.data.credentials import TOKEN_VARIABLE
 from spotwise.errors import InputError, SetupError
-from spotwise.workflow import ExternalPlan, Plan, StructurePlan, preflight
+from spotwise.workflow import ExternalPlan, Plan, PredictPlan, StructurePlan, preflight
 from spotwise.workflow.preflight import OK, PROBLEM, WARNING
 
 Disk = namedtuple("Disk", "total used free")
@@ -168,6 +170,23 @@ def test_predictions_of_other_tools_are_a_problem_while_they_are_missing(tmp_pat
     assert list(preflight.other_tools(ExternalPlan(plans(tmp_path)[0]))) == []
 
 
+def test_slides_to_predict_are_looked_into(tmp_path):
+    """The slide of the generated cohort is not there yet; others tell their pixel size, or that they have none."""
+    tiles = {"photometric": "rgb", "tile": (64, 64), "compression": "deflate"}
+    tifffile.imwrite("sized.tif", np.zeros((1000, 2000, 3), np.uint8), resolution=(2e4, 2e4), resolutionunit=3, **tiles)
+    tifffile.imwrite("bare.tif", np.zeros((64, 64, 3), np.uint8), **tiles)
+    slides = [{"slide": "DEMO5"}, "sized.tif", "bare.tif", {"slide": "given", "path": "bare.tif", "um_per_px": 0.25}]
+    grid = {"layout": "square", "pitch_um": 50.0}
+    predict = PredictPlan(plans(tmp_path, predict={"slides": slides, "grid": grid})[0], "my.yaml")
+    drawn, sized, bare, given = preflight.slides_to_predict(predict)
+    assert (drawn.name, drawn.status, drawn.text) == ("slide DEMO5", OK, "drawn first")
+    assert sized.status == OK
+    assert sized.text.startswith("0.5 um/px, from the slide's tags; at most 200 spots, 0.0 GB of patches")
+    assert bare.status == PROBLEM
+    assert "um_per_px" in bare.text
+    assert (given.status, given.text[:19]) == (OK, "0.25 um/px, from us")
+
+
 # --- Machine
 
 
@@ -229,7 +248,15 @@ def test_the_target_prints_a_line_for_each_check_and_writes_its_log_alone(tmp_pa
     assert done.returncode == (gpu == "problem"), done.stdout
     lines = done.stdout.splitlines()
     assert [line.split()[:2] for line in lines if line.startswith(("ok ", "warning ", "problem "))] == [
-        *(["ok", "dataset"], ["ok", "encoder"], [gpu, "GPU"], ["ok", "disk"], ["ok", "memory"], ["ok", "hours"])
+        *(
+            ["ok", "dataset"],
+            ["ok", "encoder"],
+            [gpu, "GPU"],
+            ["ok", "slide"],
+            ["ok", "disk"],
+            ["ok", "memory"],
+            ["ok", "hours"],
+        )
     ]
     assert ("Error: the run would stop: GPU" in lines) == (gpu == "problem")
     written = [path for path in (tmp_path / "results").rglob("*") if path.is_file()]

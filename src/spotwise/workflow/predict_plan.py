@@ -118,7 +118,11 @@ class PredictPlan:
 
     def um_per_px(self, w: Wildcards) -> float | None:
         """Return the pixel size that the user states."""
-        stated = self.slides[w.slide].um_per_px
+        return self.um_per_px_of(w.slide)
+
+    def um_per_px_of(self, slide: str) -> float | None:
+        """Return the pixel size that the user states for a slide."""
+        stated = self.slides[slide].um_per_px
         return None if stated is UNSET else stated
 
     def outline(self, w: Wildcards) -> str | list:

@@ -20,6 +20,8 @@ import torch
 from spotwise.data import hest
 from spotwise.data.credentials import TOKEN_VARIABLE, optional_token, token_from_environment
 from spotwise.data.hub import Hub, RetryPolicy
+from spotwise.data.spot_grid import grid_pitch
+from spotwise.data.unsequenced_slides import slide_facts
 from spotwise.errors import InputError, SetupError, one_line
 from spotwise.evaluation.training_costs import benchmark_seconds
 from spotwise.models import registry
@@ -36,6 +38,7 @@ from spotwise.runtime.memory import free_host
 from spotwise.workflow.bench_plan import BenchPlan
 from spotwise.workflow.external_plan import ExternalPlan
 from spotwise.workflow.plan import Plan
+from spotwise.workflow.predict_plan import PredictPlan
 from spotwise.workflow.structure_plan import StructurePlan
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
@@ -83,6 +86,7 @@ def check(plan: Plan, structure: StructurePlan) -> list[Finding]:
         return findings
     estimate = Estimate(plan, structure)
     findings += other_tools(ExternalPlan(plan))
+    findings += slides_to_predict(PredictPlan(plan, "config"))
     return [*findings, *disk(plan, estimate), memory(estimate), hours(plan, estimate)]
 
 
@@ -217,6 +221,33 @@ def other_tools(external: ExternalPlan) -> Iterator[Finding]:
         if missing:
             text = f"{len(missing)} of {len(files)} files missing, first {missing[0]}: `snakemake tasks` first"
         yield Finding(f"external {tool}", PROBLEM if missing else OK, text)
+
+
+def slides_to_predict(predict: PredictPlan) -> Iterator[Finding]:
+    """Check that slides without counts can be read, and estimate the disk of their patches.
+
+    A slide that is drawn or converted first is not looked into.
+    """
+    grid = predict.grid if predict.slides else {}
+    for slide, one in predict.slides.items():
+        name = f"slide {slide}"
+        try:
+            if not one.path or slide in predict.converted:
+                yield Finding(name, OK, "drawn first" if not one.path else "turned into a tiled pyramid first")
+                continue
+            facts = slide_facts(Path(one.path), one.path, predict.um_per_px_of(slide))
+        except InputError as error:
+            yield Finding(name, PROBLEM, str(error))
+            continue
+        area = facts["width"] * facts["height"] * facts["um_per_px"] ** 2
+        spots = area / grid_pitch(grid["layout"], grid["pitch_um"]) ** 2
+        needed, free = spots * PATCH_BYTES, shutil.disk_usage(_existing(Path(predict.plan.results))).free
+        text = f"{facts['um_per_px']:.4g} um/px, from {facts['um_per_px_from']}"
+        if not one.spots:
+            text += f"; at most {spots:,.0f} spots, {needed / 1e9:.1f} GB of patches ({free / 1e9:.0f} GB free)"
+        too_many = needed > free and not one.spots
+        remedy = ": make room, or set a larger predict.grid.pitch_um" if too_many else ""
+        yield Finding(name, WARNING if too_many else OK, text + remedy)
 
 
 # --- Machine ----------------------------------------------------------------------------------------------------------
