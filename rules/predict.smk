@@ -374,7 +374,6 @@ rule summarise_slide:
     input:
         facts=f"{SLIDE_FOLDER}/slide.json",
         outline=f"{SLIDE_FOLDER}/tissue.png",
-        spots=f"{SLIDE_FOLDER}/spots.h5ad",
         predictions=collect(f"{SLIDE_FOLDER}/{{model}}.h5ad", model=predict.models, allow_missing=True),
         folders=predict.folders,
         verdicts=predict.verdicts,

@@ -21,7 +21,9 @@ with job(snakemake.log[0]):
             {"sample": sample, "patient": params.patients[sample], "technology": params.technologies[sample]}
             for sample in samples
         ],
-        reliability=pd.read_csv(files.reliability, sep="\t", keep_default_na=False, na_values=[""]),
+        reliability=pd.read_csv(
+            files.reliability, sep="\t", dtype={"gene": str}, keep_default_na=False, na_values=[""]
+        ),
         facts=json.loads(Path(files.facts).read_text(encoding="utf-8")),
         reference=Path(files.reference),
         encoder=params.encoder,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import anndata
 
+from spotwise.constants import PROVENANCE
 from spotwise.inference.final_description import read_final_description
 from spotwise.reporting.predicted_genes import choose_genes
 from spotwise.reporting.summary_page import AppliedModel, render_summary_page
@@ -30,6 +31,7 @@ with job(snakemake.log[0]):
             maps=files.maps[number],
         )
     facts = read_json(files.facts)
-    facts["warnings"] += list(anndata.read_h5ad(files.spots).uns["warnings"])
+    noticed = (str(one) for of in models.values() for one in of.prediction.uns[PROVENANCE]["warnings"])
+    facts["warnings"] = list(dict.fromkeys(noticed))  # of slide, spots and models
     page = render_summary_page(snakemake.wildcards.slide, facts, files.outline, models)
     write_text(snakemake.output.page, page)

@@ -166,11 +166,18 @@ def test_irregular_spots_without_barcodes_are_numbered(tmp_path):
     assert spots.index.tolist() == ["0", "1", "2", "3", "4"]
 
 
+def test_names_of_spots_stay_text(tmp_path):
+    names = ["NA", "nan", "1e5", "007", "7", "b'x'"]
+    rows = "".join(f"{name},{1000 + 300 * number},1000\n" for number, name in enumerate(names))
+    spots, _ = read(table(tmp_path, f"barcode,x,y\n{rows}"))
+    assert spots.index.tolist() == [*names[:5], "x"]  # bytes as text, which the patches' reader cleans, too
+
+
 WRONG = {
     "no x": ("a,y\n1,2\n", "columns: found a, y, expected a CSV with the columns x and y"),
     "two x": ("x,X,y\n1,2,3\n", "columns: found x, x, y, expected"),
     "text": ("x,y\n1,2\n3,four\n", "y: found 'four' in row 2, expected a number in each of the 2 rows"),
-    "NaN": ("x,y\n,2\n", "x: found nan in row 1, expected a number"),
+    "NaN": ("x,y\n,2\n", "x: found '' in row 1, expected a number"),
     "infinite": ("x,y\ninf,2\n", "x: found 'inf' in row 1"),
     "no rows": ("x,y\n", "spots: found no rows"),
     "empty": ("", "spots: found an empty file"),
@@ -181,6 +188,7 @@ WRONG = {
     "repeated barcode": ("barcode,x,y\nA,1,2\nA,3,4\n", "barcode: found 'A' twice, expected each barcode once"),
     "no barcode": ("barcode,x,y\nA,1,2\n,3,4\n", "barcode: found none in row 2"),
     "half a row": ("x,y,array_row,array_col\n1,2,0.5,1\n", "array_row: found 0.5, expected whole numbers"),
+    "surplus cells": ("x,y\n1,2,3\n4,5,6\n", "columns: found more cells in a row than the 2 in the header"),
     "ragged": ("x,y\n1,2\n1,2,3\n", "spots: found no table"),
 }
 

@@ -86,7 +86,8 @@ class Case:
     def assembled(self, name, genes=None):
         (self.folder / "reference").write_text("as it is")
         genes = self.fold.genes if genes is None else genes
-        table = pd.DataFrame({"gene": genes, "pcc": 0.5, "pcc_low": 0.25, "pcc_high": 0.75, "reliable": True})
+        numbers = {"pcc": 0.5, "pcc_low": 0.25, "pcc_high": 0.75, "ceiling": 0.9, "positive_share": 1.0}
+        table = pd.DataFrame({"gene": genes, **numbers, "n_slides": 2, "n_units": 2, "reliable": True})
         uses = bool(self.features(name))
         settings = {"timm": "made-up", "pretrained": "no", "checkpoint": "/secret/weights.pt", "views": 1}
         assemble_model(
@@ -195,3 +196,45 @@ def test_a_folder_that_is_no_final_model_is_refused(case, tmp_path):
     (model / "predictor.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match=r"predictor\.json: units: .*make the model again"):
         read_final_description(model)
+    (model / "predictor.json").write_bytes(b"\xff")
+    with pytest.raises(InputError, match=r"predictor\.json: byte 0: found no UTF-8"):
+        read_final_description(model)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "found"),
+    [
+        ("reliability.tsv", None, "file: found none"),
+        ("reliability.tsv", b"", "file: found a damaged table"),
+        ("reliability.tsv", b"\xff\xfe", "file: found a damaged table"),
+        ("reliability.tsv", b"gene\tpcc\nA\t1\n", "columns: found no is_hvg"),
+        ("reference.safetensors", None, "file: found none"),
+        ("weights.safetensors", None, "file: found none"),
+        ("bank.h5", None, "file: found none"),
+        ("bank.h5", b"half", "file: found a damaged file"),
+    ],
+)
+def test_a_folder_with_a_missing_or_damaged_file_is_refused_in_one_line(case, name, content, found):
+    model = case.assembled("CMRCNet")
+    (model / name).unlink()
+    if content is not None:
+        (model / name).write_bytes(content)
+    with pytest.raises(InputError, match=f"{name}: {found}.*make the model again"):
+        case.predict(model, "CMRCNet")
+
+
+def test_a_table_of_other_genes_or_another_order_is_refused(case):
+    model = case.assembled("STNet")
+    head, *rows = (model / "reliability.tsv").read_text().splitlines()
+    for wrong in (rows[:-1], rows[::-1]):
+        (model / "reliability.tsv").write_text("\n".join([head, *wrong]) + "\n")
+        with pytest.raises(InputError, match=r"reliability\.tsv: gene: found \d+ genes, others or in another order"):
+            case.predict(model, "STNet")
+
+
+def test_genes_that_look_like_numbers_stay_text(case):
+    model = case.assembled("STNet")
+    head, *rows = (model / "reliability.tsv").read_text().splitlines()
+    rows = [f"{number:03}\t{row.partition(chr(9))[2]}" for number, row in enumerate(rows)]
+    (model / "reliability.tsv").write_text("\n".join([head, *rows]) + "\n")
+    assert read_reliability(model).index.tolist()[:2] == ["000", "001"]

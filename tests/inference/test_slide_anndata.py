@@ -180,7 +180,8 @@ def test_facts_are_kept_as_plain_values(unsequenced):
     assert facts["units"] == "log(1 + x)"
     assert "target_sum" not in facts
     assert list(facts["licences"]) == ["a", "b"]
-    assert facts["reliability"] == {"threshold": 0.1, "remarks": "[]"}
+    assert facts["reliability"]["threshold"] == 0.1
+    assert list(facts["reliability"]["remarks"]) == []
     assert json.loads(facts["slides"]) == [{"sample": "S1"}]
     assert facts["warned"]
 

@@ -11,6 +11,7 @@ import pandas as pd
 import shapely
 
 from spotwise.constants import PATCH_UM, SPATIAL
+from spotwise.data.barcodes import clean_labels
 from spotwise.data.patches import patch_corners
 from spotwise.data.spot_array import array_positions, spot_pitch
 from spotwise.errors import InputError, first_line, one_of
@@ -159,10 +160,14 @@ def _read_table(path: Path) -> pd.DataFrame:
     except OSError as error:
         raise unreadable(path, "spots", error, _CENTRES) from None
     try:
-        table = pd.read_csv(path, sep=SEPARATORS.get(path.suffix.lower(), ","), dtype=str, encoding="utf-8-sig")
+        table = pd.read_csv(
+            path, sep=SEPARATORS.get(path.suffix.lower(), ","), dtype=str, encoding="utf-8-sig", keep_default_na=False
+        )
     except ValueError as error:  # also of pandas' parser, and of bytes that are not UTF-8
         found, remedy = known_content(head) or (f"no table ({first_line(error)})", "")
         raise InputError(path, "spots", found, f"{_CENTRES}; {remedy}" if remedy else _CENTRES) from None
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes surplus first cells for names of the rows
+        raise InputError(path, "columns", f"more cells in a row than the {table.shape[1]} in the header", _CENTRES)
     table.columns = [str(name).strip().lower() for name in table.columns]
     for name in ("x", "y"):
         if list(table.columns).count(name) != 1:
@@ -188,7 +193,7 @@ def _whole(path: Path, values: np.ndarray, name: str) -> np.ndarray:
 
 
 def _barcodes(path: Path, barcodes: pd.Series) -> pd.Index:
-    named = barcodes.fillna("").str.strip()
+    named = pd.Series(clean_labels(barcodes.fillna("")))
     if (named == "").any():
         raise InputError(path, "barcode", f"none in row {int((named == '').argmax()) + 1}", "a barcode in each row")
     if named.duplicated().any():

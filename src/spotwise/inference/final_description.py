@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from spotwise.errors import InputError
+from spotwise.errors import InputError, first_line
+from spotwise.inference.slide_anndata import RELIABILITY_COLUMNS
 
 PREDICTOR, BANK, RELIABILITY, REFERENCE, FEATURES = (
     "predictor.json",
@@ -103,6 +104,8 @@ def read_final_description(folder: str | Path) -> FinalDescription:
         return FinalDescription.model_validate_json(path.read_text(encoding="utf-8"), strict=False)
     except OSError:
         raise InputError(path, "file", "none", "the folder of a model that `snakemake predict` has made") from None
+    except UnicodeDecodeError as error:
+        raise InputError(path, f"byte {error.start}", "no UTF-8", "JSON in UTF-8: make the model again") from None
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "contents"
@@ -110,8 +113,21 @@ def read_final_description(folder: str | Path) -> FinalDescription:
 
 
 def read_reliability(folder: str | Path) -> pd.DataFrame:
-    """Read the genes (G rows, index ``gene``) of a final model and how reliably it predicts each."""
-    table = pd.read_csv(
-        Path(folder) / RELIABILITY, sep="\t", keep_default_na=False, na_values=[""]
-    )  # a gene may be called NA
+    """Read the genes (G rows, index ``gene``) of a final model and how reliably it predicts each.
+
+    Raises
+    ------
+    InputError
+        The table is missing or damaged, or lacks a column.
+    """
+    path, expected = Path(folder) / RELIABILITY, "the table of a complete model: make the model again"
+    try:
+        # a gene may be called NA, or have a number for a name
+        table = pd.read_csv(path, sep="\t", dtype={"gene": str}, keep_default_na=False, na_values=[""])
+    except FileNotFoundError:
+        raise InputError(path, "file", "none", expected) from None
+    except ValueError as error:  # also of pandas' parser, and of bytes that are not UTF-8
+        raise InputError(path, "file", f"a damaged table ({first_line(error)})", expected) from None
+    if missing := [name for name in ("gene", *RELIABILITY_COLUMNS) if name not in table]:
+        raise InputError(path, "columns", f"no {missing[0]}", expected)
     return table.set_index("gene")

@@ -16,7 +16,7 @@ from spotwise.data.features import encoder_hash
 from spotwise.data.folds import Fold, read_fold, write_fold
 from spotwise.data.patch_files import read_patches_index
 from spotwise.data.spot_array import spot_pitch
-from spotwise.errors import SetupError
+from spotwise.errors import InputError, SetupError, first_line
 from spotwise.inference.final_description import (
     BANK,
     FEATURES,
@@ -132,6 +132,26 @@ def _frozen_encoder(
     )
 
 
+def check_model(folder: Path) -> None:
+    """Check that the folder of a final model is complete, and that its files are of one panel.
+
+    Raises
+    ------
+    InputError
+        A file is missing or damaged, or ``reliability.tsv`` lists other genes than ``model.json``, or another order.
+    """
+    folder = Path(folder)
+    description, rated = read_description(folder), read_reliability(folder)
+    registered = REGISTRY[description.method]
+    parts = [WEIGHTS, REFERENCE, *[BANK] * registered.uses_bank, *[FEATURES] * bool(registered.features)]
+    for name in parts:
+        if not (folder / name).exists():
+            raise InputError(folder / name, "file", "none", "a complete model: make the model again")
+    if tuple(rated.index) != description.genes:
+        expected = f"the {len(description.genes)} genes of {DESCRIPTION} in their order: make the model again"
+        raise InputError(folder / RELIABILITY, "gene", f"{len(rated)} genes, others or in another order", expected)
+
+
 def predict_spots(
     folder: Path, spots: AnnData, um_per_px: float, patches: Path, features: Path | None, device: str, threads: int
 ) -> tuple[AnnData, np.ndarray]:
@@ -154,9 +174,12 @@ def predict_spots(
 
     Raises
     ------
+    InputError
+        The folder is not complete, see `check_model`.
     SetupError
         The features come from other encoder weights than those of the training.
     """
+    check_model(folder)
     description, final = read_description(folder), read_final_description(folder)
     barcodes, _, _ = read_patches_index(patches)
     row = pd.Index(barcodes).get_indexer(spots.obs_names)
@@ -186,7 +209,7 @@ def _fold_of_slide(folder: Path, spots: AnnData, patch: np.ndarray) -> Fold:
     genes = read_reliability(folder)
     n, known = len(spots), {}
     if (folder / BANK).exists():
-        known = vars(read_fold(folder / BANK))
+        known = vars(_read_bank(folder))
     name = "slide to predict"  # no id of a sample has blanks
     new = {
         "expression": np.full((n, len(genes)), np.nan, dtype=np.float32),
@@ -209,3 +232,15 @@ def _fold_of_slide(folder: Path, spots: AnnData, patch: np.ndarray) -> Fold:
         fold=0,
         **joined,
     )
+
+
+def _read_bank(folder: Path) -> Fold:
+    path = folder / BANK
+    try:
+        bank = read_fold(path)
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            path, "file", f"a damaged file ({first_line(error)})", "a bank: make the model again"
+        ) from None
+    read_description(folder).check_panel(bank, path)
+    return bank

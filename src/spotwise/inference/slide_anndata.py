@@ -207,4 +207,6 @@ def _plain(value: object) -> object:
     is_list = isinstance(value, list | tuple) and all(isinstance(item, str | int | float) for item in value)
     if is_list and len({isinstance(item, str) for item in value}) == 1:
         return np.array(value)
+    if is_list and not value:
+        return np.array([], dtype=str)
     return value if isinstance(value, str | bool | int | float | np.generic) else json.dumps(value, default=str)

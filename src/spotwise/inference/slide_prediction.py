@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +12,7 @@ import anndata
 import pandas as pd
 from anndata import AnnData
 
-from spotwise.constants import SPATIAL
+from spotwise.constants import SLIDE_CENTRED, SPATIAL
 from spotwise.data.patches import extract_patches
 from spotwise.data.slide_conversion import convert_slide
 from spotwise.data.slide_format import needs_conversion
@@ -23,13 +24,18 @@ from spotwise.inference.final_description import (
     read_final_description,
     read_reliability,
 )
-from spotwise.inference.final_models import predict_spots
-from spotwise.inference.likeness import compare_slide
+from spotwise.inference.final_models import check_model, predict_spots
+from spotwise.inference.likeness import compare_slide, read_reference
 from spotwise.inference.slide_anndata import write_slide_prediction
 from spotwise.inference.trained_models import TrainedModel
 from spotwise.inference.trained_models import load_model as load_trained
-from spotwise.models.description import read_description
+from spotwise.models.description import ModelDescription, read_description
+from spotwise.models.registry import REGISTRY
 from spotwise.runtime.files import write_json, write_table
+
+logger = logging.getLogger(__name__)
+
+FEW_SPOTS = 50  # below, mean and spread of a slide's features are uncertain
 
 
 @dataclass(frozen=True)
@@ -77,16 +83,20 @@ def predict_slide(model: Path, slide: str, files: SlideFiles, device: str, threa
     final = read_final_description(model)
     facts, verdict = (json.loads(path.read_text(encoding="utf-8")) for path in (files.facts, files.verdict))
     given = anndata.read_h5ad(files.spots)
+    description = read_description(model)
     spots, expression = predict_spots(model, given, facts["um_per_px"], files.patches, files.features, device, threads)
     odd = [*facts["warnings"], *map(str, given.uns["warnings"])]
     if left_out := given.n_obs - spots.n_obs:
         odd.append(f"{left_out} of {given.n_obs} spots are left out, as their patches lie wholly outside the slide")
+    if few := few_spots(description, spots.n_obs):
+        odd.append(few)
+        logger.warning("%s: %s", slide, few)
     write_slide_prediction(
         path=output,
         predicted=expression,
-        genes=read_description(model).genes,
+        genes=description.genes,
         spots=spots,
-        likeness=pd.read_csv(files.likeness, sep="\t", dtype={"barcode": str}),
+        likeness=pd.read_csv(files.likeness, sep="\t", dtype={"barcode": str}, keep_default_na=False),
         reliability=read_reliability(model),
         hires=files.hires,
         lowres=files.lowres,
@@ -94,11 +104,22 @@ def predict_slide(model: Path, slide: str, files: SlideFiles, device: str, threa
             **facts,
             "slide": slide,
             "warnings": odd,
-            "note": read_description(model).note,
+            "note": description.note,
             **final.model_dump(mode="json"),
             "alike": verdict["alike"],
             "verdict": verdict["words"],
         },
+    )
+
+
+def few_spots(description: ModelDescription, n: int) -> str:
+    """Warn of few spots where a method compares a spot with the others of its slide, else return ""."""
+    relative = description.features == SLIDE_CENTRED or REGISTRY[description.method].has_context
+    if n >= FEW_SPOTS or not relative:
+        return ""
+    return (
+        f"{n} spot{'s are' if n > 1 else ' is'} few for {description.method}, which sees a spot relative to the others "
+        "of its slide: predict the whole tissue, and select spots afterwards"
     )
 
 
@@ -116,6 +137,9 @@ class FinalModel:
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
         self.description: FinalDescription = read_final_description(folder)
+        check_model(self.folder)
+        read_reference(self.folder / REFERENCE)
+        load_trained(self.folder)  # damaged weights are told of before a slide is read
         self.genes = read_reliability(folder)
 
     def predict(
