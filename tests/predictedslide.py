@@ -93,7 +93,7 @@ def description(cohort="breast", basis="patient"):
         patch_px=224,
         spot_pitch_um=100,
         encoder=None,
-        reliability={"basis": basis, "threshold": 0.06, "remarks": ["two units alone"]},
+        reliability={"basis": basis, "threshold": 0.06, "cutoff": 0.06, "remarks": ["two units alone"]},
         licences=["CC BY 4.0"],
         spotwise="0.1.0",
     )

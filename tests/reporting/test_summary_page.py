@@ -65,11 +65,11 @@ def test_model_and_use_are_said(page):
 
 def test_reliability_says_what_was_left_out():
     var = prediction().var
-    words = reliability_words(var, {"basis": "slide", "threshold": 0.06})
+    words = reliability_words(var, {"basis": "slide", "threshold": 0.06, "cutoff": 0.06})
     assert words[0].startswith("2 of 5 genes are reliable: in slides left out")
     assert "correlations of 0.50 to 0.60" in words[1]
 
 
 def test_without_reliable_genes_no_map_should_be_believed():
     var = prediction().var.assign(reliable=False)
-    assert reliability_words(var, {"basis": "patient", "threshold": 0.06})[1].startswith("No map")
+    assert reliability_words(var, {"basis": "patient", "threshold": 0.06, "cutoff": 0.06})[1].startswith("No map")
