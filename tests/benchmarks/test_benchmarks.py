@@ -181,7 +181,7 @@ def test_the_planned_run_has_the_jobs_of_its_configuration(tmp_path):
     assert done["generate_sample"] == 5
     assert done["train"] == 5 * 2 * 8 * 3
     assert done["fit_frozen"] == 5 * 2 * 2
-    assert done["predict"] == 2 * 8
+    assert done["predict_test_slides"] == 2 * 8
 
 
 def test_the_bare_workflow_has_as_many_jobs(tmp_path):

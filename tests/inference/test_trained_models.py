@@ -14,6 +14,7 @@ from savedmodel import RETRIEVAL
 from spotwise.data.features import EmbeddedSpots
 from spotwise.data.folds import write_fold
 from spotwise.errors import InputError, SetupError
+from spotwise.inference import slide_prediction
 from spotwise.inference.trained_models import load_model
 from spotwise.models.batch import Batch
 from spotwise.models.registry import build
@@ -124,7 +125,7 @@ def test_arrays_of_another_frozen_method_are_refused(fold, embedded, tmp_path):
 
 
 def test_the_package_offers_it_without_importing_torch():
-    assert spotwise.load_model is load_model
+    assert spotwise.load_model is slide_prediction.load_model
     code = "import sys, spotwise; print(sorted({'torch', 'numpy', 'pydantic'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

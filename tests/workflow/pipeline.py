@@ -56,7 +56,7 @@ class Pipeline:
 
     def planned(self, *arguments: str) -> dict[str, int]:
         """Return the number of jobs per rule in a dry run."""
-        done = self.snakemake("--dry-run", "--quiet", "rules", *arguments)
+        done = self.snakemake(*arguments, "--dry-run", "--quiet", "rules")
         assert done.returncode == 0, done.stdout
         lines = [line.split() for line in done.stdout.splitlines()]
         return {line[0]: int(line[1]) for line in lines if len(line) == 2 and line[1].isdigit() and line[0] != "total"}

@@ -10,7 +10,9 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 EMBEDDING = {"embed_patches", "embed_bench_patches", "embed_context", "embed_joint"}
 NETWORKS = {"train"} | EMBEDDING
-FIGURES = {"costs"} | {f"draw_{what}" for what in ("cohort_umap", "overview", "section", "slide", "structure")}
+FIGURES = {"costs"} | {
+    f"draw_{what}" for what in ("cohort_umap", "overview", "section", "slide", "slide_maps", "structure")
+}
 # Scripts that may import a library when they start; what only part of their work needs is imported there
 ALLOWED = {
     "torch": NETWORKS | {"check"},
