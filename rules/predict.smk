@@ -88,7 +88,7 @@ rule assemble_model:
         target_sum=config["expression"]["target_sum"],
         code=plan.code("assemble_model"),
     message:
-        "Assemble the model of {wildcards.predictor} for slides unlike those of {wildcards.cohort}"
+        "Assemble the model of {wildcards.predictor}, trained on {wildcards.cohort}, for other slides"
     script:
         "../workflow_scripts/assemble_model.py"
 

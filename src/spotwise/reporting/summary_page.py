@@ -97,7 +97,7 @@ def _slide_rows(facts: Mapping[str, object], prediction: AnnData) -> dict[str, s
         "Spots": f"{prediction.n_obs}, on average {100 * shares.mean():.0f} % of a patch is tissue",
     }
     if facts.get("left_out_mm2"):
-        rows["Left out"] = f"{facts['left_out_mm2']:.2f} mm² of pen, dirt or small pieces"
+        rows["Left out"] = f"{facts['left_out_mm2']:.2f} mm² of pen marks or dark bands"
     return rows
 
 
