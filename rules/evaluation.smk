@@ -27,6 +27,7 @@ rule noise_ceiling:
 rule score:
     input:
         predictions=f"{PREDICTIONS}/{{method}}",
+        observed=OBSERVED,
     output:
         scores="<results>/scores/{cohort}/{protocol}/{method}.parquet",
         slide_scores="<results>/slide_scores/{cohort}/{protocol}/{method}.parquet",
@@ -54,6 +55,7 @@ rule score:
 use rule score as score_retrieval with:
     input:
         predictions=f"{PREDICTIONS}/{{method}}",
+        observed=OBSERVED,
         folds=collect(
             "<results>/folds/{cohort}/{protocol}/fold{fold}/fold.h5", fold=plan.fold_numbers, allow_missing=True
         ),

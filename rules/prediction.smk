@@ -1,9 +1,37 @@
 # From trained models to the predicted expression of test slides. One job per method, cohort and protocol: it predicts with
 # every trained model of the method (folds, seeds), every test slide, and every K and matching.
-# The pictures of the slides go into the predictions.
 # Inside its folder: fold{fold}/seed{seed}/{predictor}/{sample}.h5ad, beside them the banks of methods that retrieve.
 
 PREDICTIONS = "<results>/predictions/{cohort}/{protocol}"
+OBSERVED = "<results>/observed/{cohort}/{protocol}"
+
+
+# What was measured, and the pictures of the slides: {sample}.h5ad, once for all predictions of a test slide
+rule assemble_observed:
+    input:
+        folds=collect(
+            "<results>/folds/{cohort}/{protocol}/fold{fold}/fold.h5", fold=plan.fold_numbers, allow_missing=True
+        ),
+        thumbnails=collect("<results>/samples/{sample}/thumbnail.png", sample=plan.cohort_samples),
+        qc=collect("<results>/samples/{sample}/qc.json", sample=plan.cohort_samples),
+        metadata=plan.cohort_metadata,
+    output:
+        observed=directory(OBSERVED),
+    log:
+        "<results>/logs/assemble_observed/{cohort}/{protocol}.log",
+    benchmark:
+        "<results>/benchmarks/assemble_observed/{cohort}/{protocol}.tsv"
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=times_attempt(8000),
+    params:
+        samples=plan.cohort_samples,
+        code=plan.code("assemble_observed"),
+    message:
+        "Write what was measured on the test slides of {wildcards.cohort}, {wildcards.protocol} protocol"
+    script:
+        "../workflow_scripts/assemble_observed.py"
 
 
 rule predict_test_slides:
@@ -21,9 +49,6 @@ rule predict_test_slides:
         ),
         patches=plan.cohort_patches,
         embeddings=collect("<results>/{features}/{sample}.h5", features=plan.features, sample=plan.embedded_samples),
-        thumbnails=collect("<results>/samples/{sample}/thumbnail.png", sample=plan.cohort_samples),
-        qc=collect("<results>/samples/{sample}/qc.json", sample=plan.cohort_samples),
-        metadata=plan.cohort_metadata,
     output:
         predictions=directory(f"{PREDICTIONS}/{{method}}"),
     log:
@@ -74,9 +99,6 @@ rule predict_controls:
             "<results>/folds/{cohort}/{protocol}/fold{fold}/fold.h5", fold=plan.fold_numbers, allow_missing=True
         ),
         ceilings=collect("<results>/samples/{sample}/ceiling.tsv", sample=plan.ceiling_samples),
-        thumbnails=collect("<results>/samples/{sample}/thumbnail.png", sample=plan.cohort_samples),
-        qc=collect("<results>/samples/{sample}/qc.json", sample=plan.cohort_samples),
-        metadata=plan.cohort_metadata,
     output:
         predictions=directory(f"{PREDICTIONS}/{CONTROLS}"),
     log:
@@ -105,9 +127,6 @@ rule import_predictions:
             "<results>/folds/{cohort}/{protocol}/fold{fold}/fold.h5", fold=plan.fold_numbers, allow_missing=True
         ),
         files=external_files,
-        thumbnails=collect("<results>/samples/{sample}/thumbnail.png", sample=plan.cohort_samples),
-        qc=collect("<results>/samples/{sample}/qc.json", sample=plan.cohort_samples),
-        metadata=plan.cohort_metadata,
     output:
         predictions=directory(f"{PREDICTIONS}/{{method}}"),
         facts="<results>/external/{cohort}/{protocol}/{method}.csv",

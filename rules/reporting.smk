@@ -231,6 +231,7 @@ rule draw_slide:
             "<results>/scores/{cohort}/{protocol}/{method}.parquet", method=plan.drawn_methods, allow_missing=True
         ),
         predictions=collect(f"{PREDICTIONS}/{{method}}", method=plan.drawn_methods, allow_missing=True),
+        observed=OBSERVED,
         thumbnail="<results>/samples/{sample}/thumbnail.png",
         metadata="<data>/metadata/{sample}.json",
         qc="<results>/samples/{sample}/qc.json",

@@ -22,7 +22,9 @@ with job(snakemake.log[0]):
     style.save(draw_gene_bars(scores, looks, params.top), output.genes_pdf, output.genes_png)
     paths = [Path(folder) / name for folder, name in zip(files.predictions, params.files, strict=True)]
     predictions = dict(zip(params.drawn, paths, strict=True))
-    style.save(draw_gene_correlation(predictions, params.top), output.correlation_pdf, output.correlation_png)
-    genes = choose_genes(paths[0], params.genes, 4)
-    figure = draw_expression_maps(predictions, genes, files.qc, files.thumbnail, files.metadata)
+    observed = Path(files.observed) / f"{snakemake.wildcards.sample}.h5ad"
+    figure = draw_gene_correlation(predictions, params.top, observed)
+    style.save(figure, output.correlation_pdf, output.correlation_png)
+    genes = choose_genes(paths[0], params.genes, 4, observed)
+    figure = draw_expression_maps(predictions, genes, files.qc, files.thumbnail, files.metadata, observed)
     style.save(figure, output.maps_pdf, output.maps_png)

@@ -6,7 +6,6 @@ from pathlib import Path
 from spotwise.evaluation.gene_sets import scored_genes
 from spotwise.inference.external_files import Scale
 from spotwise.inference.external_predictions import import_predictions
-from spotwise.inference.slide_anndata import read_views
 from spotwise.runtime.files import write_table
 from spotwise.runtime.job import job
 
@@ -22,6 +21,5 @@ with job(snakemake.log[0]):
         trained_on=params.trained_on,
         seed=params.seed,
         output=Path(snakemake.output.predictions),
-        views=read_views(params.samples, given.thumbnails, given.qc, given.metadata),
     )
     write_table(facts, snakemake.output.facts)

@@ -4,14 +4,12 @@ from itertools import product
 from pathlib import Path
 
 from spotwise.inference.prediction import predict_test_slides
-from spotwise.inference.slide_anndata import read_views
 from spotwise.runtime.job import job
 
 with job(snakemake.log[0]):
     files, params = snakemake.input, snakemake.params
     patches = dict(zip(params.samples, map(Path, files.patches), strict=True))
     embeddings = dict(zip(params.embedded, map(Path, files.embeddings), strict=True))
-    views = read_views(params.samples, files.thumbnails, files.qc, files.metadata)
     folds = list(zip(files.folds, files.training_folds, strict=True))
     for weights, ((fold, training_fold), seed) in zip(files.weights, product(folds, params.seeds), strict=True):
         model = Path(weights).parent
@@ -31,5 +29,4 @@ with job(snakemake.log[0]):
             output=folder,
             bank=folder / "bank.safetensors",
             queries=folder / "queries.safetensors",
-            views=views,
         )

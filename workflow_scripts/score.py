@@ -10,6 +10,7 @@ from spotwise.evaluation.score_files import write_scores
 from spotwise.evaluation.scores import score_prediction
 from spotwise.evaluation.slide_metrics import slide_scores
 from spotwise.evaluation.top_k_sweep import sweep_fold
+from spotwise.inference.observed_files import read_observed
 from spotwise.inference.prediction_files import read_prediction
 from spotwise.inference.retrieval import read_embeddings
 from spotwise.runtime.job import job
@@ -30,9 +31,11 @@ def sweep():
 
 
 with job(snakemake.log[0]):
-    scores, slides = [], []
-    for name in snakemake.params.files:
-        prediction = read_prediction(Path(snakemake.input.predictions) / name)
+    scores, slides, observed = [], [], {}
+    for name in map(Path, snakemake.params.files):
+        if name.name not in observed:
+            observed[name.name] = read_observed(Path(snakemake.input.observed) / name.name)
+        prediction = read_prediction(snakemake.input.predictions / name, observed[name.name])
         scores.append(score_prediction(prediction))
         slides.append(slide_scores(prediction, scores[-1], snakemake.params.top))
     write_scores(pd.concat(scores, ignore_index=True), snakemake.output.scores)

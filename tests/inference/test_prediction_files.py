@@ -1,4 +1,4 @@
-"""Claims about the prediction file: what scoring expects is in it, at the right spots and genes."""
+"""Claims about the files of predictions and of what was measured: together they are what scoring expects."""
 
 from dataclasses import replace
 
@@ -10,7 +10,8 @@ from handmade import prediction
 from spotwise.constants import OBSERVED, PAPER, PROVENANCE, SPATIAL, TEST
 from spotwise.errors import InputError
 from spotwise.evaluation.scores import score_prediction
-from spotwise.inference.prediction_files import read_prediction, read_slide, write_prediction
+from spotwise.inference.observed_files import read_observed, write_observed
+from spotwise.inference.prediction_files import read_prediction, read_slide, rounded, write_prediction
 from spotwise.models.controls import LibrarySize
 
 MADE_BY = {
@@ -29,13 +30,24 @@ def predicted(fold):
     return LibrarySize().predict(fold, "C", seed=0, ceiling=None)
 
 
-def test_scoring_accepts_the_file_and_finds_everything_in_its_place(fold, predicted, tmp_path):
-    write_prediction(tmp_path / "C.h5ad", fold, "C", predicted, MADE_BY)
-    file = read_prediction(tmp_path / "C.h5ad")
+@pytest.fixture
+def written(fold, tmp_path):
+    """Write a prediction of slide C and what was measured on it, and return both files."""
+
+    def write(predicted, fold=fold, folder=tmp_path):
+        write_prediction(folder / "C.h5ad", fold, "C", predicted, MADE_BY)
+        write_observed(folder / "observed.h5ad", fold, "C")
+        return folder / "C.h5ad", folder / "observed.h5ad"
+
+    return write
+
+
+def test_scoring_accepts_the_files_and_finds_everything_in_its_place(fold, predicted, written):
+    file = read_prediction(*written(predicted))
     rows = fold.rows(TEST, sample="C")
     assert file.obs_names.tolist() == fold.barcode[rows].tolist() == [f"C-{spot}" for spot in range(20)]
     assert file.var_names.tolist() == fold.genes.tolist()
-    np.testing.assert_array_equal(file.X, predicted)
+    np.testing.assert_array_equal(file.X, rounded(predicted))
     assert file.X.dtype == file.layers[OBSERVED].dtype == np.float32
     np.testing.assert_array_equal(file.layers[OBSERVED], fold.expression[rows])
     np.testing.assert_array_equal(file.obsm[SPATIAL], fold.spatial[rows])
@@ -48,10 +60,9 @@ def test_scoring_accepts_the_file_and_finds_everything_in_its_place(fold, predic
 
 
 @pytest.mark.parametrize("protocol", ["paper", "patient"])
-def test_the_reference_of_the_genes_is_that_of_the_protocol(fold, predicted, tmp_path, protocol):
+def test_the_reference_of_the_genes_is_that_of_the_protocol(fold, predicted, written, protocol):
     fold = replace(fold, protocol=protocol)
-    write_prediction(tmp_path / "C.h5ad", fold, "C", predicted, MADE_BY)
-    file = anndata.read_h5ad(tmp_path / "C.h5ad")
+    file = read_prediction(*written(predicted, fold))
     of = [["C"]] if protocol == PAPER else [["A"], ["B"]]
     blocks = [fold.expression[np.isin(fold.sample, slides)].astype(float) for slides in of]
     np.testing.assert_allclose(file.var["reference_mean"], np.mean([b.mean(axis=0) for b in blocks], axis=0))
@@ -59,12 +70,11 @@ def test_the_reference_of_the_genes_is_that_of_the_protocol(fold, predicted, tmp
 
 
 @pytest.mark.parametrize("protocol", ["paper", "patient"])
-def test_a_gene_that_the_slide_does_not_measure_is_marked_and_not_scored(fold, predicted, tmp_path, protocol):
+def test_a_gene_that_the_slide_does_not_measure_is_marked_and_not_scored(fold, predicted, written, protocol):
     expression = fold.expression.copy()
     expression[fold.sample == "C", 4] = np.nan
     fold = replace(fold, expression=expression, protocol=protocol)
-    write_prediction(tmp_path / "C.h5ad", fold, "C", predicted, MADE_BY)
-    file = read_prediction(tmp_path / "C.h5ad")
+    file = read_prediction(*written(predicted, fold))
     assert file.var_names[~file.var["is_measured"]].tolist() == ["G04"]
     scores = score_prediction(file).set_index("gene")
     assert np.isnan(scores.loc["G04", "pcc"])
@@ -77,6 +87,101 @@ def test_a_prediction_of_another_shape_is_refused(fold, tmp_path, wrong):
     with pytest.raises(ValueError, match="predicted for 20 spots of C and 12 genes"):
         write_prediction(tmp_path / "C.h5ad", fold, "C", np.zeros(wrong, dtype=np.float32), MADE_BY)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_prediction_holds_what_the_predictor_adds_and_opens_by_itself(predicted, written):
+    path, observed = written(predicted)
+    alone = anndata.read_h5ad(path)
+    np.testing.assert_array_equal(alone.X, rounded(predicted))
+    assert (list(alone.layers), list(alone.var.columns), list(alone.uns)) == ([], [], [PROVENANCE])
+    assert list(alone.obsm) == [SPATIAL]
+    truth = anndata.read_h5ad(observed)
+    assert set(truth.uns["spatial"]) == {"C"}
+
+
+def test_what_was_measured_is_found_in_the_results_of_the_run(fold, predicted, tmp_path):
+    path = tmp_path / "results/my/predictions/c/patient/CMRCNet/fold0/seed2/CMRCNet-50/C.h5ad"
+    write_prediction(path, fold, "C", predicted, MADE_BY)
+    write_observed(tmp_path / "results/my/observed/c/patient/C.h5ad", fold, "C")
+    rows = fold.rows(TEST, sample="C")
+    np.testing.assert_array_equal(read_prediction(path).layers[OBSERVED], fold.expression[rows])
+    path.rename(tmp_path / "C.h5ad")
+    remedy = r"C\.h5ad: file: found no measured expression in it or near it, .*give its file, <results>/observed"
+    with pytest.raises(InputError, match=remedy):
+        read_prediction(tmp_path / "C.h5ad")
+
+
+def test_a_joined_prediction_is_a_file_that_needs_no_other(predicted, written, tmp_path):
+    joined = read_prediction(*written(predicted))
+    joined.write_h5ad(tmp_path / "shared.h5ad")
+    again = read_prediction(tmp_path / "shared.h5ad")
+    for values, expected in ((again.X, joined.X), (again.layers[OBSERVED], joined.layers[OBSERVED])):
+        np.testing.assert_array_equal(values, expected)
+    assert again.var.equals(joined.var)
+    assert read_prediction(tmp_path / "shared.h5ad", genes=["G03"]).var_names.tolist() == ["G03"]
+
+
+def test_some_genes_are_read_as_from_the_whole(predicted, written):
+    path, observed = written(predicted)
+    whole, genes = read_prediction(path, observed), ["G07", "G00", "G11"]
+    some = read_prediction(path, observed, genes)
+    assert some.var_names.tolist() == genes
+    np.testing.assert_array_equal(some.X, whole[:, genes].X)
+    np.testing.assert_array_equal(some.layers[OBSERVED], whole[:, genes].layers[OBSERVED])
+    assert some.var.equals(whole.var.loc[genes])
+    with pytest.raises(InputError, match=r"C\.h5ad: genes: found no ACTB, KRT1, expected the 12 genes"):
+        read_prediction(path, observed, ["G00", "ACTB", "KRT1"])
+
+
+def test_rounding_moves_no_value_by_more_than_a_thousandth_of_the_deviation_of_its_gene():
+    values = np.random.default_rng(1).normal(5, [1e-6, 0.01, 1, 300], size=(500, 4))
+    moved = np.abs(rounded(values) - values.astype(np.float32)).max(axis=0)
+    assert (moved[1:] <= values.std(axis=0)[1:] / 2048 + 1e-6).all()
+    assert moved[3] > 0  # else the files would not shrink
+    constant = np.full((7, 2), [0.1, 3.7], dtype=np.float32)
+    np.testing.assert_array_equal(rounded(constant), constant)
+
+
+def test_scores_of_a_file_equal_those_of_what_was_predicted(fold, predicted, written):
+    rng = np.random.default_rng(3)
+    noisy = (predicted + rng.normal(scale=0.3, size=predicted.shape)).astype(np.float32)
+    of_file = read_prediction(*written(noisy))
+    in_memory = of_file.copy()
+    in_memory.X = noisy
+    scores, exact = score_prediction(of_file), score_prediction(in_memory)
+    for name in ("pcc", "rmse", "explained_variance", "predicted_mean", "predicted_var"):
+        np.testing.assert_allclose(scores[name], exact[name], rtol=2e-3 if name == "rmse" else 1e-3, atol=1e-4)
+    assert scores["is_constant"].equals(exact["is_constant"])
+
+
+def test_what_was_measured_on_another_slide_fold_or_protocol_is_refused(fold, predicted, written, tmp_path):
+    path, observed = written(predicted)
+    for name, other in (("fold", {"fold": 1}), ("protocol", {"protocol": "paper"}), ("cohort", {"cohort": "d"})):
+        write_observed(tmp_path / "other.h5ad", replace(fold, **other), "C")
+        with pytest.raises(
+            InputError, match=rf"other\.h5ad: {name}: found {other[name]}, expected .* as the prediction"
+        ):
+            read_prediction(path, tmp_path / "other.h5ad")
+    fewer = anndata.read_h5ad(observed)[1:]
+    fewer.write_h5ad(tmp_path / "other.h5ad")
+    with pytest.raises(InputError, match=r"other\.h5ad: obs: found no C-0"):
+        read_prediction(path, tmp_path / "other.h5ad")
+
+
+def test_measured_expression_that_breaks_its_contract_is_refused(predicted, written, tmp_path):
+    path, observed = written(predicted)
+    whole = anndata.read_h5ad(observed)
+    broken = {"X": whole.copy(), "reference_var": whole.copy(), "is_hvg": whole.copy()}
+    broken["X"].X[0, 0] = np.inf
+    broken["reference_var"].var["reference_var"] = np.nan
+    del broken["is_hvg"].var["is_hvg"]
+    for name, content in broken.items():
+        content.write_h5ad(tmp_path / "other.h5ad")
+        with pytest.raises(InputError, match=rf"other\.h5ad: .*{name}"):
+            read_prediction(path, tmp_path / "other.h5ad")
+    observed.write_bytes(observed.read_bytes()[:2000])
+    with pytest.raises(InputError, match=r"observed\.h5ad: file: found a damaged file, expected measured expression"):
+        read_observed(observed)
 
 
 def test_a_prediction_that_breaks_its_contract_is_refused(tmp_path):

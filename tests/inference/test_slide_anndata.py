@@ -13,6 +13,7 @@ from PIL import Image
 
 from spotwise.errors import InputError
 from spotwise.inference.final_description import read_reliability
+from spotwise.inference.observed_files import write_observed
 from spotwise.inference.prediction_files import read_prediction, write_prediction
 from spotwise.inference.slide_anndata import PICTURE_PX, SlideView, lay_under, read_views, write_slide_prediction
 from spotwise.runtime.files import write_table
@@ -56,6 +57,13 @@ def colour_at(adata, name, x, y, key="hires"):
     return tuple(library["images"][key][int(y * scale), int(x * scale)])
 
 
+def over_its_slide(fold, predicted, view, folder):
+    """Write a prediction of slide C and what was measured on it, and read both together."""
+    write_prediction(folder / "P.h5ad", fold, "C", predicted, MADE_BY)
+    write_observed(folder / "observed.h5ad", fold, "C", view)
+    return read_prediction(folder / "P.h5ad", folder / "observed.h5ad")
+
+
 def spots_of(centres):
     n = len(centres)
     obs = {"array_row": np.arange(n), "array_col": np.arange(n) * 2, "in_tissue": 1, "tissue_share": 0.75}
@@ -91,8 +99,7 @@ def unsequenced(tmp_path):
 def test_scanpy_draws_a_prediction_of_the_cross_validation_without_arguments(fold, sample, tmp_path):
     predicted = fold.expression[fold.sample == "C"]
     views = read_views(["C"], *[[path] for path in sample])
-    write_prediction(tmp_path / "P.h5ad", fold, "C", predicted, MADE_BY, views["C"])
-    prediction = read_prediction(tmp_path / "P.h5ad")
+    prediction = over_its_slide(fold, predicted, views["C"], tmp_path)
     sc.pl.spatial(prediction)
     axes = plt.gcf().axes[0]
     (image,) = axes.images
@@ -107,8 +114,7 @@ def test_scanpy_draws_a_prediction_of_the_cross_validation_without_arguments(fol
 
 def test_the_picture_lies_where_the_tissue_is_and_keeps_its_proportions(fold, sample, tmp_path):
     predicted = fold.expression[fold.sample == "C"]
-    write_prediction(tmp_path / "P.h5ad", fold, "C", predicted, MADE_BY, SlideView.read(*sample))
-    prediction = anndata.read_h5ad(tmp_path / "P.h5ad")
+    prediction = over_its_slide(fold, predicted, SlideView.read(*sample), tmp_path)
     library = prediction.uns["spatial"]["C"]
     assert library["images"]["hires"].shape == (400, PICTURE_PX, 3)
     assert library["metadata"] == {"um_per_px": 0.5}
@@ -123,14 +129,12 @@ def test_a_slide_without_a_picture_is_white(fold, sample, tmp_path):
     stand_in, counts_alone = SlideView.read(thumbnail, qc, metadata), SlideView.read(thumbnail, qc)
     sizes = []
     for view in (stand_in, counts_alone, None):
-        path = tmp_path / "P.h5ad"
-        write_prediction(path, fold, "C", predicted, MADE_BY, view)
-        prediction = read_prediction(path)
+        prediction = over_its_slide(fold, predicted, view, tmp_path)
         sc.pl.spatial(prediction)
         pixels = prediction.uns["spatial"]["C"]["images"]["hires"]
         assert (pixels == 255).all()
         assert max(pixels.shape) == PICTURE_PX
-        sizes.append(path.stat().st_size)
+        sizes.append((tmp_path / "observed.h5ad").stat().st_size)
     assert max(sizes) - min(sizes) < 5000
 
 

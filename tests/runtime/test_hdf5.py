@@ -75,3 +75,14 @@ def test_counts_are_written_as_anndatas_own_writer_writes_them(tmp_path, adata, 
     assert len(ours) > 20
     assert ours == theirs
     assert anndata.read_h5ad(tmp_path / "ours.h5ad").obs["label"].dtype == "category"
+
+
+def test_columns_are_the_matrix_of_an_object_without_one_and_lie_apart(tmp_path, adata):
+    bare = anndata.AnnData(obs=adata.obs, var=pd.DataFrame(index=[f"g{number}" for number in range(80)]))
+    columns = np.random.default_rng(5).normal(size=(bare.n_obs, 80)).astype(np.float32)
+    hdf5.write_anndata(tmp_path / "a.h5ad", bare, "gzip", columns=columns)
+    with h5py.File(tmp_path / "a.h5ad") as file:
+        assert file["X"].chunks == (bare.n_obs, 32)
+    read = anndata.read_h5ad(tmp_path / "a.h5ad")
+    np.testing.assert_array_equal(read.X, columns)
+    assert read.obs_names.equals(adata.obs_names)

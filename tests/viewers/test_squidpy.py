@@ -8,8 +8,7 @@ import anndata
 import numpy as np
 import pytest
 
-from inference.test_slide_anndata import MADE_BY, sample, unsequenced  # noqa: F401
-from spotwise.inference.prediction_files import write_prediction
+from inference.test_slide_anndata import over_its_slide, sample, unsequenced  # noqa: F401
 from spotwise.inference.slide_anndata import SlideView, write_slide_prediction
 
 ROOT = Path(__file__).parents[2]
@@ -19,9 +18,8 @@ pytestmark = pytest.mark.skipif(not PYTHON.exists(), reason="squidpy has an envi
 
 
 def test_squidpy_draws_both_kinds_of_prediction_without_arguments(fold, sample, unsequenced, tmp_path):  # noqa: F811
-    write_prediction(
-        tmp_path / "C.h5ad", fold, "C", fold.expression[fold.sample == "C"], MADE_BY, SlideView.read(*sample)
-    )
+    predicted = fold.expression[fold.sample == "C"]
+    over_its_slide(fold, predicted, SlideView.read(*sample), tmp_path).write_h5ad(tmp_path / "C.h5ad")
     write_slide_prediction(*unsequenced)
     files = [tmp_path / "C.h5ad", unsequenced[0]]
     command = [PYTHON, Path(__file__).with_name("draw.py"), *files]

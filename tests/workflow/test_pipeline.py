@@ -7,7 +7,6 @@ import shutil
 import zipfile
 from pathlib import Path
 
-import anndata
 import h5py
 import numpy as np
 import pandas as pd
@@ -15,6 +14,7 @@ import pytest
 from pipeline import REPOSITORY, Pipeline, copy_workflow, example
 
 from spotwise.data.folds import read_fold
+from spotwise.inference.prediction_files import read_prediction
 from spotwise.inference.retrieval import read_embeddings
 
 pytestmark = pytest.mark.workflow
@@ -73,7 +73,7 @@ def test_every_table_and_figure_is_made(tiny):
 def test_the_table_is_the_mean_of_correlations_computed_anew_from_the_predictions(tiny):
     slides = []
     for path in (tiny.results / "predictions/demo/patient/CMRCNet").glob("fold*/seed0/CMRCNet-10/*.h5ad"):
-        prediction = anndata.read_h5ad(path)
+        prediction = read_prediction(path)
         ranked = (prediction.var["is_measured"] & prediction.var["is_hvg"]).to_numpy()
         rank = (-prediction.var["reference_var"].where(ranked, -1)).argsort(kind="stable")[: min(50, ranked.sum())]
         observed, predicted = prediction.layers["observed"], prediction.X

@@ -13,7 +13,7 @@ MARKER = "marker"
 def gene_ranks(var: pd.DataFrame) -> pd.DataFrame:
     """Rank a panel's measured HVG by the reference mean (HEG) and variance (HVG).
 
-    ``var`` holds `prediction_files.GENE_FIELDS`. Under the `paper` protocol the reference is the test slide's own
+    ``var`` holds `observed_files.GENE_FIELDS`. Under the `paper` protocol the reference is the test slide's own
     truth, under `patient` the training slides; never the prediction. rank_mean and rank_var are 1 for the highest, ties
     by gene name. They are 0 for a gene that is not measured, and for a marker that no slide chose as highly variable:
     the released code knows no such genes.
@@ -48,6 +48,6 @@ def gene_sets(scores: pd.DataFrame, top: Sequence[int] = (50,)) -> dict[str, pd.
 def scored_genes(var: pd.DataFrame, top: int) -> np.ndarray:
     """Mask the genes of a slide that Table 1 scores: lists of ``top`` genes, and measured markers.
 
-    ``var`` holds `prediction_files.GENE_FIELDS`, a row per gene of the panel.
+    ``var`` holds `observed_files.GENE_FIELDS`, a row per gene of the panel.
     """
     return np.logical_or.reduce(list(gene_sets(var.join(gene_ranks(var)), [top]).values()))

@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 from spotwise.data.folds import Fold
 from spotwise.evaluation.gene_metrics import pearson_per_gene
 from spotwise.evaluation.gene_sets import gene_ranks, gene_sets
-from spotwise.inference.prediction_files import evaluated_genes
+from spotwise.inference.observed_files import evaluated_genes
 from spotwise.inference.retrieval import Embeddings
 from spotwise.models import similarity_search
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -14,8 +13,8 @@ from spotwise.constants import EXTERNAL, TEST
 from spotwise.data.folds import Fold, read_fold
 from spotwise.errors import InputError
 from spotwise.inference.external_files import ExternalSlide, Scale, read_external
-from spotwise.inference.prediction_files import evaluated_genes, write_prediction
-from spotwise.inference.slide_anndata import SlideView
+from spotwise.inference.observed_files import evaluated_genes
+from spotwise.inference.prediction_files import write_prediction
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +37,6 @@ def import_predictions(
     trained_on: str,
     seed: int,
     output: Path,
-    views: Mapping[str, SlideView] = MappingProxyType({}),
 ) -> pd.DataFrame:
     """Import the predictions of all test slides of a cohort and protocol.
 
@@ -56,8 +54,6 @@ def import_predictions(
         Name in the tables, its training slides in words, and the seed to note in the predictions.
     output
         Folder for ``fold{fold}/seed{seed}/{tool}/{sample}.h5ad``.
-    views
-        Pictures of the test slides by sample; a white one lies under the spots of others.
 
     Returns
     -------
@@ -80,7 +76,7 @@ def import_predictions(
         expression = read_external(files[sample], fold, sample, scale).expression
         made = {"predictor": tool, "method": tool, "kind": EXTERNAL, "k": 0, "k_used": 0, "seed": seed, "note": note}
         path = output / f"fold{fold.fold}" / f"seed{seed}" / tool / f"{sample}.h5ad"
-        write_prediction(path, fold, sample, expression, made, views.get(sample))
+        write_prediction(path, fold, sample, expression, made)
     return facts.assign(trained_on=trained_on)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -13,6 +12,7 @@ from threadpoolctl import threadpool_limits
 from spotwise.constants import CONTROL, METHOD, TEST
 from spotwise.data.features import embedded_spots
 from spotwise.data.folds import Fold, read_fold
+from spotwise.inference.observed_files import write_observed
 from spotwise.inference.prediction_files import read_ceiling, write_prediction
 from spotwise.inference.retrieval import retrieve, write_embeddings
 from spotwise.inference.slide_anndata import SlideView
@@ -41,7 +41,6 @@ def predict_test_slides(
     bank: Path | None = None,
     queries: Path | None = None,
     kind: str = METHOD,
-    views: Mapping[str, SlideView] = MappingProxyType({}),
 ) -> None:
     """Predict every test slide of a fold by every predictor of a trained model.
 
@@ -64,8 +63,6 @@ def predict_test_slides(
         Folder for ``{predictor}/{sample}.h5ad``, and files for the embeddings of a retrieval method, ``.safetensors``.
     kind
         ``method``, or ``control`` for a control that is trained.
-    views
-        Pictures of the test slides by sample; a white one lies under the spots of others.
 
     Raises
     ------
@@ -82,8 +79,7 @@ def predict_test_slides(
     for predictor, sample, predicted, top_k, used in found:
         made = {"predictor": predictor, "method": method, "kind": kind, "k": top_k, "k_used": used}
         made |= {"seed": seed, "note": description.note}
-        path = output / predictor / f"{sample}.h5ad"
-        write_prediction(path, truth, sample, predicted, made, views.get(sample))
+        write_prediction(output / predictor / f"{sample}.h5ad", truth, sample, predicted, made)
 
 
 def predictions(
@@ -117,12 +113,11 @@ def predict_by_controls(
     controls: Sequence[str],
     seed: int,
     output: Path,
-    views: Mapping[str, SlideView] = MappingProxyType({}),
 ) -> None:
     """Predict every test slide of a fold by every control, by registry key.
 
     ``ceilings`` are ``ceiling.tsv`` of the test slides by sample, for the control ``NoiseCeiling``, otherwise empty.
-    ``views`` are the slides' pictures, by sample. Files are ``{control}/{sample}.h5ad`` below ``output``.
+    Files are ``{control}/{sample}.h5ad`` below ``output``.
     """
     content = read_fold(fold)
     for sample in _tested(content):
@@ -132,8 +127,17 @@ def predict_by_controls(
             predicted = control.predict(content, sample, seed, ceiling)
             made = {"predictor": name, "method": name, "kind": CONTROL, "k": 0, "k_used": 0}
             made |= {"seed": seed, "note": control.note(content, sample)}
-            path = output / name / f"{sample}.h5ad"
-            write_prediction(path, content, sample, predicted, made, views.get(sample))
+            write_prediction(output / name / f"{sample}.h5ad", content, sample, predicted, made)
+
+
+def write_observed_slides(fold: Path, views: Mapping[str, SlideView], output: Path) -> None:
+    """Write what was measured on every test slide of a fold, as ``{sample}.h5ad`` below ``output``.
+
+    ``views`` are the slides' pictures, by sample.
+    """
+    content = read_fold(fold)
+    for sample in _tested(content):
+        write_observed(output / f"{sample}.h5ad", content, sample, views[sample])
 
 
 def _tested(fold: Fold) -> list[str]:

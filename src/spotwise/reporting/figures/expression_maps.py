@@ -13,7 +13,7 @@ from spotwise.constants import OBSERVED, PROVENANCE
 from spotwise.errors import InputError
 from spotwise.evaluation.gene_metrics import pearson_per_gene
 from spotwise.evaluation.gene_sets import gene_ranks
-from spotwise.inference.prediction_files import read_prediction, read_slide
+from spotwise.inference.prediction_files import read_genes, read_slide
 from spotwise.reporting.figures import spot_plot, style
 from spotwise.reporting.figures.spot_plot import MAX_COLUMNS, PANELS_SHARE, RASTER_ABOVE
 from spotwise.reporting.number_format import number
@@ -21,13 +21,15 @@ from spotwise.reporting.number_format import number
 EXPRESSION_UNIT = "log expression\nabove mean"  # two lines fit a low colour bar
 
 
-def choose_genes(prediction_path: str | os.PathLike, wanted: Sequence[str], n: int) -> list[str]:
+def choose_genes(
+    prediction_path: str | os.PathLike, wanted: Sequence[str], n: int, observed: str | os.PathLike | None = None
+) -> list[str]:
     """Choose ``n`` genes to draw, wanted ones first, then top HVG.
 
-    ``prediction_path`` is the slide's file by any predictor. Wanted genes are all kept, except those that the panel
+    ``prediction_path`` is the slide's file by any predictor, ``observed`` that of `read_prediction`. Wanted genes are all kept, except those that the panel
     lacks or the slide does not measure.
     """
-    var = read_prediction(prediction_path).var
+    var = read_genes(prediction_path, observed)
     measured = var.index[var["is_measured"].to_numpy(bool)]
     ranks = gene_ranks(var)["rank_var"]
     chosen = [gene for gene in dict.fromkeys(wanted) if gene in measured]
@@ -42,6 +44,7 @@ def draw_expression_maps(
     qc_json: str | os.PathLike,
     thumbnail_png: str | os.PathLike,
     metadata_json: str | os.PathLike,
+    observed: str | os.PathLike | None = None,
 ) -> Figure:
     """Draw the true and predicted expression of genes over the slide.
 
@@ -57,18 +60,21 @@ def draw_expression_maps(
         Measured genes of the panel (`choose_genes`).
     qc_json, thumbnail_png, metadata_json
         As for `spot_plot.read_section`.
+    observed
+        As for `prediction_files.read_prediction`.
 
     Raises
     ------
     InputError
         If a gene is not measured or not in the panel, or the files do not belong together.
     """
-    slide = read_slide(prediction_paths)
-    first = next(iter(slide.values()))
     source = next(iter(prediction_paths.values()))
-    measured = set(first.var_names[first.var["is_measured"].to_numpy(bool)])
+    var = read_genes(source, observed)
+    measured = set(var.index[var["is_measured"].to_numpy(bool)])
     if missing := [gene for gene in genes if gene not in measured]:
         raise InputError(source, "genes", ", ".join(missing), "genes of the panel that the slide measures")
+    slide = read_slide(prediction_paths, observed, genes)
+    first = next(iter(slide.values()))
 
     section = spot_plot.read_section(source, qc_json, first.obs_names, thumbnail_png, metadata_json)
     tissue, extent = section.tissue()

@@ -16,7 +16,7 @@ from spotwise.constants import OBSERVED, PROVENANCE
 from spotwise.errors import InputError
 from spotwise.evaluation.gene_sets import gene_ranks
 from spotwise.evaluation.slide_metrics import gene_gene_correlation, similarity
-from spotwise.inference.prediction_files import read_slide
+from spotwise.inference.prediction_files import read_genes, read_slide
 from spotwise.reporting.figures import style
 from spotwise.reporting.number_format import number
 
@@ -40,25 +40,29 @@ def cluster_order(correlation: np.ndarray) -> np.ndarray:
 
 
 @style.page()
-def draw_gene_correlation(prediction_paths: Mapping[str, str | os.PathLike], top: int) -> Figure:
+def draw_gene_correlation(
+    prediction_paths: Mapping[str, str | os.PathLike], top: int, observed: str | os.PathLike | None = None
+) -> Figure:
     """Draw the correlations between the top genes of one slide.
 
     The truth comes first, then each predictor; HEG are above, HVG below. All panels have the order of the clustered
     truth. Titles give the `similarity` to the truth.
 
     ``prediction_paths`` maps predictors to their files of one slide and fold, in display order. HEG and HVG are ranked
-    as in the scores.
+    as in the scores, and only these are read. ``observed`` is that of `read_prediction`.
 
     Raises
     ------
     InputError
         If the files do not belong together (`read_slide`) or the slide measures fewer than two highly variable genes.
     """
-    slide = read_slide(prediction_paths)
-    first = next(iter(slide.values()))
-    ranks = gene_ranks(first.var)
+    source = next(iter(prediction_paths.values()))
+    ranks = gene_ranks(read_genes(source, observed))
     if (ranks["rank_mean"] > 0).sum() < 2:
-        raise InputError(next(iter(prediction_paths.values())), "var", "fewer than 2 measured HVG", "2 or more")
+        raise InputError(source, "var", "fewer than 2 measured HVG", "2 or more")
+    ranks = ranks[ranks["rank_mean"].between(1, top) | ranks["rank_var"].between(1, top)]
+    slide = read_slide(prediction_paths, observed, list(ranks.index))
+    first = next(iter(slide.values()))
 
     rows, columns = style.panel_grid(1 + len(slide))
     side = PANELS_WIDTH / columns
