@@ -105,7 +105,7 @@ def demo(cluster, started_troubles, tmp_path_factory) -> Pipeline:
     del config["structure"], config["evaluation"], config["predict"]
     config["expression"]["hvg_per_slide"] = 60
     # `auto` asks the cluster for GPUs as `cuda` does, and makes do with the CPU where they turn out to be none
-    config["training"] |= {"device": "auto", "epochs": 20}
+    config["training"] |= {"device": "auto", "epochs": 20, "save_every_minutes": 1e-3}
     sizes = {"encoder_dim": 32, "encoder_depth": 1, "encoder_heads": 2, "embedding_dim": 32}
     config["methods"] = {
         "CMRCNet": {"options": sizes, "neighbours": [20]},

@@ -51,11 +51,6 @@ WRITERS = {
         from spotwise.training.checkpoints import State
         State(path.parent, "").save({"model": torch.from_numpy(noise(8 * MB)), "step": 3})
     """,
-    "best.safetensors": """
-        import torch
-        from spotwise.training.checkpoints import State
-        State(path.parent, "").save_best(torch.nn.Linear(1000, 3000))
-    """,
     "bank.safetensors": """
         from spotwise.inference.retrieval import Embeddings, write_embeddings
         write_embeddings(path, Embeddings.of(noise(20_000, 256).astype(np.float32), np.arange(20_000)))

@@ -12,29 +12,26 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from spotwise.errors import SetupError
 from spotwise.runtime import devices
 from spotwise.training import checkpoints
-from spotwise.training.checkpoints import BEST, LAST, State, locked
+from spotwise.training.checkpoints import LAST, State, locked
 
 SOURCE = str(Path(checkpoints.__file__).parents[2])
-CPU = torch.device("cpu")
 
 
 @pytest.fixture
 def state(tmp_path):
-    """Save a state of some size, with its best weights."""
+    """Save a state of some size."""
     state = State(tmp_path / "root", "a")
-    state.save_best(nn.Linear(50, 50))
-    state.save({"best_epoch": 3, "model": torch.arange(100_000)})
+    state.save({"model": torch.arange(100_000)})
     return state
 
 
 def test_what_was_saved_is_loaded(state):
-    assert torch.equal(state.load(CPU)["model"], torch.arange(100_000))
-    assert State(state.root, "b").load(CPU) is None
+    assert torch.equal(state.load()["model"], torch.arange(100_000))
+    assert State(state.root, "b").load() is None
 
 
 def cut(path):
@@ -57,23 +54,9 @@ def zero_the_end(path):
 def test_a_damaged_state_is_reported_and_training_starts_again(state, damage, caplog):
     damage(state.folder / LAST)
     with caplog.at_level(logging.WARNING):
-        assert state.load(CPU) is None
+        assert state.load() is None
     assert re.search(r"/a: damaged \(.+\): the training starts again$", caplog.messages[0])
     assert "\n" not in caplog.messages[0]
-
-
-@pytest.mark.parametrize("damage", [cut, empty, Path.unlink])
-def test_a_state_whose_best_weights_are_damaged_or_gone_is_not_resumed(state, damage, caplog):
-    damage(state.folder / BEST)
-    with caplog.at_level(logging.WARNING):
-        assert state.load(CPU) is None
-    assert "the training starts again" in caplog.messages[0]
-
-
-def test_best_weights_are_not_required_before_there_are_any(tmp_path):
-    state = State(tmp_path, "a")
-    state.save({"best_epoch": 0})
-    assert state.load(CPU) == {"best_epoch": 0}
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError(devices.HOST_ALLOCATION), PermissionError()])
@@ -83,7 +66,7 @@ def test_a_state_that_only_could_not_be_read_this_time_is_kept(state, monkeypatc
 
     monkeypatch.setattr(torch, "load", fail)
     with pytest.raises(type(error)):
-        state.load(CPU)
+        state.load()
 
 
 HOLD = """
@@ -131,7 +114,7 @@ def test_one_training_is_held_whatever_its_parameters(state, monkeypatch):
     monkeypatch.setattr(checkpoints, "HANDOVER_SECONDS", 0)
     with locked(state.root), pytest.raises(SetupError), locked(state.root):
         pass
-    assert state.load(CPU) is not None
+    assert state.load() is not None
 
 
 def test_a_lock_that_guards_nothing_is_removed(tmp_path):

@@ -30,6 +30,7 @@ from spotwise.training.training_options import TrainingOptions
 METHOD = {"image_size": 32, "patch_size": 16, "encoder_dim": 16, "encoder_depth": 1, "encoder_heads": 2}
 METHOD |= {"embedding_dim": 16, "gene_tokens": 2, "attention_heads": 2, "fusion_heads": 2}
 OPTIONS = TrainingOptions(device="cpu", epochs=30, batch_size=8, learning_rate=1e-3, threads=1)
+SAVING = OPTIONS.model_copy(update={"save_every_minutes": 1e-3})  # every few steps
 PX, GENES, SPOTS = 32, 12, 30
 
 
@@ -173,7 +174,7 @@ def test_killed_and_resumed_training_equals_the_uninterrupted_one_bit_for_bit(wo
     delays = random.Random(int(how))
     stops = 0
     for _ in range(2):
-        code = interrupt(world, tmp_path, how, delays.uniform(0, 0.2))
+        code = interrupt(world, tmp_path, how, delays.uniform(0, 0.2), options=SAVING)
         if code == 0:
             break
         stops += 1
@@ -181,7 +182,7 @@ def test_killed_and_resumed_training_equals_the_uninterrupted_one_bit_for_bit(wo
         assert not (tmp_path / "weights.safetensors").exists()
     assert stops > 0, "the training was over before it could be interrupted"
     if code != 0:
-        assert start(world, tmp_path).wait() == 0
+        assert start(world, tmp_path, options=SAVING).wait() == 0
     assert outputs(tmp_path) == reference
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["started_times"] == stops + 1
@@ -192,6 +193,89 @@ def test_a_state_saved_in_the_middle_of_an_epoch_changes_nothing(world, tmp_path
     options = OPTIONS.model_copy(update={"save_every_minutes": 1e-9})  # after every step
     assert interrupt(world, tmp_path, signal.SIGKILL, 0.1, options=options) == -signal.SIGKILL
     assert trained(world, tmp_path, options=options) == reference
+
+
+@pytest.fixture
+def saves(monkeypatch):
+    """Record epoch and step of each saved state."""
+    kept, save = [], State.save
+
+    def recorded(state, content):
+        kept.append((content["epoch"], content["step"]))
+        save(state, content)
+
+    monkeypatch.setattr(State, "save", recorded)
+    return kept
+
+
+@pytest.mark.parametrize(("minutes", "count"), [(60, 0), (1e-9, 3 * (6 + 1))], ids=["long", "short"])
+def test_states_are_saved_by_time_and_not_by_epoch(world, tmp_path, saves, minutes, count):
+    """3 epochs of 50 // 8 = 6 steps, and an end of each epoch."""
+    train(**arguments(world, tmp_path, options=OPTIONS.model_copy(update={"epochs": 3, "save_every_minutes": minutes})))
+    assert len(saves) == count
+
+
+def test_the_interval_runs_across_epochs(world, tmp_path, saves, monkeypatch):
+    """A clock that moves by a minute per step: 18 steps, a state after each seventh minute."""
+    clock, step = [0.0], Run._train_step
+
+    def slow(run, batch):
+        clock[0] += 60
+        step(run, batch)
+
+    monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0] + 1e-6 * next(ticks))
+    ticks = iter(range(10**9))
+    monkeypatch.setattr(Run, "_train_step", slow)
+    train(**arguments(world, tmp_path, options=OPTIONS.model_copy(update={"epochs": 3, "save_every_minutes": 6.5})))
+    assert saves == [(2, 1), (3, 2)]
+
+
+@pytest.mark.parametrize("during", ["_train_step", "_validate"])
+def test_sigterm_saves_a_state_that_was_not_due(world, tmp_path, reference, saves, monkeypatch, during):
+    method, calls = getattr(Run, during), 0
+
+    def signalled(run, given):
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return method(run, given)
+
+    with monkeypatch.context() as asked_to_stop:
+        asked_to_stop.setattr(Run, during, signalled)
+        with pytest.raises(SystemExit) as stopped:
+            train(**arguments(world, tmp_path))
+    assert stopped.value.code == 128 + signal.SIGTERM
+    assert saves == [{"_train_step": (1, 3), "_validate": (4, 0)}[during]]
+    assert trained(world, tmp_path) == reference
+
+
+def test_a_training_killed_after_its_best_epoch_publishes_that_epoch(world, tmp_path, monkeypatch):
+    """The rate is so high that a later epoch is worse, and the process ends without a word after the last save."""
+    options = OPTIONS.model_copy(update={"learning_rate": 0.05, "save_every_minutes": 1e-9})
+    whole = trained(world, tmp_path / "whole", options=options)
+    best = json.loads((tmp_path / "whole/summary.json").read_text())["best_epoch"]
+    assert best < OPTIONS.epochs
+    validate = Run._validate
+
+    def cut_short(run, spots):
+        if run.epoch == best + 1:
+            raise KeyboardInterrupt
+        return validate(run, spots)
+
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(Run, "_validate", cut_short)
+        with pytest.raises(KeyboardInterrupt):
+            train(**arguments(world, tmp_path / "cut", options=options))
+    assert trained(world, tmp_path / "cut", options=options) == whole
+
+
+def test_a_damaged_state_costs_the_training_so_far_and_no_bit(world, tmp_path, reference):
+    assert interrupt(world, tmp_path, signal.SIGKILL, 0, options=SAVING) == -signal.SIGKILL
+    (state,) = tmp_path.glob("state/*/last.pt")
+    state.write_bytes(state.read_bytes()[:-1000])
+    assert trained(world, tmp_path) == reference
+    assert json.loads((tmp_path / "summary.json").read_text())["started_times"] == 1
 
 
 @pytest.mark.parametrize(
@@ -205,7 +289,7 @@ def test_a_state_saved_in_the_middle_of_an_epoch_changes_nothing(world, tmp_path
 )
 def test_a_changed_parameter_starts_a_new_training(world, tmp_path, reference, changes):
     interrupted, clean = tmp_path / "interrupted", tmp_path / "clean"
-    assert interrupt(world, interrupted, signal.SIGKILL, 0) == -signal.SIGKILL
+    assert interrupt(world, interrupted, signal.SIGKILL, 0, options=SAVING) == -signal.SIGKILL
     result = trained(world, interrupted, **changes)
     assert result == trained(world, clean, **changes)
     assert result != reference
@@ -277,7 +361,7 @@ def test_a_resumed_training_knows_whether_weights_were_pretrained(world, tmp_pat
     state = State(tmp_path, "a")
     first.save(state)
     second = Run(Sizes.of(fold), "CMRCNet", METHOD, OPTIONS, 0, torch.device("cpu"), fresh=False)
-    second.resume(state.load(torch.device("cpu")))
+    second.resume(state.load())
     assert second.pretrained_loaded is False
     assert second.attempt == 2
 
@@ -286,7 +370,7 @@ def test_a_finished_training_clears_what_other_parameters_left(tmp_path):
     root = tmp_path / "state"
     with locked(root):
         (root / "left").mkdir()
-        State(root, "mine").save({"best_epoch": 0})
+        State(root, "mine").save({"epoch": 1})
         State(root, "mine").discard()
     assert not root.exists()
 

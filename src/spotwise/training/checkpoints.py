@@ -17,8 +17,6 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
-from safetensors import safe_open
-from safetensors.torch import save_model
 
 from spotwise.errors import SetupError, first_line
 from spotwise.runtime import devices
@@ -28,7 +26,6 @@ from spotwise.runtime.gpu_locks import HOLDER_SUFFIX, describe_holder, write_hol
 logger = logging.getLogger(__name__)
 
 LAST = "last.pt"
-BEST = "best.safetensors"
 LOCK = "lock"
 HANDOVER_SECONDS = 60  # for a process that was asked to stop; SLURM kills it half a minute later
 HASHED_AT_ONCE = 1024  # patches of 150 kB
@@ -105,45 +102,27 @@ class State:
         self.root = Path(root)
         self.folder = self.root / identity
 
-    def load(self, device: torch.device) -> dict | None:
-        """Load the last saved state, ``None`` where there is none or it is damaged.
+    def load(self) -> dict | None:
+        """Load the last saved state into main memory, ``None`` where there is none or it is damaged.
 
         Only tensors and plain values are unpickled. A damaged state costs the training so far, but blocks no attempt.
         """
         if not (self.folder / LAST).exists():
             return None
         try:
-            saved = torch.load(self.folder / LAST, map_location=device, weights_only=True)
-            if saved["best_epoch"]:
-                _check_whole(self.folder / BEST)
+            return torch.load(self.folder / LAST, map_location="cpu", weights_only=True)
         except Exception as error:  # RuntimeError, EOFError, UnpicklingError and others
             if isinstance(error, OSError) or devices.is_out_of_memory(error):
                 raise
             logger.warning("%s: damaged (%s): the training starts again", self.folder, first_line(error))
             return None
-        return saved
 
     def save(self, state: dict) -> None:
         # through a Python file, whose errors report a full disk, unlike torch's own
         with atomic(self.folder / LAST) as temporary, temporary.open("wb") as file:
             torch.save(state, file)
 
-    def save_best(self, model: torch.nn.Module) -> None:
-        with atomic(self.folder / BEST) as temporary:
-            save_model(model, str(temporary))
-
-    def publish_best(self, weights: str | Path) -> None:
-        with atomic(weights) as temporary:
-            shutil.copyfile(self.folder / BEST, temporary)
-
     def discard(self) -> None:
         """Remove the state, and states of other parameters beside it."""
         for folder in [path for path in self.root.iterdir() if path.is_dir()]:
             shutil.rmtree(folder)
-
-
-def _check_whole(weights: Path) -> None:
-    if not weights.exists():
-        raise ValueError(f"no {weights.name}")
-    with safe_open(weights, "pt"):  # compares the file's size with its header
-        pass

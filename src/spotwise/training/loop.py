@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_model
 from tqdm import tqdm
 
 from spotwise.constants import TRAIN, VAL
@@ -26,7 +27,7 @@ from spotwise.models.description import WEIGHTS, describe, write_description
 from spotwise.models.images import IMAGENET_MEAN, IMAGENET_STD
 from spotwise.models.sizes import Sizes
 from spotwise.runtime import devices
-from spotwise.runtime.files import write_json, write_text
+from spotwise.runtime.files import atomic, write_json, write_text
 from spotwise.runtime.software import versions
 from spotwise.training.checkpoints import State, hash_file, hash_tensors, identity, locked
 from spotwise.training.collapse import check_collapse
@@ -38,7 +39,7 @@ logger = logging.getLogger(__name__)
 # Columns of history.tsv that differ between runs
 TIMINGS = ("spots_per_s", "wait_share", "seconds")
 # Attributes of a run that a resumed one continues with
-PROGRESS = ["epoch", "step", "sums", "batches", "history", "best_loss", "best_epoch", "pretrained_loaded", "attempt"]
+PROGRESS = ["epoch", "step", "batches", "history", "best", "best_loss", "best_epoch", "pretrained_loaded", "attempt"]
 
 
 @devices.explain_out_of_memory(
@@ -122,7 +123,7 @@ def train(
             ),
         )
         sizes = Sizes.of(fold, embeddings)
-        saved = state.load(device)
+        saved = state.load()
         run = Run(sizes, method, method_options, options, seed, device, fresh=saved is None)
         if saved is None:
             run.model.begin(training.expression)
@@ -139,7 +140,7 @@ def train(
             **images,
             **(preparation or {}),
         }
-        state.publish_best(model / WEIGHTS)
+        run.publish_best(model / WEIGHTS)
         write_description(model, describe(method, method_options, fold, sizes, encoder, loaded, **facts))
         write_text(model / "history.tsv", _as_tsv(run.history))
         write_json(
@@ -201,12 +202,15 @@ class Run:
         self.batches: list[torch.Tensor] | None = None  # of this epoch
         self.sums: dict[str, torch.Tensor] = {}  # of this epoch's loss terms, on the device
         self.history: list[dict[str, float]] = []
+        self.best: dict[str, torch.Tensor] | None = None  # weights of the best epoch, in main memory
         self.best_loss, self.best_epoch = math.inf, 0
         self.attempt = 1
         self.stopping = False
+        self.saved = time.monotonic()
 
     def fit(self, training: Spots, validation: Spots, state: State) -> None:
-        """Train until the last epoch, saving each epoch, every few minutes, and on SIGTERM."""
+        """Train until the last epoch, saving every few minutes and on SIGTERM."""
+        self.saved = time.monotonic()
         before = signal.signal(signal.SIGTERM, self._stop)
         try:
             epochs = range(self.epoch, self.options.epochs + 1)
@@ -219,10 +223,9 @@ class Run:
                 check_collapse(self.history, min(self.options.batch_size, len(training)))
                 if row["val_total"] < self.best_loss:
                     self.best_loss, self.best_epoch = row["val_total"], self.epoch
-                    state.save_best(self.model)
+                    self.best = _copy_to_host(self.model.state_dict())
                 self.epoch, self.step, self.batches, self.sums = self.epoch + 1, 0, None, {}
-                self.save(state)
-                self._exit_if_stopping()
+                self._save_if_due(state)
         finally:
             signal.signal(signal.SIGTERM, before)
 
@@ -234,17 +237,13 @@ class Run:
             group["lr"] = self.rates[self.epoch - 1]
         self.model.train()
         first, waited, begun = self.step, 0.0, time.monotonic()
-        saved = begun
         while self.step < len(self.batches):
             requested = time.monotonic()
             batch = spots.batch(self.batches[self.step], self.generator if self.options.augment else None)
             waited += time.monotonic() - requested
             self._train_step(batch)
             self.step += 1
-            if self.stopping or time.monotonic() - saved > 60 * self.options.save_every_minutes:
-                self.save(state)
-                saved = time.monotonic()
-                self._exit_if_stopping()
+            self._save_if_due(state)
         steps = len(self.batches)
         means = {f"train_{name}": total.item() / steps for name, total in self.sums.items()}  # waits for the device
         seconds = time.monotonic() - begun
@@ -272,6 +271,21 @@ class Run:
             found = self.model.validate(batches, len(spots), masks)
         return {f"val_{name}": value for name, value in found.items()}
 
+    def publish_best(self, weights: Path) -> None:
+        """Write the weights of the best epoch, which replace those of the last one."""
+        self.model.load_state_dict(self.best)
+        with atomic(weights) as temporary:
+            save_model(self.model, str(temporary))
+
+    def _save_if_due(self, state: State) -> None:
+        """Save after ``save_every_minutes`` without a save, or when asked to stop, which then ends the process."""
+        if self.stopping or time.monotonic() - self.saved > 60 * self.options.save_every_minutes:
+            self.save(state)
+            self.saved = time.monotonic()
+        if self.stopping:
+            logger.warning("SIGTERM: state saved at epoch %d, step %d", self.epoch, self.step)
+            sys.exit(128 + signal.SIGTERM)
+
     def save(self, state: State) -> None:
         """Save everything that :meth:`resume` needs."""
         state.save(
@@ -281,6 +295,7 @@ class Run:
                 "generator": self.generator.get_state(),
                 "rng": torch.get_rng_state(),
                 "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+                "sums": self.sums,
                 **{name: getattr(self, name) for name in PROGRESS},
             }
         )
@@ -289,24 +304,18 @@ class Run:
         """Continue from a saved state."""
         self.model.load_state_dict(saved["model"])
         self.optimiser.load_state_dict(saved["optimiser"])
-        self.generator.set_state(saved["generator"].cpu())
-        torch.set_rng_state(saved["rng"].cpu())
+        self.generator.set_state(saved["generator"])
+        torch.set_rng_state(saved["rng"])
         if self.device.type == "cuda":
-            torch.cuda.set_rng_state(saved["cuda_rng"].cpu(), self.device)
+            torch.cuda.set_rng_state(saved["cuda_rng"], self.device)
         for name in PROGRESS:
             setattr(self, name, saved[name])
-        if self.batches is not None:
-            self.batches = [index.cpu() for index in self.batches]
+        self.sums = {name: value.to(self.device) for name, value in saved["sums"].items()}
         self.attempt += 1
         logger.info("attempt %d: resumed at epoch %d, step %d", self.attempt, self.epoch, self.step)
 
     def _stop(self, number: int, frame: object) -> None:
         self.stopping = True
-
-    def _exit_if_stopping(self) -> None:
-        if self.stopping:
-            logger.warning("SIGTERM: state saved at epoch %d, step %d", self.epoch, self.step)
-            sys.exit(128 + signal.SIGTERM)
 
 
 def learning_rates(options: TrainingOptions) -> list[float]:
@@ -327,6 +336,10 @@ def _optimiser(model: torch.nn.Module, options: TrainingOptions, device: torch.d
     if options.optimiser == "sgd":
         return torch.optim.SGD(model.parameters(), momentum=options.momentum, **shared)
     return {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[options.optimiser](model.parameters(), **shared)
+
+
+def _copy_to_host(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: value.to("cpu", copy=True) for name, value in weights.items()}
 
 
 def _as_tsv(history: list[dict[str, float]]) -> str:

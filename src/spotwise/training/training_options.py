@@ -52,7 +52,7 @@ class TrainingOptions(Settings):
         "the first of which they fill less than half of what is free",
     )
     save_every_minutes: PositiveNumber = Field(
-        10, description="interval of resumable states within an epoch, in minutes"
+        10, description="minutes between resumable states, the most that a killed training loses"
     )
 
     @property
