@@ -26,8 +26,8 @@ def choose_genes(
 ) -> list[str]:
     """Choose ``n`` genes to draw, wanted ones first, then top HVG.
 
-    ``prediction_path`` is the slide's file by any predictor, ``observed`` that of `read_prediction`. Wanted genes are all kept, except those that the panel
-    lacks or the slide does not measure.
+    ``prediction_path`` is the slide's file by any predictor, ``observed`` that of `read_prediction`. Wanted genes are
+    all kept, except those that the panel lacks or the slide does not measure.
     """
     var = read_genes(prediction_path, observed)
     measured = var.index[var["is_measured"].to_numpy(bool)]
