@@ -18,7 +18,8 @@ from benchmarks.timing import ROOT, Ratio
 RESULTS, SNAKEMAKE_LOGS = ROOT / "results" / "demo", ROOT / ".snakemake" / "log"
 # As `spotwise.runtime.job.job` writes it
 DONE = re.compile(
-    r"INFO done in ([\d.]+) s, ([\d.]+) s of CPU time, after ([\d.]+) s of CPU time to start$", re.MULTILINE
+    r"INFO done in ([\d.]+) s, ([\d.]+) s of CPU time, after ([\d.]+) s of CPU time to start, \d+ MB at most$",
+    re.MULTILINE,
 )
 BEGUN = "%Y-%m-%dT%H%M%S.%f"  # in the name of Snakemake's log
 CORES = re.compile(r"^Provided cores: (\d+)", re.MULTILINE)

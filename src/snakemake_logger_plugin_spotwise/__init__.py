@@ -11,6 +11,7 @@ import os
 import re
 import sys
 import time
+from contextlib import suppress
 from logging import ERROR, WARNING, LogRecord
 from pathlib import Path
 from typing import NamedTuple
@@ -198,6 +199,8 @@ class LogHandler(LogHandlerBase):
         killed = f"killed by {self.ended_by}" + (", probably out of memory" if self.ended_by == "SIGKILL" else "")
         ended = killed if self.ended_by else "ended without an error in its log"
         self.ended_by = ""
+        if not reasons:
+            note(ended, job.logs)
         log = [f"  log: {', '.join(job.logs)}"] if job.logs else []
         return "\n".join([f"Error: {reasons[-1] if reasons else ended}", f"  in {job.rule}: {job.title}", *log])
 
@@ -225,6 +228,13 @@ def clock(record: LogRecord) -> str:
 def noted(level: str, logs: list[str]) -> list[str]:
     """Return the messages of a level in the logs of a job."""
     return in_logs(rf"^\S+ \S+ {level} (.+)$", logs)
+
+
+def note(error: str, logs: list[str]) -> None:
+    """Append an error to the logs of a job that could not write it."""
+    for log in filter(os.path.exists, logs):
+        with suppress(OSError), open(log, "a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')},000 ERROR {error}\n")
 
 
 def in_logs(line: str, logs: list[str]) -> list[str]:

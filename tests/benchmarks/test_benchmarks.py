@@ -231,7 +231,7 @@ def finished(tmp_path):
         log = tmp_path / f"{number}.log"
         log.write_text(
             "2026-01-02 03:04:30,000 INFO 7 spots\n2026-01-02 03:04:30,000 INFO "
-            f"done in {wall}.000 s, {cpu}.000 s of CPU time, after {start}.000 s of CPU time to start\n"
+            f"done in {wall}.000 s, {cpu}.000 s of CPU time, after {start}.000 s of CPU time to start, 249 MB at most\n"
         )
         os.utime(log, (begun + after, begun + after))
         jobs.append(log)

@@ -247,7 +247,7 @@ def test_experts_get_the_output_of_snakemake_and_jobs_print_their_errors(monkeyp
 
 SNAKEFILE = """
 rule all:
-    input: "good", "bad", "killed"
+    input: "good", "bad", "killed", "killed_script"
 
 rule good:
     output: "good"
@@ -259,6 +259,12 @@ rule fail:
     log: "bad.log"
     message: "Make {output}"
     script: "bad.py"
+
+rule killed_script:
+    output: "killed_script"
+    log: "killed_script.log"
+    message: "Make {output}"
+    script: "killed.py"
 
 rule killed:
     output: "killed"
@@ -272,11 +278,20 @@ with job(snakemake.log[0]):
     {}["one"]
 """
 
+KILLED = """
+import os
+from spotwise.runtime.job import job
+with job(snakemake.log[0]) as logger:
+    logger.info("7 spots")
+    os.kill(os.getpid(), 9)
+"""
+
 
 @pytest.mark.workflow
 def test_a_run_without_a_terminal_has_plain_lines_and_a_full_log(tmp_path):
     (tmp_path / "Snakefile").write_text(SNAKEFILE)
     (tmp_path / "bad.py").write_text(BAD)
+    (tmp_path / "killed.py").write_text(KILLED)
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "--keep-going", "--logger", "spotwise"]
     path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2] / "src"), os.environ.get("PYTHONPATH")]))
     environment = {name: value for name, value in os.environ.items() if name != ERROR_SHOWN} | {"PYTHONPATH": path}
@@ -286,8 +301,12 @@ def test_a_run_without_a_terminal_has_plain_lines_and_a_full_log(tmp_path):
     assert not re.search("Traceback|RuleException|CalledProcessError|jobid", done.stderr)
     lines = done.stderr.splitlines()
     assert [line for line in lines if line.startswith("Error: ")].count("Error: unexpected KeyError: 'one'") == 1
-    assert "Error: killed by SIGKILL, probably out of memory" in lines
-    assert "2 jobs failed, 1 of 4 are done and kept. Logs:" in lines
+    killed = "killed by SIGKILL, probably out of memory"
+    assert lines.count(f"Error: {killed}") == 2
+    begun, ended = (tmp_path / "killed_script.log").read_text().splitlines()
+    assert begun.endswith(" INFO 7 spots")
+    assert ended.endswith(f" ERROR {killed}")
+    assert "3 jobs failed, 1 of 5 are done and kept. Logs:" in lines
     (full,) = (tmp_path / ".snakemake/log").iterdir()
     assert {"Select jobs to execute...", "Provided cores: 1 (use --cores to define parallelism)"} <= set(
         full.read_text().splitlines()

@@ -125,7 +125,7 @@ def test_a_process_keeps_its_gpu_and_cuda_sees_no_other(machine, monkeypatch, tm
     monkeypatch.setattr(gpu_locks, "_lock", None)
     assert gpu_locks.allocate() == os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-aaaa-1"
     assert gpu_locks.allocate() == "GPU-aaaa-1"
-    assert (lock_folder() / "GPU-aaaa-1.lock.holder").read_text().startswith(f"process {os.getpid()} on ")
+    assert (lock_folder("gpus") / "GPU-aaaa-1.lock.holder").read_text().startswith(f"process {os.getpid()} on ")
     gpu_locks._lock.release()
 
 
@@ -184,10 +184,10 @@ def test_without_nvidia_smi_the_names_in_the_variable_are_locked():
 
 def test_a_folder_of_another_user_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(gpu_locks.tempfile, "tempdir", str(tmp_path))
-    assert lock_folder().is_relative_to(tmp_path)
-    assert oct(lock_folder().stat().st_mode)[-3:] == "700"
+    assert lock_folder("gpus").is_relative_to(tmp_path)
+    assert oct(lock_folder("gpus").stat().st_mode)[-3:] == "700"
     mine = os.getuid()
-    os.symlink(lock_folder().parent, tmp_path / f"spotwise-{mine + 1}")
+    os.symlink(lock_folder("gpus").parent, tmp_path / f"spotwise-{mine + 1}")
     monkeypatch.setattr(os, "getuid", lambda: mine + 1)
     with pytest.raises(SetupError, match="belongs to another user"):
-        lock_folder()
+        lock_folder("gpus")

@@ -87,6 +87,27 @@ def test_a_job_that_succeeds_writes_to_its_log_alone(tmp_path):
     assert "UserWarning: old file" in log
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "held = bytes(b'1') * 300_000_000; del held",
+        "import os, sys; os.spawnl(os.P_WAIT, sys.executable, 'python', '-c', 'held = bytes([1]) * 300_000_000')",
+    ],
+    ids=["in the process", "in a child"],
+)
+def test_the_log_states_a_peak_of_memory_that_has_passed(tmp_path, body):
+    def peak(body):
+        assert run(JOB.format(body=body), tmp_path).returncode == 0
+        return int(
+            re.search(r" INFO done in .*, (\d+) MB at most$", (tmp_path / "job.log").read_text(), re.MULTILINE)[1]
+        )
+
+    held = b"1" * 300_000_000  # of the process that starts the job, which does not count
+    assert peak("pass") < 150
+    del held
+    assert 300 <= peak(body) < 450
+
+
 def test_a_job_passes_on_the_exit_code_of_its_body(tmp_path):
     done = run(JOB.format(body="raise SystemExit(143)"), tmp_path)
     assert (done.returncode, done.stderr) == (143, "")

@@ -3,6 +3,10 @@
 import errno
 import logging
 import os
+import re
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -249,6 +253,56 @@ def test_auto_goes_by_what_is_free_and_the_log_says_why(fold, patch_files, tmp_p
         read = Spots(fold, fold.bank, patch_files, CPU, scratch=tmp_path)  # 55 x 32 x 32 x 3 = 168,960 bytes
     assert caplog.messages == ["55 patches (0.00 GB), memory auto: map; free: 0.00 GB of SLURM's allocation"]
     np.testing.assert_array_equal(read.images.numpy(), brute_force(fold, fold.bank, patch_files))
+
+
+CONTENDER = """
+import logging, re, sys, time
+from pathlib import Path
+import torch
+from spotwise.runtime.memory import Free
+from spotwise.training import dataset
+
+MB = 2**20
+
+def resident(process):
+    return 1024 * int(re.search(r"VmRSS:\\s+(\\d+)", Path(f"/proc/{process}/status").read_text())[1])
+
+def free_host():
+    "Measure a machine that has 500 MB for the processes which it is given."
+    free = 500 * MB - sum(resident(process) - before for process, before in others.items())
+    time.sleep(0.5)
+    return Free(free, "a small machine")
+
+dataset.free_host = free_host
+logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
+print(resident("self"), flush=True)
+others = {int(process): int(before) for process, before in (part.split(":") for part in sys.stdin.readline().split())}
+images = dataset._allocate((200, MB), torch.device("cpu"), sys.argv[1], Path(sys.argv[2]))
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(("first", "places"), [("auto", ["host", "map"]), ("host", ["host", "map"])])
+def test_two_jobs_do_not_both_take_the_memory_that_both_see_free(tmp_path, first, places):
+    """200 MB are less than half of 500 MB, but not of the 300 MB that one job leaves."""
+    environment = os.environ | {"PYTHONPATH": str(Path(dataset.__file__).parents[2]), "TMPDIR": str(tmp_path)}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment}
+    jobs = [subprocess.Popen([sys.executable, "-c", CONTENDER, how, str(tmp_path)], **pipes) for how in (first, "auto")]
+    try:
+        known = " ".join(f"{job.pid}:{int(job.stdout.readline())}" for job in jobs)
+        for job in jobs:
+            job.stdin.write(known + "\n")
+            job.stdin.flush()
+            if first == "host" and job is jobs[0]:
+                time.sleep(0.2)
+        lines = [[*iter(job.stdout.readline, "ready\n")] for job in jobs]
+    finally:
+        for job in jobs:
+            job.communicate()
+    said = "".join(line for of_job in lines for line in of_job)
+    assert sorted(re.findall(r"memory \w+: (\w+);", said)) == places
+    assert said.count("waiting until another job has taken its memory\n") == 1
 
 
 def test_a_full_disk_under_a_map_is_one_line(fold, patch_files, tmp_path, monkeypatch):

@@ -97,8 +97,8 @@ def visible_gpus(installed: list[list[str]], variable: str | None) -> dict[str, 
     return visible
 
 
-def lock_folder() -> Path:
-    """Return this user's folder of locks, on a local disk, as locks on network file systems are unreliable.
+def lock_folder(name: str) -> Path:
+    """Return this user's folder of some locks, on a local disk, as locks on network file systems are unreliable.
 
     Raises
     ------
@@ -106,15 +106,15 @@ def lock_folder() -> Path:
         Another user owns the folder.
     """
     own = Path(tempfile.gettempdir()) / f"spotwise-{os.getuid()}"
-    for path in (own, own / "gpus"):
+    for path in (own, own / name):
         path.mkdir(mode=0o700, exist_ok=True)
         if path.stat().st_uid != os.getuid():
             raise SetupError(f"{path}: belongs to another user; remove it, or set TMPDIR to a folder of yours")
-    return own / "gpus"
+    return own / name
 
 
 def _lock_first_free(candidates: dict[str, str]) -> tuple[str, FileLock]:
-    folder = lock_folder()
+    folder = lock_folder("gpus")
     locks = {name: FileLock(folder / f"{uuid.replace('/', '_')}.lock") for name, uuid in candidates.items()}
     reminded = -math.inf
     while True:

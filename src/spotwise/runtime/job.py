@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import resource
 import signal
 import sys
 import time
@@ -34,7 +36,7 @@ def job(log: str | Path) -> Iterator[logging.Logger]:
     An :class:`InputError`, :class:`SetupError` or :class:`CollapseError`, a full disk, a denied permission and a lack
     of memory end the process with exit status 1 and one line on stderr. Any other exception is logged with its
     traceback and propagates to Snakemake. With the environment variable `ERROR_SHOWN`, errors go to the log alone. A
-    body that succeeds logs its wall and CPU seconds.
+    body that succeeds logs its wall and CPU seconds, and its peak memory.
     """
     logger = logging.getLogger("spotwise")
     started, cpu_started = time.perf_counter(), time.process_time()
@@ -43,7 +45,8 @@ def job(log: str | Path) -> Iterator[logging.Logger]:
         yield logger
         seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
         logger.info(
-            "done in %.3f s, %.3f s of CPU time, after %.3f s of CPU time to start", seconds, cpu_seconds, cpu_started
+            "done in %.3f s, %.3f s of CPU time, after %.3f s of CPU time to start, %d MB at most",
+            *(seconds, cpu_seconds, cpu_started, _peak_memory() / 1e6),
         )
     except (InputError, SetupError, CollapseError) as error:
         _exit(logger, str(error))
@@ -61,6 +64,16 @@ def job(log: str | Path) -> Iterator[logging.Logger]:
         if ERROR_SHOWN in os.environ:
             sys.exit(1)
         raise
+
+
+def _peak_memory() -> int:
+    """Return the most bytes resident in this process, or in one of its ended children if that had more.
+
+    Snakemake's benchmarks sample memory now and then and miss short peaks. A process's own `ru_maxrss` begins with the
+    memory of the process that started it.
+    """
+    own = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"), re.MULTILINE)
+    return 1024 * max(int(own[1]), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 
 
 def _open_log(path: str | Path) -> None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import resource
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import DTypeLike
 
 from spotwise.errors import SetupError
+from spotwise.runtime.gpu_locks import lock_folder
+
+logger = logging.getLogger(__name__)
 
 
 class Free(NamedTuple):
@@ -34,6 +40,25 @@ def free_host(
     limits += _of_slurm(proc, environment)
     limits += _of_the_process(proc)
     return min(limits)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Let one process of this user at a time measure the free memory and take it.
+
+    What the body takes must be written to before it ends, because memory that was never written to still counts as
+    free. The kernel releases the lock when the process ends, even when it is killed.
+    """
+    lock = FileLock(lock_folder("memory") / "host.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        logger.info("waiting until another job has taken its memory")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def mapped(shape: tuple[int, ...], dtype: DTypeLike, scratch: Path | None, what: str, remedy: str) -> np.ndarray:

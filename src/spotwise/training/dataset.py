@@ -22,7 +22,7 @@ from spotwise.errors import InputError
 from spotwise.models.augmentation import AUGMENTATIONS
 from spotwise.models.batch import Batch, Context, Exemplars, Neighbours
 from spotwise.models.images import augment, normalise, resize
-from spotwise.runtime.memory import Free, free_host, mapped
+from spotwise.runtime.memory import Free, alone, free_host, mapped
 from spotwise.training import neighbourhoods
 
 logger = logging.getLogger(__name__)
@@ -245,16 +245,18 @@ def _read_patches(
 
 
 def _allocate(shape: tuple[int, ...], device: torch.device, memory: str, scratch: Path | None) -> torch.Tensor:
-    """Allocate an uninitialised uint8 tensor for patches, and log where and why."""
+    """Allocate a uint8 tensor for patches, and log where and why."""
     size = math.prod(shape)
-    on_device = Free(torch.cuda.mem_get_info(device)[0], "the device's memory") if device.type == "cuda" else None
-    place = choose_place(size, on_device, free_host()) if memory == "auto" else memory
-    free = ", ".join(f"{free.bytes / 1e9:.2f} GB of {free.of}" for free in (on_device, free_host()) if free)
-    logger.info("%d patches (%.2f GB), memory %s: %s; free: %s", shape[0], size / 1e9, memory, place, free)
-    if place == "map":
-        remedy = "free some, or set training.memory: host"
-        return torch.from_numpy(mapped(shape, np.uint8, scratch, "patches", remedy))
-    return torch.empty(shape, dtype=torch.uint8, device=device if place == "device" else "cpu")
+    with alone():  # or two jobs would both take the memory that both see free
+        on_device = Free(torch.cuda.mem_get_info(device)[0], "the device's memory") if device.type == "cuda" else None
+        on_host = free_host()
+        place = choose_place(size, on_device, on_host) if memory == "auto" else memory
+        free = ", ".join(f"{free.bytes / 1e9:.2f} GB of {free.of}" for free in (on_device, on_host) if free)
+        logger.info("%d patches (%.2f GB), memory %s: %s; free: %s", shape[0], size / 1e9, memory, place, free)
+        if place != "map":
+            # Written at once, unlike `torch.zeros`, whose pages would still count as free
+            return torch.empty(shape, dtype=torch.uint8, device=device if place == "device" else "cpu").zero_()
+    return torch.from_numpy(mapped(shape, np.uint8, scratch, "patches", "free some, or set training.memory: host"))
 
 
 def choose_place(size: int, device: Free | None, host: Free) -> str:
