@@ -14,7 +14,7 @@ rule noise_ceiling:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=times_attempt(8000),
+        mem_mb=times_attempt(4000),
     params:
         target_sum=config["expression"]["target_sum"],
         code=plan.code("noise_ceiling"),
@@ -76,7 +76,7 @@ use rule score as score_retrieval with:
     wildcard_constraints:
         method=one_of(plan.methods_of_kind("retrieval")),
     resources:
-        mem_mb=times_attempt(8000),
+        mem_mb=times_attempt(4000),
     params:
         files=plan.predictions,  # inside that folder
         seeds=plan.seeds,
@@ -102,7 +102,7 @@ rule fingerprint_sample:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=times_attempt(8000),
+        mem_mb=times_attempt(2000),
     params:
         code=plan.code("fingerprint_sample"),
     message:

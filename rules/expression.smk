@@ -21,7 +21,7 @@ rule prepare_expression:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=times_attempt(8000),
+        mem_mb=times_attempt(4000),
     params:
         min_counts=config["expression"]["min_counts"],
         target_sum=config["expression"]["target_sum"],

@@ -17,7 +17,7 @@ rule assemble_fold:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=times_attempt(16000),
+        mem_mb=times_attempt(6000),
     params:
         samples=plan.fold_samples,
         patients=plan.fold_patients,
@@ -46,7 +46,7 @@ rule harmonise_fold:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=times_attempt(16000),
+        mem_mb=times_attempt(6000),
     params:
         code=plan.code("harmonise_fold"),
     message:
@@ -68,7 +68,7 @@ rule centre_fold:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=times_attempt(16000),
+        mem_mb=times_attempt(3000),
     params:
         code=plan.code("centre_fold"),
     message:
@@ -94,7 +94,7 @@ rule shuffle_fold:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=times_attempt(16000),
+        mem_mb=times_attempt(3000),
     params:
         code=plan.code("shuffle_fold"),
     message:
@@ -116,7 +116,7 @@ rule export_task:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=times_attempt(8000),
+        mem_mb=times_attempt(3000),
     params:
         samples=plan.fold_samples,
         code=plan.code("export_task"),

@@ -24,7 +24,7 @@ rule assemble_observed:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=times_attempt(8000),
+        mem_mb=times_attempt(4000),
     params:
         samples=plan.cohort_samples,
         code=plan.code("assemble_observed"),
@@ -61,7 +61,7 @@ rule predict_test_slides:
         "../envs/torch.yaml"
     threads: config["training"]["threads"]
     resources:
-        mem_mb=times_attempt(16000),
+        mem_mb=times_attempt(8000),
         runtime=times_attempt(240),
         gpu=plan.gpus,
     params:
@@ -139,7 +139,7 @@ rule import_predictions:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=times_attempt(16000),
+        mem_mb=times_attempt(4000),
     params:
         samples=plan.cohort_samples,
         tested=external.tested,

@@ -21,7 +21,7 @@ rule assemble_structure:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=times_attempt(16000),
+        mem_mb=times_attempt(6000),
     params:
         samples=structure.scope_samples,
         patients=lambda wildcards: {sample: plan.patients[sample] for sample in structure.scope_samples(wildcards)},
@@ -119,7 +119,7 @@ rule derive_spaces:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=times_attempt(8000),
+        mem_mb=times_attempt(4000),
     params:
         spaces=structure.spaces_of_kind("baseline"),
         seed=config["seeds"][0],

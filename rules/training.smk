@@ -61,7 +61,7 @@ rule fit_frozen:
         "../envs/data.yaml"
     threads: config["training"]["threads"]
     resources:
-        mem_mb=times_attempt(16000),
+        mem_mb=times_attempt(6000),
     params:
         samples=plan.embedded_samples,
         model=lookup("methods/{method}/model", within=config),
