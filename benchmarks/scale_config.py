@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmarks.scale_data import BENCH_TASK, MARKERS, SLIDE, VISIUM, XENIUM, Size, slides
 
 RUN = "scale"
-ENCODER = "tiny"  # timm's test_efficientnet: 256 random features
+ENCODER = "tiny"  # random weights; as many features as an encoder of pathology, in a few milliseconds
 _VIT = {
     "image_size": 32,
     "patch_size": 16,
@@ -87,7 +87,7 @@ def configuration(root: Path, size: Size, changes: dict | None = None) -> dict:
             "device": "cpu", "epochs": 1, "batch_size": 64, "learning_rate": 1e-3, "final_learning_rate": 1e-4,
             "threads": 1,
         },
-        "encoders": {ENCODER: {"timm": "test_efficientnet", "pretrained": "no", "views": 1}},
+        "encoders": {ENCODER: {"timm": "mobilenetv3_small_050", "pretrained": "no", "views": 1}},
         "methods": methods(),
         "external": {
             "OtherTool": {"predictions": str(root / "external" / "{sample}.h5ad"), "units": "log_counts"}
