@@ -5,6 +5,7 @@
 # make test-squidpy  predictions drawn by squidpy, in an environment of its own, .squidpy (1.2 GB)
 # make test-slurm  the pipeline on its own SLURM cluster: apt-get install slurmctld slurmd slurm-client munge
 # make bench  time and memory against references and the machine's limits: benchmarks/RESULTS.md
+# make bench-scale  the whole workflow at the paper's size under its requested memory: an hour, 24 GB, 40 GB of disk
 # make lint   formatting, static checks and import contracts
 # make docs   the documentation site, into site/
 # make schemas  the JSON schemas in schemas/ from the settings in src/spotwise
@@ -18,7 +19,7 @@ UV_VERSION := 0.13.8
 BIN := .venv/bin
 DEMO := --cores 2 --configfile configs/demo.yaml
 
-.PHONY: demo test test-long test-pythons test-squidpy test-slurm bench lint docs schemas lock clean
+.PHONY: demo test test-long test-pythons test-squidpy test-slurm bench bench-scale lint docs schemas lock clean
 .DEFAULT_GOAL := demo
 
 # The environment: versions and hashes of requirements.lock, bytecode compiled so that jobs start quickly.
@@ -60,6 +61,9 @@ test-slurm: .venv/installed
 
 bench: .venv/installed
 	$(BIN)/python -m benchmarks
+
+bench-scale: .venv/installed
+	$(BIN)/python -m benchmarks.scale
 
 lint: .venv/installed
 	$(BIN)/ruff check .
