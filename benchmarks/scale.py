@@ -48,14 +48,16 @@ def generate(folder: Path, size: scale_data.Size, cores: int) -> None:
     print(f"generated {', '.join(written) or 'nothing new'} in {time.perf_counter() - began:.0f} s", flush=True)
 
 
-def run(folder: Path, size: scale_data.Size, cores: int, memory_mb: int | None, limits: bool) -> None:
-    """Run the workflow in the folder, anew, and note its jobs."""
-    shutil.rmtree(folder / "results", ignore_errors=True)
-    shutil.rmtree(folder / ".snakemake", ignore_errors=True)
+def run(folder: Path, arguments: argparse.Namespace, size: scale_data.Size) -> None:
+    """Run the workflow in the folder, and note its jobs."""
     jobs = folder / "jobs.jsonl"
-    jobs.unlink(missing_ok=True)
+    if not arguments.resume:
+        shutil.rmtree(folder / "results", ignore_errors=True)
+        shutil.rmtree(folder / ".snakemake", ignore_errors=True)
+        jobs.unlink(missing_ok=True)
+    cores, memory_mb, limits = arguments.cores, arguments.memory_mb, not arguments.no_limit
     config = folder / "config.yaml"
-    write_text(config, yaml.safe_dump(configuration(folder, size), sort_keys=False))
+    write_text(config, yaml.safe_dump(configuration(folder, size, arguments.methods), sort_keys=False))
     command = [sys.executable, "-m", "snakemake", *TARGETS, "--snakefile", str(ROOT / "Snakefile")]
     command += ["--directory", str(folder), "--configfile", str(config), "--cores", str(cores)]
     command += ["--keep-going", "--retries", "0"]
@@ -163,6 +165,8 @@ def _arguments(given: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--small", action="store_true", help="cohorts of a hundred spots, to see that everything runs")
     parser.add_argument("--cores", type=int, default=2, help="cores of the run (default: 2)")
     parser.add_argument("--memory-mb", type=int, help="memory of all jobs together; without it only cores limit them")
+    parser.add_argument("--methods", nargs="+", help="entries of benchmarks/scale_config.py to run; all by default")
+    parser.add_argument("--resume", action="store_true", help="keep the results and notes of an earlier run")
     parser.add_argument("--no-limit", action="store_true", help="measure only, without a hard limit of memory")
     parser.add_argument("--print", action="store_true", help="print the table instead of writing SCALE.md")
     arguments = parser.parse_args(given)
@@ -182,7 +186,7 @@ def main(given: Sequence[str]) -> None:
         if "generate" in parts:
             generate(folder, size, arguments.cores)
         if "run" in parts:
-            run(folder, size, arguments.cores, arguments.memory_mb, not arguments.no_limit)
+            run(folder, arguments, size)
         if "tabulate" in parts:
             tabulate(folder, None if arguments.print or arguments.small else TABLE)
 

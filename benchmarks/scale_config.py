@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.scale_data import BENCH_TASK, MARKERS, SLIDE, VISIUM, XENIUM, Size, slides
@@ -68,8 +69,12 @@ def methods() -> dict[str, dict]:
     }  # fmt: skip
 
 
-def configuration(root: Path, size: Size, changes: dict | None = None) -> dict:
-    """Return the configuration for cohorts that :func:`benchmarks.scale_data.generate` wrote to ``root``."""
+def configuration(root: Path, size: Size, names: Sequence[str] | None = None) -> dict:
+    """Return the configuration for cohorts that :func:`benchmarks.scale_data.generate` wrote to ``root``.
+
+    ``names`` are the entries of `methods` to run, all by default; other sections need Ridge, ContextRidge, CMRCNet and
+    MicNet.
+    """
     members = slides(size)
     largest = max((one for one in members if one.cohort == XENIUM), key=lambda one: one.spots)
     first = next(one for one in members if one.cohort == VISIUM)
@@ -88,7 +93,7 @@ def configuration(root: Path, size: Size, changes: dict | None = None) -> dict:
             "threads": 1,
         },
         "encoders": {ENCODER: {"timm": "mobilenetv3_small_050", "pretrained": "no", "views": 1}},
-        "methods": methods(),
+        "methods": {name: entry for name, entry in methods().items() if not names or name in names},
         "external": {
             "OtherTool": {"predictions": str(root / "external" / "{sample}.h5ad"), "units": "log_counts"}
         },
@@ -108,4 +113,4 @@ def configuration(root: Path, size: Size, changes: dict | None = None) -> dict:
             "from": {VISIUM: ["ContextRidge", "Ridge", "CMRCNet-50"]},
         },
         "hest_bench": {"root": str(root / "bench"), "tasks": [BENCH_TASK], "encoders": [ENCODER]},
-    } | (changes or {})  # fmt: skip
+    }  # fmt: skip
