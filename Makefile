@@ -5,7 +5,7 @@
 # make test-squidpy  predictions drawn by squidpy, in an environment of its own, .squidpy (1.2 GB)
 # make test-slurm  the pipeline on its own SLURM cluster: apt-get install slurmctld slurmd slurm-client munge
 # make bench  time and memory against references and the machine's limits: benchmarks/RESULTS.md
-# make bench-scale  the whole workflow at the paper's size under its requested memory: an hour, 24 GB, 40 GB of disk
+# make bench-scale  the whole workflow at the paper's size under its requested memory: hours, 24 GB, 40 GB of disk
 # make lint   formatting, static checks and import contracts
 # make docs   the documentation site, into site/
 # make schemas  the JSON schemas in schemas/ from the settings in src/spotwise

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -74,7 +75,9 @@ def run(folder: Path, arguments: argparse.Namespace, size: scale_data.Size) -> N
     )
     if planned.returncode:
         sys.exit(planned.stdout + planned.stderr)
-    counts = {name: int(number) for name, number in PLANNED.findall(planned.stdout) if name != "total"}
+    counts = Counter({name: int(number) for name, number in PLANNED.findall(planned.stdout) if name != "total"})
+    if jobs.exists():
+        counts.update(job.rule for job in read_jobs(jobs) if job_times(folder / job.log).wall is not None)
     groups = MemoryGroups.find() if limits else None
     _note(folder, planned=counts, limited=groups is not None, cores=cores, commit=_commit())
     began = time.perf_counter()
