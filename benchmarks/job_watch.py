@@ -103,7 +103,9 @@ class Watch(threading.Thread):
             self._seen.add(process)
             self._new[process] = now
         for process, since in list(self._new.items()):
-            if (script := _script_of(process, self.folder)) is not None:
+            if _parent(process) in self._running:  # a job's own process, in its group, that looks like it for a moment
+                del self._new[process]
+            elif (script := _script_of(process, self.folder)) is not None:
                 del self._new[process]
                 self._begin(process, script)
             elif now - since > LOOK_SECONDS or process not in processes:
@@ -197,6 +199,14 @@ def write_job(path: Path, job: Job) -> None:
 
 def _processes() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _parent(process: int) -> int | None:
+    """Return the parent of a process, None once it has ended."""
+    try:
+        return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
 
 
 def _script_of(process: int, folder: Path) -> Path | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from benchmarks.scale_data import BENCH_TASK, MARKERS, SLIDE, VISIUM, XENIUM, Size, slides
 
 RUN = "scale"
+TOOLS = 13
 ENCODER = "tiny"  # random weights; as many features as an encoder of pathology, in a few milliseconds
 _VIT = {
     "image_size": 32,
@@ -24,7 +25,7 @@ _MICNET = {
     "negatives": 32, "augmentation": "turns",
 }  # fmt: skip
 _NH2ST = {
-    "encoder": "test_byobnet", "pretrained": "no", "image_size": 32, "neighbours": 5, "hyperedge_nearest": 2, "dim": 64,
+    "encoder": "test_byobnet", "pretrained": "no", "image_size": 32, "neighbours": 3, "hyperedge_nearest": 2, "dim": 64,
     "hypergraph_hidden": 64, "decoder_hidden": 64, "fusion_heads": 4, "fusion_hidden": 64, "dropout": 0.1,
 }  # fmt: skip
 _EGN = {
@@ -34,39 +35,37 @@ _EGN = {
 
 
 def methods() -> dict[str, dict]:
-    """Return every registered class, with every way to prepare expression and features, and 24 entries to draw."""
+    """Return an entry for every registered class that is no control, and every way to prepare its input."""
     frozen = {"encoder": ENCODER}
     return {
         "CMRCNet": {"options": _VIT, "neighbours": [50, 250]},
-        "CMRCNet-paper": {"model": "CMRCNet", "options": {**_VIT, "reading": "paper"}, "neighbours": [50]},
-        "CMRCNet-centred": {
-            "model": "CMRCNet", "options": _VIT, "neighbours": [50], "targets": "slide_centred",
-            "features": "slide_centred",
+        "BLEEP-Harmony": {
+            "model": "BLEEP", "options": _CNN, "neighbours": [50, 1], "matching": ["average", "weighted"],
+            "harmony": True,
         },
-        "BLEEP": {"options": _CNN, "neighbours": [50, 1], "matching": ["average", "weighted"]},
-        "BLEEP-ViT": {"model": "BLEEP", "options": {**_VIT, "encoder": "vit"}, "neighbours": [50]},
-        "BLEEP-Harmony": {"model": "BLEEP", "options": _CNN, "neighbours": [50], "harmony": True},
-        "STNet": {"options": _DENSENET},
         "STNet-centred": {"model": "STNet", "options": _DENSENET, "targets": "slide_centred"},
         "HisToGene": {"options": {"window": 64, "image_size": 32, "dim": 64, "layers": 1, "heads": 4}},
         "CTransPath": {
-            "options": {"pretrained": "no", "image_size": 56, "embed_dim": 24, "depths": "1-1-1-1", "heads": "1-2-4-8"}
+            "options": {"pretrained": "no", "image_size": 28, "embed_dim": 16, "depths": "1-1-1-1", "heads": "1-2-4-8"}
         },
         "NH2ST": {"options": _NH2ST},
         "EGN": {**frozen, "options": _EGN},
         "MicNet": {"options": _MICNET},
         "ContextRidge": dict(frozen),
-        "ContextRidge-flat": {"model": "ContextRidge", **frozen, "options": {"largest_rank": 0, "rings": 1}},
         "Ridge": dict(frozen),
         "Ridge-HEST": {"model": "Ridge", **frozen, "options": {"protocol": "hest"}},
-        "Ridge-all": {"model": "Ridge", **frozen, "options": {"components": 0}},
-        "Ridge-64": {"model": "Ridge", **frozen, "options": {"components": 64}},
-        "Ridge-128": {"model": "Ridge", **frozen, "options": {"components": 128}},
-        "Ridge-centred": {"model": "Ridge", **frozen, "targets": "slide_centred", "features": "slide_centred"},
-        "KNNImage": dict(frozen),
-        "KNNImage-250": {"model": "KNNImage", **frozen, "options": {"k": 250}},
         "KNNImage-centred": {"model": "KNNImage", **frozen, "features": "slide_centred"},
     }  # fmt: skip
+
+
+def external(root: Path) -> dict[str, dict]:
+    """Return other tools: one for both cohorts, and `TOOLS` for the Xenium cohort alone.
+
+    Figures then have more than 23 panels for a slide of 25,000 spots, for which that many trainings are not needed.
+    """
+    settings = {"predictions": str(root / "external" / "{sample}.h5ad"), "units": "log_counts"}
+    alone = {f"Tool-{number:02d}": {**settings, "cohorts": [XENIUM]} for number in range(1, TOOLS + 1)}
+    return {"Tool": settings, **alone}
 
 
 def configuration(root: Path, size: Size, names: Sequence[str] | None = None) -> dict:
@@ -94,9 +93,7 @@ def configuration(root: Path, size: Size, names: Sequence[str] | None = None) ->
         },
         "encoders": {ENCODER: {"timm": "mobilenetv3_small_050", "pretrained": "no", "views": 1}},
         "methods": {name: entry for name, entry in methods().items() if not names or name in names},
-        "external": {
-            "OtherTool": {"predictions": str(root / "external" / "{sample}.h5ad"), "units": "log_counts"}
-        },
+        "external": external(root),
         "controls": [
             "TrainMean", "RandomRetrieval", "LibrarySize", "Coordinates", "NeighbourSlide", "ShuffledTraining",
             "ShuffledAcross", "NoiseCeiling", "Oracle",

@@ -29,9 +29,9 @@ NOT_RUN = {
     "verify": "looks at the machine, writes no result",
 }
 _RULE = re.compile(r"^\s*(?:use rule \w+ as (\w+) with|rule (\w+)):", re.MULTILINE)
-_DONE = re.compile(r"INFO done in ([\d.]+) s, ([\d.]+) s of CPU time(?:, after ([\d.]+) s of CPU time to start)?")
-_PEAK = re.compile(
-    r"INFO done in .*?([\d.]+) (MB|GB) of memory at its peak|INFO done in .*?peak memory:? ([\d.]+) (MB|GB)"
+_DONE = re.compile(  # as `spotwise.runtime.job.job` writes it
+    r"INFO done in ([\d.]+) s, ([\d.]+) s of CPU time, after ([\d.]+) s of CPU time to start, (\d+) MB at most$",
+    re.MULTILINE,
 )
 _ERROR = re.compile(r"^\S+ \S+ ERROR (.*)$", re.MULTILINE)
 
@@ -72,12 +72,8 @@ def job_times(log: Path) -> Times:
     done = _DONE.search(text)
     if done is None:
         return Times(None, None, None, errors[-1] if errors else "")
-    peak = _PEAK.search(text)
-    value, unit = (peak[1] or peak[3], peak[2] or peak[4]) if peak else (None, "")
-    started = float(done[3] or 0)
-    return Times(
-        float(done[1]), float(done[2]) + started, float(value) * (1000 if unit == "GB" else 1) if value else None, ""
-    )
+    wall, cpu, before, peak = map(float, done.groups())
+    return Times(wall, cpu + before, peak, "")
 
 
 def rules_of(folder: Path) -> list[str]:
@@ -264,7 +260,8 @@ def _gaps(facts: Facts, groups: Sequence[Group], rules: Path) -> str:
             lines.append(f"* `{rule}`: no job: {NOT_RUN.get(rule, 'this configuration needs none')}.")
         elif ran[rule] < planned:
             lines.append(
-                f"* `{rule}`: {planned - ran[rule]} of {planned} jobs did not start, as jobs before them failed."
+                f"* `{rule}`: {planned - ran[rule]} of {planned} jobs did not start: "
+                f"{'jobs before them failed' if facts.run_s else 'the run has not ended'}."
             )
     return "\n".join(lines) or "None."
 

@@ -127,7 +127,8 @@ def test_the_configuration_is_valid_and_runs_every_registered_class(cohorts):
     assert models == {name for name, entry in REGISTRY.items() if entry.kind != "control"}
     assert {name for name, entry in REGISTRY.items() if entry.kind == "control"} <= set(config["controls"])
     predicting = [name for name, entry in methods().items() if REGISTRY[entry.get("model", name)].predicts]
-    assert len(predicting) >= 23
+    tools = [entry for entry in config["external"].values() if XENIUM in entry.get("cohorts", [XENIUM])]
+    assert len(predicting) + len(tools) >= 24  # panels of a figure of the largest slide
     assert any(entry.get("harmony") for entry in methods().values())
     assert any(entry.get("targets") == "slide_centred" for entry in methods().values())
     assert [row["sample"] for row in read_rows(cohorts / "samples.tsv", "a sheet", "samples", "", "sample")] == [
@@ -201,6 +202,13 @@ def test_the_watch_sees_peak_and_files_of_a_job(tmp_path):
     assert not job.is_limited
 
 
+def test_what_a_job_starts_is_no_job_of_its_own(tmp_path):
+    forking = "import os, time\ntime.sleep(0.3)\nif not os.fork():\n    time.sleep(0.5)\n    os._exit(0)\nos.wait()\n"
+    jobs, _ = watched(tmp_path, None, script(tmp_path, "score", 400, forking))
+    assert [job.rule for job in jobs] == ["score"]
+    assert jobs[0].peak_mb > 0
+
+
 def test_processes_that_are_no_jobs_are_left_alone(tmp_path):
     other = script(tmp_path, "score", 400, ALLOCATE)
     (tmp_path / "elsewhere").mkdir()
@@ -264,7 +272,7 @@ def finished(tmp_path):
     for sample, peak, killed in (("V1", 300, False), ("V2", 250, False), ("X1", 2000, True)):
         job = Job("score", {"sample": sample}, f"{sample}.log", 2000, 1, [], peak, peak - 50, True, killed, 0, 7)
         write_job(tmp_path / "jobs.jsonl", replace(job, input_mb=peak, output_mb=peak / 10))
-        end = "INFO done in 5.000 s, 4.000 s of CPU time, after 1.000 s of CPU time to start\n"
+        end = "INFO done in 5.000 s, 4.000 s of CPU time, after 1.000 s of CPU time to start, 120 MB at most\n"
         (tmp_path / f"{sample}.log").write_text(f"2026-01-01 00:00:00,000 {'INFO 3 spots' if killed else end}")
     made = read_jobs(tmp_path / "jobs.jsonl")
     return made, {job.log: scale_table.job_times(tmp_path / job.log) for job in made}, tmp_path / "rules"
@@ -284,7 +292,7 @@ def test_every_gap_has_a_reason(finished):
     text = scale_table.markdown(FACTS, *finished[:2], "", finished[2])
     gaps = text.partition("## Gaps")[2]
     assert "* `score` Xenium X1: killed at its limit of 2000 MB" in gaps
-    assert "* `audit`: 1 of 1 jobs did not start, as jobs before them failed." in gaps
+    assert "* `audit`: 1 of 1 jobs did not start: jobs before them failed." in gaps
     assert "* `fetch_sample`: no job: downloads from the hub." in gaps
     assert "* `score_retrieval`: no job: this configuration needs none." in gaps
 
@@ -296,6 +304,15 @@ def test_a_failed_job_is_told_by_its_own_last_error(tmp_path):
     )
     assert scale_table.job_times(log) == (None, None, None, "the table: found 3, expected 4")
     assert scale_table.job_times(tmp_path / "none.log") == (None, None, None, "")
+
+
+def test_the_log_of_a_job_is_read_as_the_job_writes_it(tmp_path):
+    code = "from spotwise.runtime.job import job\nwith job('job.log'): held = b'0' * 150_000_000"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    times = scale_table.job_times(tmp_path / "job.log")
+    assert 0 <= times.wall < times.cpu < 10
+    assert 150 < times.peak_mb < 300
+    assert times.error == ""
 
 
 def test_the_help_names_the_parts(capsys):
