@@ -43,7 +43,7 @@ rule embed_patches:
         "../envs/torch.yaml"
     threads: config["training"]["threads"]
     resources:
-        mem_mb=times_attempt(8000),
+        mem_mb=times_attempt(16000),
         runtime=times_attempt(240),
         gpu=plan.gpus,
     params:
@@ -78,7 +78,7 @@ rule embed_context:
         "../envs/torch.yaml"
     threads: config["training"]["threads"]
     resources:
-        mem_mb=times_attempt(8000),
+        mem_mb=times_attempt(16000),
         runtime=times_attempt(480),
         gpu=plan.gpus,
     params:

@@ -39,9 +39,6 @@ rule predict_test_slides:
         weights=collect(f"{MODEL}/weights.safetensors", fold=plan.fold_numbers, seed=plan.seeds, allow_missing=True),
         models=collect(f"{MODEL}/model.json", fold=plan.fold_numbers, seed=plan.seeds, allow_missing=True),
         folds=collect(
-            "<results>/folds/{cohort}/{protocol}/fold{fold}/fold.h5", fold=plan.fold_numbers, allow_missing=True
-        ),
-        training_folds=collect(
             "<results>/folds/{cohort}/{protocol}/fold{fold}/{file}",
             fold=plan.fold_numbers,
             file=plan.training_fold,
@@ -61,7 +58,7 @@ rule predict_test_slides:
         "../envs/torch.yaml"
     threads: config["training"]["threads"]
     resources:
-        mem_mb=times_attempt(8000),
+        mem_mb=times_attempt(16000),
         runtime=times_attempt(240),
         gpu=plan.gpus,
     params:

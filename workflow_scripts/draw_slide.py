@@ -6,6 +6,7 @@ import pandas as pd
 
 from spotwise.evaluation.averages import AVERAGED_COLUMNS
 from spotwise.evaluation.score_files import read_scores
+from spotwise.inference.observed_files import read_observed
 from spotwise.reporting.figures import style
 from spotwise.reporting.figures.expression_maps import choose_genes, draw_expression_maps
 from spotwise.reporting.figures.gene_bars import draw_gene_bars
@@ -22,7 +23,7 @@ with job(snakemake.log[0]):
     style.save(draw_gene_bars(scores, looks, params.top), output.genes_pdf, output.genes_png)
     paths = [Path(folder) / name for folder, name in zip(files.predictions, params.files, strict=True)]
     predictions = dict(zip(params.drawn, paths, strict=True))
-    observed = Path(files.observed) / f"{snakemake.wildcards.sample}.h5ad"
+    observed = read_observed(Path(files.observed) / f"{snakemake.wildcards.sample}.h5ad")
     figure = draw_gene_correlation(predictions, params.top, observed)
     style.save(figure, output.correlation_pdf, output.correlation_png)
     genes = choose_genes(paths[0], params.genes, 4, observed)

@@ -40,13 +40,12 @@ def shuffled(fold):
     )
 
 
-def predict(model, fold, folder, patches=None, embeddings=None, predictors=None, training=None, **outputs):
+def predict(model, fold, folder, patches=None, embeddings=None, predictors=None, **outputs):
     """Predictions by predictor and sample."""
     folder.mkdir(exist_ok=True)
     write_fold(folder / "fold.h5", fold)
-    write_fold(folder / "training.h5", training or fold)
     predict_test_slides(
-        model, folder / "fold.h5", folder / "training.h5", patches or {}, embeddings or {},
+        model, folder / "fold.h5", patches or {}, embeddings or {},
         predictors or [{"name": "P", "k": 0, "matching": "average"}], "Entry", 3, "cpu", 1, folder / "predicted",
         **outputs,
     )  # fmt: skip
@@ -98,7 +97,7 @@ def test_retrieval_averages_the_nearest_training_spots_for_every_k_and_slide(fol
 def test_expression_is_retrieved_from_the_fold_of_the_training(fold, retrieval, patch_files, tmp_path):
     corrected = replace(fold, expression=fold.expression + np.float32(100))
     predictors = [{"name": "all", "k": 1000, "matching": "average"}]
-    found = predict(retrieval[1], fold, tmp_path / "run", patch_files, predictors=predictors, training=corrected)
+    found = predict(retrieval[1], corrected, tmp_path / "run", patch_files, predictors=predictors)
     content = found["all", "C"]
     np.testing.assert_allclose(content.X[0], corrected.expression[fold.bank].mean(axis=0), rtol=1e-4)
 
@@ -134,8 +133,8 @@ def test_embeddings_are_centred_on_each_slide_where_the_model_says_so(fold, retr
 
 def test_a_fold_of_another_panel_is_refused_before_any_prediction(fold, retrieval, patch_files, tmp_path):
     other = replace(fold, genes=fold.genes[::-1].copy())
-    with pytest.raises(InputError, match=r"training\.h5: genes: .*the model was trained on"):
-        predict(retrieval[1], fold, tmp_path / "run", patch_files, training=other)
+    with pytest.raises(InputError, match=r"fold\.h5: genes: .*the model was trained on"):
+        predict(retrieval[1], other, tmp_path / "run", patch_files)
 
 
 def test_a_model_of_another_fold_is_refused_before_any_prediction(fold, retrieval, patch_files, tmp_path):
@@ -221,7 +220,7 @@ def test_nothing_measured_of_a_tested_slide_decides_a_prediction(fold, embedded,
     model = fitted(fold, embedded, tmp_path / "fit", name)
     blind = replace(fold, expression=np.where((fold.role == TEST)[:, None], np.nan, fold.expression))
     seen = predict(model, fold, tmp_path / "seen", embeddings=embedded)
-    unseen = predict(model, fold, tmp_path / "unseen", embeddings=embedded, training=blind)
+    unseen = predict(model, blind, tmp_path / "unseen", embeddings=embedded)
     np.testing.assert_array_equal(seen["P", "C"].X, unseen["P", "C"].X)
 
 

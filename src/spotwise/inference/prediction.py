@@ -29,7 +29,6 @@ Prediction = tuple[str, str, np.ndarray, int, int]
 def predict_test_slides(
     model: Path,
     fold: Path,
-    training_fold: Path,
     patches: Mapping[str, Path],
     embeddings: Mapping[str, Path],
     predictors: Sequence[Mapping[str, object]],
@@ -46,9 +45,8 @@ def predict_test_slides(
 
     Parameters
     ----------
-    fold, training_fold
-        ``fold.h5`` with the truth of the test slides, and the fold that the model was trained on, which differs where
-        expression was corrected for slides.
+    fold
+        Fold that the model was trained on: ``fold.h5``, or another where expression was corrected for slides.
     patches
         ``patches.h5`` of the test slides by sample; not read for a frozen method.
     embeddings
@@ -72,14 +70,14 @@ def predict_test_slides(
         The frozen encoder had other weights in training than for a test slide, or there is no GPU.
     """
     description = read_description(model)
-    truth, training = read_fold(fold), read_fold(training_fold)
-    description.check_panel(training, training_fold)
-    description.check_fold(training, model)
-    found = predictions(model, training, patches, embeddings, predictors, device, threads, bank, queries)
+    content = read_fold(fold)
+    description.check_panel(content, fold)
+    description.check_fold(content, model)
+    found = predictions(model, content, patches, embeddings, predictors, device, threads, bank, queries)
     for predictor, sample, predicted, top_k, used in found:
         made = {"predictor": predictor, "method": method, "kind": kind, "k": top_k, "k_used": used}
         made |= {"seed": seed, "note": description.note}
-        write_prediction(output / predictor / f"{sample}.h5ad", truth, sample, predicted, made)
+        write_prediction(output / predictor / f"{sample}.h5ad", content, sample, predicted, made)
 
 
 def predictions(

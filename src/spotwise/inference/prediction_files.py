@@ -86,11 +86,9 @@ def read_prediction(
     """
     prediction = _read(path, genes)
     if OBSERVED not in prediction.layers:
-        if observed is None:
-            observed = _observed_of(path, prediction)
+        observed = _observed_of(path, prediction) if observed is None else observed
         source = path if isinstance(observed, anndata.AnnData) else observed
-        truth = observed if isinstance(observed, anndata.AnnData) else read_observed(observed)
-        _join(prediction, truth, source)
+        _join(prediction, _opened(observed), source)
     check_prediction(prediction, path)
     return prediction
 
@@ -110,6 +108,10 @@ def _read(path: str | os.PathLike, genes: Sequence[str] | None) -> anndata.AnnDa
         raise unreadable(path, "a prediction") from None
     missing = ", ".join(gene for gene, place in zip(genes, places, strict=True) if place < 0)
     raise InputError(path, "genes", f"no {missing}", f"the {len(names)} genes of the prediction")
+
+
+def _opened(observed: str | os.PathLike | anndata.AnnData) -> anndata.AnnData:
+    return observed if isinstance(observed, anndata.AnnData) else read_observed(observed)
 
 
 def _columns(values: h5py.Dataset, places: np.ndarray) -> np.ndarray:
@@ -191,7 +193,7 @@ def check_prediction(prediction: anndata.AnnData, source: object) -> None:
 
 def read_slide(
     paths: Mapping[str, str | os.PathLike],
-    observed: str | os.PathLike | None = None,
+    observed: str | os.PathLike | anndata.AnnData | None = None,
     genes: Sequence[str] | None = None,
 ) -> dict[str, anndata.AnnData]:
     """Read several predictors' files of one slide, with spots and genes in the order of the first.
@@ -203,7 +205,7 @@ def read_slide(
     InputError
         The files differ in slide, spots or genes.
     """
-    truth = None if observed is None else read_observed(observed)
+    truth = None if observed is None else _opened(observed)
     slide: dict[str, anndata.AnnData] = {}
     for predictor, path in paths.items():
         prediction = read_prediction(path, truth, genes)
@@ -221,12 +223,12 @@ def read_slide(
     return slide
 
 
-def read_genes(path: str | os.PathLike, observed: str | os.PathLike | None = None) -> pd.DataFrame:
+def read_genes(path: str | os.PathLike, observed: str | os.PathLike | anndata.AnnData | None = None) -> pd.DataFrame:
     """Read what is known of the genes of a prediction, a row each with `observed_files.GENE_FIELDS`.
 
     Parameters and errors are those of :func:`read_prediction`.
     """
-    return (read_prediction(path) if observed is None else read_observed(observed)).var
+    return (read_prediction(path) if observed is None else _opened(observed)).var
 
 
 def read_ceiling(path: str | Path, genes: Sequence[str]) -> np.ndarray:

@@ -22,7 +22,7 @@ EXPRESSION_UNIT = "log expression\nabove mean"  # two lines fit a low colour bar
 
 
 def choose_genes(
-    prediction_path: str | os.PathLike, wanted: Sequence[str], n: int, observed: str | os.PathLike | None = None
+    prediction_path: str | os.PathLike, wanted: Sequence[str], n: int, observed: AnnData | None = None
 ) -> list[str]:
     """Choose ``n`` genes to draw, wanted ones first, then top HVG.
 
@@ -44,7 +44,7 @@ def draw_expression_maps(
     qc_json: str | os.PathLike,
     thumbnail_png: str | os.PathLike,
     metadata_json: str | os.PathLike,
-    observed: str | os.PathLike | None = None,
+    observed: AnnData | None = None,
 ) -> Figure:
     """Draw the true and predicted expression of genes over the slide.
 

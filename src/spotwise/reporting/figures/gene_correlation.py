@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import seaborn as sns
+from anndata import AnnData
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.cluster.hierarchy import leaves_list, linkage
@@ -41,7 +42,7 @@ def cluster_order(correlation: np.ndarray) -> np.ndarray:
 
 @style.page()
 def draw_gene_correlation(
-    prediction_paths: Mapping[str, str | os.PathLike], top: int, observed: str | os.PathLike | None = None
+    prediction_paths: Mapping[str, str | os.PathLike], top: int, observed: AnnData | None = None
 ) -> Figure:
     """Draw the correlations between the top genes of one slide.
 
