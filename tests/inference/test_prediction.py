@@ -160,7 +160,7 @@ def test_regression_predicts_each_spot_from_its_own_patch(fold, patch_files, tmp
     torch.nn.init.normal_(network.head.weight)
     model = savedmodel.save(tmp_path / "model", "STNet", STNET, network, fold)
     blind = replace(fold, expression=np.where((fold.role == TEST)[:, None], np.nan, fold.expression))
-    found = predict(model, fold, tmp_path / "run", patch_files, training=blind)
+    found = predict(model, blind, tmp_path / "run", patch_files)
     for slide in "CD":
         rows = fold.rows(TEST, sample=slide)
         spots = Spots(fold, rows, patch_files, torch.device("cpu"))
