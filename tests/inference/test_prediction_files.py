@@ -142,7 +142,7 @@ def test_rounding_moves_no_value_by_more_than_a_thousandth_of_the_deviation_of_i
     np.testing.assert_array_equal(rounded(constant), constant)
 
 
-def test_scores_of_a_file_equal_those_of_what_was_predicted(fold, predicted, written):
+def test_scores_of_a_file_agree_with_those_of_what_was_predicted(fold, predicted, written):
     rng = np.random.default_rng(3)
     noisy = (predicted + rng.normal(scale=0.3, size=predicted.shape)).astype(np.float32)
     of_file = read_prediction(*written(noisy))

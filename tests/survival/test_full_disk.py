@@ -61,7 +61,7 @@ WRITERS = {
     """,
     "prediction.h5ad": """
         from spotwise.inference.prediction_files import write_prediction
-        fold = some_fold()
+        fold = some_fold(genes=2000)
         write_prediction(path, fold, "A", fold.expression, {"predictor": "CMRCNet-50"})
     """,
     "scores.parquet": """
