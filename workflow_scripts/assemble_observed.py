@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from spotwise.inference.prediction import write_observed_slides
+from spotwise.inference.observed_files import write_observed_slides
 from spotwise.inference.slide_anndata import read_views
 from spotwise.runtime.job import job
 

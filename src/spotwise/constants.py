@@ -15,7 +15,7 @@ TOTAL_COUNTS = "total_counts"
 DROPPED = "dropped_barcodes"
 # AnnData.uns of counts.h5ad: species in the metadata, "" if unknown
 SPECIES = "species"
-# AnnData.layers of a prediction: measured log-normalised expression
+# AnnData.layers of a prediction, and folder of a run: measured log-normalised expression
 OBSERVED = "observed"
 # note of a model and of its scores
 FELL_BACK = "random weights in place of the pretrained ones that were asked for, which were not available"

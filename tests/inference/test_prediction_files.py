@@ -232,6 +232,12 @@ def test_missing_and_damaged_predictions_are_refused(tmp_path):
         assert str(refused.value) == f"{path}: file: found {found}, expected a prediction: {remedy}"
 
 
+def test_the_remedy_for_a_damaged_file_of_what_was_measured_is_to_delete_the_output_of_its_job(tmp_path):
+    path = tmp_path / "results/my/observed/c/patient/C.h5ad"
+    with pytest.raises(InputError, match=rf"delete {path.parent} and run again$"):
+        read_observed(path)
+
+
 def test_the_remedy_for_a_file_outside_a_run_deletes_no_folder(tmp_path):
     with pytest.raises(InputError, match=rf"delete {tmp_path}/S1\.h5ad and run again"):
         read_prediction(tmp_path / "S1.h5ad")

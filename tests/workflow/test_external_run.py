@@ -14,11 +14,13 @@ from pipeline import REPOSITORY, Pipeline, example
 
 from spotwise.constants import TEST
 from spotwise.data.folds import read_fold
+from spotwise.inference.prediction_files import read_prediction
 
 pytestmark = pytest.mark.workflow
 
 PATIENT = {"DEMO1": "Patient 1", "DEMO2": "Patient 1", "DEMO3": "Patient 2"}
 PATH = "predictions/{tool}/{{protocol}}/{{sample}}.h5ad"
+OBSERVED = "observed/demo/patient"
 TABLES = ["table1", "table3", "markers", "measures", "intervals", "comparisons", "leaks", "external"]
 FIGURES = ["demo/patient/boxplot", "demo/patient/maps_DEMO1", "overview_patient"]
 
@@ -44,7 +46,7 @@ def run(tmp_path_factory):
     config["external"] |= copies
     pipeline = Pipeline(folder, config)
     before = pipeline.snakemake("--cores", "1", "paper")
-    pipeline.run("tasks", "results/external/predictions/demo/patient/controls")
+    pipeline.run("tasks", *(f"results/external/{name}" for name in ("predictions/demo/patient/controls", OBSERVED)))
     (code,) = blocks("python")
     subprocess.run([sys.executable, "-c", code], cwd=folder, check=True)
     copy_predictions(pipeline)
@@ -58,7 +60,7 @@ def copy_predictions(pipeline):
     for name in ("Twin", "Truth"):
         (pipeline.folder / f"predictions/{name}/patient").mkdir(parents=True)
     for path in pipeline.results.glob("predictions/demo/patient/controls/*/*/LibrarySize/*.h5ad"):
-        twin = anndata.read_h5ad(path)
+        twin = read_prediction(path)
         target = pipeline.folder / "predictions/{}/patient" / path.name
         twin[::-1, ::-1].copy().write_h5ad(str(target).format("Twin"))
         twin.X = np.nan_to_num(twin.layers["observed"])  # a gene is not measured on the last slide

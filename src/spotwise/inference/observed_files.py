@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import anndata
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from spotwise.constants import PROVENANCE, SPATIAL, TEST
-from spotwise.data.folds import Fold
+from spotwise.data.folds import Fold, read_fold
 from spotwise.errors import InputError
 from spotwise.inference.damaged_files import unreadable
 from spotwise.inference.slide_anndata import SlideView
@@ -62,6 +63,16 @@ def write_observed(path: str | Path, fold: Fold, sample: str, view: SlideView | 
     content.uns[PROVENANCE] |= VALUES
     (view or SlideView()).under(content, sample)
     write_anndata(path, content, "gzip")
+
+
+def write_observed_slides(fold_path: Path, views: Mapping[str, SlideView], output: Path) -> None:
+    """Write what was measured on every test slide of a fold, as ``{sample}.h5ad`` below ``output``.
+
+    ``views`` are the slides' pictures, by sample.
+    """
+    fold = read_fold(fold_path)
+    for sample in dict.fromkeys(fold.sample[fold.rows(TEST)]):
+        write_observed(output / f"{sample}.h5ad", fold, sample, views[sample])
 
 
 def read_observed(path: str | os.PathLike) -> anndata.AnnData:

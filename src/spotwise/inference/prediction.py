@@ -12,10 +12,8 @@ from threadpoolctl import threadpool_limits
 from spotwise.constants import CONTROL, METHOD, TEST
 from spotwise.data.features import embedded_spots
 from spotwise.data.folds import Fold, read_fold
-from spotwise.inference.observed_files import write_observed
 from spotwise.inference.prediction_files import read_ceiling, write_prediction
 from spotwise.inference.retrieval import retrieve, write_embeddings
-from spotwise.inference.slide_anndata import SlideView
 from spotwise.inference.trained_models import load_model
 from spotwise.models.description import read_description
 from spotwise.models.registry import load
@@ -126,16 +124,6 @@ def predict_by_controls(
             made = {"predictor": name, "method": name, "kind": CONTROL, "k": 0, "k_used": 0}
             made |= {"seed": seed, "note": control.note(content, sample)}
             write_prediction(output / name / f"{sample}.h5ad", content, sample, predicted, made)
-
-
-def write_observed_slides(fold: Path, views: Mapping[str, SlideView], output: Path) -> None:
-    """Write what was measured on every test slide of a fold, as ``{sample}.h5ad`` below ``output``.
-
-    ``views`` are the slides' pictures, by sample.
-    """
-    content = read_fold(fold)
-    for sample in _tested(content):
-        write_observed(output / f"{sample}.h5ad", content, sample, views[sample])
 
 
 def _tested(fold: Fold) -> list[str]:

@@ -138,7 +138,7 @@ def _observed_of(path: str | os.PathLike, prediction: anndata.AnnData) -> Path:
     if len(above) <= levels or above[levels - 1].name != folder or not {"cohort", "protocol", "sample"} <= set(run):
         remedy = "give its file, <results>/observed/{cohort}/{protocol}/{sample}.h5ad"
         raise InputError(path, "file", "no measured expression in it or near it", f"a prediction in its run; {remedy}")
-    return above[levels] / "observed" / str(run["cohort"]) / str(run["protocol"]) / f"{run['sample']}.h5ad"
+    return above[levels] / OBSERVED / str(run["cohort"]) / str(run["protocol"]) / f"{run['sample']}.h5ad"
 
 
 def _join(prediction: anndata.AnnData, observed: anndata.AnnData, source: object) -> None:
