@@ -8,7 +8,7 @@ import pytest
 
 pytestmark = pytest.mark.slurm
 
-ONCE = ("predict_test_slides", "score_retrieval")  # rules with one job for both folds
+ONCE = ("assemble_observed", "predict_test_slides", "score_retrieval")  # rules with one job for both folds
 TRAIN = "train_wildcards_demo_paper_CMRCNet"
 GPU_RULES = ("train", "predict_test_slides")
 
@@ -69,7 +69,7 @@ def test_each_job_runs_in_a_partition_that_allows_the_memory_and_time_of_its_rul
     for rule, submitted in jobs.items():
         assert {job["Partition"] for job in submitted} == {"gpu" if rule in GPU_RULES else "cpu"}
     assert requested(jobs["train"][0]) == (32000, "08:00:00")
-    assert requested(jobs["prepare_expression"][0]) == (8000, "01:00:00")
+    assert requested(jobs["prepare_expression"][0]) == (4000, "01:00:00")
 
 
 # --- runs that do not -------------------------------------------------------------------------------------------------
